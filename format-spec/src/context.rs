@@ -1,0 +1,174 @@
+//! What the recorder observed about the world, written so that replay needs no other source.
+//!
+//! A context record applies from its own time forward, never back. At the same nanosecond it
+//! applies before the events. Payloads are bincode (pinned configuration, SPEC.md §bincode);
+//! fields are only ever appended.
+
+use bincode::{Decode, Encode};
+
+/// One observation and the moment it holds from (`CLOCK_BOOTTIME`, nanoseconds).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextRecord {
+    pub boot_ns: u64,
+    pub body: Context,
+}
+
+/// What was observed. The number of each kind is in SPEC.md §Context and [`Context::kind`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Context {
+    Host(Host),
+    Clock(Clock),
+    Process(Process),
+    Container(Container),
+    Probes(Probes),
+    Loss(Loss),
+    Mark(Mark),
+    /// Nothing but time: once a second, also when idle, so that windows close.
+    Tick,
+    /// Everything a reader needs to start here follows, up to `CheckpointEnd`.
+    CheckpointBegin,
+    CheckpointEnd,
+    User(User),
+    /// A kind that this version does not know: kept, not understood.
+    Unknown { kind: u16, payload: Vec<u8> },
+}
+
+/// The recording host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Host {
+    /// Random, kept by the host (machine-id where there is one).
+    pub host_uuid: [u8; 16],
+    pub hostname: String,
+    pub kernel_release: String,
+    /// `x86_64` or `aarch64`: selects the system-call table.
+    pub arch: String,
+    pub cpus: u32,
+    pub memory_bytes: u64,
+    /// Of this boot (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: [u8; 16],
+    pub recorder_version: String,
+}
+
+/// Both clocks, read together. Wall time of an event = its boot time + (wall_ns − boot_ns) of the last pair before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Clock {
+    pub boot_ns: u64,
+    /// `CLOCK_REALTIME`, nanoseconds since the Unix epoch.
+    pub wall_ns: u64,
+}
+
+/// A process that ran when it was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Process {
+    pub pid: u32,
+    pub ppid: u32,
+    pub start_ns: u64,
+    pub uid: u32,
+    pub gid: u32,
+    pub cgroup_id: u64,
+    pub comm: Vec<u8>,
+    /// Path of the executable in the process's root; empty for kernel threads.
+    pub exe: Vec<u8>,
+    /// argv joined with NUL.
+    pub args: Vec<u8>,
+    pub cwd: Vec<u8>,
+    /// Start of the container's view: its pid in its own namespace.
+    pub ns_pid: u32,
+}
+
+/// How far the recorder got with a container's metadata.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub enum Resolution {
+    /// Asked, no answer so far. A finding waits up to 500 ms of trace time for what follows.
+    #[default]
+    Pending,
+    Resolved,
+    /// Nobody knows more: the id from the cgroup path is all there is.
+    GaveUp,
+}
+
+/// What a cgroup is. Every cgroup that is not a container is described too, with an empty `id`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Container {
+    pub cgroup_id: u64,
+    pub cgroup_path: String,
+    /// Full container id (64 hex digits for Docker); empty: not a container.
+    pub id: String,
+    /// `docker`, `containerd`, `cri-o`, `podman`, `sandbox`, or empty.
+    pub runtime: String,
+    pub name: String,
+    pub image: String,
+    pub privileged: bool,
+    pub pod: String,
+    pub namespace: String,
+    pub labels: Vec<(String, String)>,
+    pub resolution: Resolution,
+}
+
+/// The probes that were attached and what they recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Probes {
+    pub profile: String,
+    pub probes: Vec<Probe>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Probe {
+    /// [`crate::Event::probe`] of its events.
+    pub id: u8,
+    pub name: String,
+    /// For example `tp_btf/sys_exit`; empty with a reason when it could not be attached.
+    pub attached: String,
+    pub reason: String,
+}
+
+/// Cumulative since the start of the capture, per CPU and probe: `seen = events in the trace + dropped`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Loss {
+    pub counts: Vec<LossCount>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct LossCount {
+    pub cpu: u16,
+    pub probe: u8,
+    /// Sequence numbers handed out.
+    pub seen: u64,
+    /// Of those: the ring was full.
+    pub dropped: u64,
+    /// Rejected by a filter before a sequence number was taken.
+    pub filtered: u64,
+}
+
+/// A note in the trace (`rec ctl mark`): never a feature, never evidence.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Mark {
+    pub label: String,
+    pub text: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct User {
+    pub uid: u32,
+    pub name: String,
+}
+
+impl Context {
+    /// The kind's number on disk.
+    pub fn kind(&self) -> u16 {
+        match self {
+            Context::Host(_) => 1,
+            Context::Clock(_) => 2,
+            Context::Process(_) => 3,
+            Context::Container(_) => 4,
+            Context::Probes(_) => 5,
+            Context::Loss(_) => 6,
+            Context::Mark(_) => 7,
+            Context::Tick => 8,
+            Context::CheckpointBegin => 9,
+            Context::CheckpointEnd => 10,
+            Context::User(_) => 11,
+            Context::Unknown { kind, .. } => *kind,
+        }
+    }
+}

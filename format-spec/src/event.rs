@@ -1,0 +1,228 @@
+//! What the kernel reported: one struct per event, one variant per event family.
+//!
+//! An event is decoded data, without pointers into the trace: it outlives its chunk. Texts are
+//! byte strings, because the kernel's paths and names are. The column table in [`crate::columns`]
+//! says how each field is stored; SPEC.md §Families is normative.
+
+use crate::text::Text;
+
+/// One kernel observation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Nanoseconds of `CLOCK_BOOTTIME` on the recording host.
+    pub boot_ns: u64,
+    /// The CPU that ran the probe.
+    pub cpu: u16,
+    /// Which probe wrote it: an id that the trace's `Probes` context record names. 0: not a probe (samples).
+    pub probe: u8,
+    /// Sequence number of this (CPU, probe) pair, from 0; a hole is a lost event.
+    pub seq: u64,
+    /// Thread id and process id, in the initial pid namespace. 0/0: no process (samples, softirq without owner).
+    pub tid: u32,
+    pub pid: u32,
+    /// Kernel id of the cgroup (v2 hierarchy) the thread was in; 0 when unknown.
+    pub cgroup_id: u64,
+    pub data: EventData,
+}
+
+/// What happened, by family. Field meanings: SPEC.md §Families.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventData {
+    Syscall(Syscall),
+    SyscallCount(SyscallCount),
+    Fork(Fork),
+    Exec(Exec),
+    Exit(Exit),
+    Open(Open),
+    PathCall(PathCall),
+    SockCall(SockCall),
+    TcpState(TcpState),
+    Cgroup(CgroupChange),
+    Sample(Sample),
+}
+
+/// A system call that has no richer family. The recorder zeroes arguments beyond the call's arity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Syscall {
+    /// Number in the recording host's native table (x86-64 or aarch64: `Host.arch`).
+    pub nr: u32,
+    /// Negative: -errno.
+    pub ret: i64,
+    pub args: [u64; 6],
+}
+
+/// Calls of one number by one cgroup since the previous count of that pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyscallCount {
+    pub nr: u32,
+    pub calls: u64,
+}
+
+/// The event's thread created another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fork {
+    pub child_tid: u32,
+    /// Equal to `child_tid` for a new process; the event's pid for a new thread.
+    pub child_pid: u32,
+    /// `CLOCK_BOOTTIME` of the child's creation: with its pid, the process's identity.
+    pub child_start_ns: u64,
+}
+
+/// A successful execve or execveat, after the new image is in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exec {
+    /// Path of the executable file, resolved in the process's root; `memfd:NAME` style names keep what the kernel shows.
+    pub path: Text,
+    /// What the caller passed as path.
+    pub filename: Text,
+    /// argv, joined with NUL, as far as it was captured.
+    pub args: Text,
+    /// The kernel's 15-byte name of the new image.
+    pub comm: Text,
+    pub ppid: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub start_ns: u64,
+    pub dev: u64,
+    pub ino: u64,
+    pub flags: ExecFlags,
+}
+
+/// Bits of [`Exec::flags`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExecFlags(pub u32);
+impl ExecFlags {
+    /// The executable is a memfd: it has no name on any file system.
+    pub const MEMFD: u32 = 1;
+    /// The file on an overlay's upper layer: written after the image was made.
+    pub const UPPER_LAYER: u32 = 2;
+    /// `args` was cut at the capture limit.
+    pub const ARGS_CUT: u32 = 4;
+    /// The file's link count was 0: deleted before it ran.
+    pub const DELETED: u32 = 8;
+    pub fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+/// A thread ended. Its process ended when `tid == pid` and the group has no live threads left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// exit(2) status, 0..=255.
+    pub code: u32,
+    /// Signal that ended it, 0 if none.
+    pub signal: u32,
+    /// Start of the ended thread, `CLOCK_BOOTTIME`.
+    pub start_ns: u64,
+    /// True when this was the process's last thread.
+    pub last_thread: bool,
+}
+
+/// open, openat, openat2, creat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    pub nr: u32,
+    /// The descriptor, or -errno.
+    pub ret: i64,
+    /// `O_*` of the caller.
+    pub flags: u32,
+    pub mode: u32,
+    /// Absolute in the process's root where the kernel resolved it; as the caller wrote it where the call failed.
+    pub path: Text,
+    pub dev: u64,
+    pub ino: u64,
+    pub marks: PathMarks,
+}
+
+/// A call that names files: unlink, rename, mkdir, rmdir, link, symlink, chmod, chown, truncate, mount, a failed execve …
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathCall {
+    pub nr: u32,
+    pub ret: i64,
+    /// The call's flags or mode, 0 when it has none.
+    pub arg: u64,
+    pub path: Text,
+    /// Second path (rename, link, symlink, mount); empty when the call has one.
+    pub path2: Text,
+    pub marks: PathMarks,
+}
+
+/// Bits that qualify a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathMarks(pub u32);
+impl PathMarks {
+    /// Read from user memory after the call: the caller could have changed it.
+    pub const UNTRUSTED: u32 = 1;
+    /// The call created the file.
+    pub const CREATED: u32 = 2;
+    /// Longer than the capture limit: the beginning is missing.
+    pub const CUT: u32 = 4;
+    /// Relative, and its directory could not be determined.
+    pub const RELATIVE: u32 = 8;
+    pub fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+/// socket, bind, listen, connect, accept, accept4: one event a call, in the caller's context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SockCall {
+    pub nr: u32,
+    pub ret: i64,
+    /// The descriptor the call worked on (for socket and accept: the new one, or -1).
+    pub fd: i32,
+    /// `AF_*`.
+    pub family: u16,
+    /// `SOCK_STREAM` and so on, without flag bits; 0 when unknown.
+    pub sock_type: u16,
+    pub local: Endpoint,
+    pub remote: Endpoint,
+    /// Unix socket path (a leading NUL means abstract); empty otherwise.
+    pub unix_path: Text,
+    pub marks: PathMarks,
+}
+
+/// An address and port. Empty address: none. 4 bytes: IPv4. 16 bytes: IPv6.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    pub addr: Text,
+    pub port: u16,
+}
+
+/// A TCP socket changed state (Linux `TCP_*` numbers). The event's thread is the socket's owner, 0/0 when unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpState {
+    pub old: u8,
+    pub new: u8,
+    pub family: u16,
+    pub local: Endpoint,
+    pub remote: Endpoint,
+    /// Socket identity within the trace, not a kernel address.
+    pub sock: u64,
+    /// From SYN_SENT to this state, for a connect that ended (ESTABLISHED or CLOSE); 0 otherwise.
+    pub latency_ns: u64,
+}
+
+/// A cgroup was made or removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupChange {
+    pub id: u64,
+    pub path: Text,
+    pub removed: bool,
+}
+
+/// Resources of one cgroup (`cgroup_id` of the event; 0 = host), read by the recorder once a second. Cumulative where named so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// CPU time used, cumulative.
+    pub cpu_ns: u64,
+    /// Time throttled by the CPU limit, cumulative.
+    pub throttled_ns: u64,
+    pub memory_bytes: u64,
+    /// 0: no limit.
+    pub memory_limit_bytes: u64,
+    pub pids: u64,
+    /// Bytes read from and written to block devices, cumulative.
+    pub io_read_bytes: u64,
+    pub io_write_bytes: u64,
+}
