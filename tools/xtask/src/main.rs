@@ -1,1 +1,37 @@
-fn main() {}
+//! `cargo xtask`: what builds, tests, measures and shows the project, beyond plain cargo.
+
+mod ebpf;
+mod repo;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Build, test, bench and demo commands of the project"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the probes and put the object into recorder-ebpf/prebuilt
+    Ebpf(ebpf::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Ebpf(args) => ebpf::main(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
