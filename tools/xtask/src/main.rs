@@ -1,6 +1,7 @@
 //! `cargo xtask`: what builds, tests, measures and shows the project, beyond plain cargo.
 
 mod ebpf;
+mod engine;
 mod repo;
 
 use std::process::ExitCode;
@@ -21,11 +22,14 @@ struct Cli {
 enum Task {
     /// Build the probes and put the object into recorder-ebpf/prebuilt
     Ebpf(ebpf::Args),
+    /// Start or stop a private Docker engine for tests and the demo
+    Engine(engine::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Ebpf(args) => ebpf::main(&args),
+        Task::Engine(args) => engine::main(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
