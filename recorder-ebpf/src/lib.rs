@@ -1,2 +1,368 @@
+//! What the probes and user space agree on: record layouts, map keys, offsets, limits.
+//!
+//! Both sides are built from this file. It is not the file format: it may change with each
+//! release. All structs are `repr(C)` without implicit padding, little endian on both sides
+//! because both sides are the same machine.
 #![no_std]
+
+/// Ids of the probes, in [`Header::probe`], in loss counts and in the trace.
+pub mod probe {
+    pub const SYS_EXIT: u8 = 1;
+    pub const FORK: u8 = 2;
+    pub const EXEC: u8 = 3;
+    pub const EXIT: u8 = 4;
+    pub const TCP_STATE: u8 = 5;
+    pub const CGROUP_MKDIR: u8 = 6;
+    pub const CGROUP_RMDIR: u8 = 7;
+    /// One more than the highest id: the length of the per-CPU counter array.
+    pub const COUNT: u32 = 8;
+}
+
+/// Layout of a record, in [`Header::kind`].
+pub mod kind {
+    pub const SYSCALL: u8 = 1;
+    pub const OPEN: u8 = 2;
+    pub const PATH_CALL: u8 = 3;
+    pub const SOCK_CALL: u8 = 4;
+    pub const FORK: u8 = 5;
+    pub const EXEC: u8 = 6;
+    pub const EXIT: u8 = 7;
+    pub const TCP_STATE: u8 = 8;
+    pub const CGROUP: u8 = 9;
+}
+
+/// What happens at the exit of a system call: the value of the policy array at its number.
+pub mod action {
+    pub const IGNORE: u32 = 0;
+    /// Counted per cgroup and number, in the kernel.
+    pub const COUNT: u32 = 1;
+    pub const RECORD: u32 = 2;
+    /// open family: path from the returned file.
+    pub const OPEN: u32 = 3;
+    /// Calls that name files by path. Bits 8.. say which arguments: see [`PathShape`](super::PathShape).
+    pub const PATH: u32 = 4;
+    /// Socket calls.
+    pub const SOCK: u32 = 5;
+    /// Only failed calls are recorded, as a path call (execve: its success is an exec event).
+    pub const FAILED_PATH: u32 = 6;
+    pub const MASK: u32 = 0xff;
+}
+
+/// Which arguments of a path call are what; packed into the policy value above [`action::MASK`].
+/// Index 7 means none; a directory index of 6 means the working directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathShape {
+    pub dir: u32,
+    pub path: u32,
+    pub dir2: u32,
+    pub path2: u32,
+    /// Flags or mode.
+    pub arg: u32,
+}
+impl PathShape {
+    pub const NONE: u32 = 7;
+    pub const CWD: u32 = 6;
+    pub const fn pack(self) -> u32 {
+        (self.dir << 8) | (self.path << 12) | (self.dir2 << 16) | (self.path2 << 20) | (self.arg << 24)
+    }
+    pub const fn unpack(policy: u32) -> Self {
+        PathShape {
+            dir: (policy >> 8) & 7,
+            path: (policy >> 12) & 7,
+            dir2: (policy >> 16) & 7,
+            path2: (policy >> 20) & 7,
+            arg: (policy >> 24) & 7,
+        }
+    }
+}
+
+/// Entries of the policy array. x86-64 and aarch64 numbers end well below.
+pub const SYSCALLS_MAX: u32 = 1024;
+/// Distinct (cgroup, syscall) pairs that are counted at once; the least recently used one goes.
+pub const COUNTS_MAX: u32 = 16_384;
+/// Sockets whose owner is remembered at once; the least recently used one goes.
+pub const SOCKETS_MAX: u32 = 16_384;
+/// Cgroups a filter can name.
+pub const FILTER_CGROUPS_MAX: u32 = 4_096;
+/// Bytes of path or argument text in one record.
+pub const DATA_MAX: usize = 4096;
+/// Longest single path component (NAME_MAX and its NUL) or string piece.
+pub const PIECE_MAX: usize = 256;
+/// Longest user-space path that is read (untrusted paths), with its NUL.
+pub const USER_PATH_MAX: usize = 1024;
+/// Longest argument block that is read at exec.
+pub const ARGS_MAX: usize = 1024;
+/// Components of a path that are walked; deeper paths lose their beginning.
+pub const PATH_DEPTH_MAX: u32 = 32;
+/// Bytes of a unix socket address's path (`sun_path`).
+pub const SUN_PATH_MAX: usize = 108;
+
+/// Starts every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Header {
+    /// `CLOCK_BOOTTIME`.
+    pub boot_ns: u64,
+    pub seq: u64,
+    pub cgroup_id: u64,
+    /// The kernel's thread id (user space: tid) in the low half, thread group id (user space: pid) in the high half.
+    pub pid_tgid: u64,
+    pub cpu: u16,
+    pub probe: u8,
+    pub kind: u8,
+    /// Length of the variable part that follows the fixed one.
+    pub data_len: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SyscallRecord {
+    pub header: Header,
+    pub ret: i64,
+    pub args: [u64; 6],
+    pub nr: u32,
+    pub reserved: u32,
+}
+
+/// Followed by the components of the opened file's path (leaf first, each with its NUL), or, where
+/// the call failed, by the caller's path and then, when that is relative, its directory's components.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct OpenRecord {
+    pub header: Header,
+    pub ret: i64,
+    pub ino: u64,
+    pub dev: u32,
+    pub nr: u32,
+    pub flags: u32,
+    pub mode: u32,
+    /// Length of the caller's path with its NUL; 0: the data is a resolved path.
+    pub user_len: u32,
+    pub marks: u32,
+}
+
+/// Followed by path 1 (`user_len[0]` bytes), its directory's components (`dir_len[0]`), path 2, its directory's components.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PathCallRecord {
+    pub header: Header,
+    pub ret: i64,
+    pub arg: u64,
+    pub nr: u32,
+    pub marks: u32,
+    pub user_len: [u32; 2],
+    pub dir_len: [u32; 2],
+}
+
+/// Followed by `sun_path` where the caller's address was a unix socket's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SockCallRecord {
+    pub header: Header,
+    pub ret: i64,
+    pub nr: u32,
+    pub fd: i32,
+    pub family: u16,
+    pub sock_type: u16,
+    pub local_port: u16,
+    pub remote_port: u16,
+    pub local: [u8; 16],
+    pub remote: [u8; 16],
+    /// `marks::UNTRUSTED` when the remote end is what the caller passed.
+    pub marks: u32,
+    pub reserved: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ForkRecord {
+    pub header: Header,
+    pub child_start_ns: u64,
+    pub child_tid: u32,
+    pub child_pid: u32,
+}
+
+/// Followed by the file name (`filename_len`), the components of the executable's path (`path_len`), the arguments (`args_len`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ExecRecord {
+    pub header: Header,
+    pub start_ns: u64,
+    pub ino: u64,
+    pub dev: u32,
+    pub nlink: u32,
+    pub ppid: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub super_magic: u32,
+    pub filename_len: u32,
+    pub path_len: u32,
+    pub args_len: u32,
+    /// Length of the whole argument block, of which `args_len` was captured.
+    pub args_total: u32,
+    pub comm: [u8; 16],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ExitRecord {
+    pub header: Header,
+    pub start_ns: u64,
+    pub exit_code: u32,
+    /// Threads of the group that are still alive.
+    pub live: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct TcpStateRecord {
+    pub header: Header,
+    pub sock_id: u64,
+    pub latency_ns: u64,
+    pub old: u8,
+    pub new: u8,
+    pub family: u16,
+    pub local_port: u16,
+    pub remote_port: u16,
+    pub local: [u8; 16],
+    pub remote: [u8; 16],
+}
+
+/// Followed by the path.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CgroupRecord {
+    pub header: Header,
+    pub id: u64,
+    pub removed: u32,
+    pub reserved: u32,
+}
+
+/// Marks shared by the path records.
+pub mod marks {
+    /// Read from user memory.
+    pub const UNTRUSTED: u32 = 1;
+    pub const CREATED: u32 = 2;
+    pub const CUT: u32 = 4;
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CountKey {
+    pub cgroup_id: u64,
+    pub nr: u64,
+}
+
+/// One per CPU and probe.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Sequence numbers handed out.
+    pub seen: u64,
+    /// Of those: no room in the ring.
+    pub dropped: u64,
+    /// Rejected by a filter, before a sequence number.
+    pub filtered: u64,
+}
+
+/// Who owns a socket, stored in process context.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SocketOwner {
+    pub id: u64,
+    pub pid_tgid: u64,
+    pub cgroup_id: u64,
+    /// When the connect began (SYN_SENT); 0: none in progress.
+    pub connect_ns: u64,
+}
+
+/// Settings that never change while the probes run: a read-only global, so that the verifier removes dead branches.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// The recorder's own thread group: never recorded.
+    pub self_tgid: u32,
+    /// 1: only cgroups in FILTER_CGROUPS are recorded.
+    pub filter_cgroups: u32,
+    /// 1: nothing is recorded, the programs only run (the cost of the hook itself).
+    pub empty: u32,
+    pub reserved: u32,
+}
+
+macro_rules! offsets {
+    ($($field:ident: $type:literal . $member:literal),* $(,)?) => {
+        /// Byte offsets of kernel structure members, read from the running kernel's BTF. [`Offsets::MISSING`]: not there.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug)]
+        pub struct Offsets { $(pub $field: u32),* }
+        impl Offsets {
+            pub const MISSING: u32 = u32::MAX;
+            /// What each field is: (structure, member path).
+            pub const MEMBERS: &'static [(&'static str, &'static str)] = &[$(($type, $member)),*];
+            pub const NONE: Offsets = Offsets { $($field: u32::MAX),* };
+            /// `found` in the order of [`Offsets::MEMBERS`].
+            pub fn from_slice(found: &[u32]) -> Option<Offsets> {
+                let mut next = found.iter().copied();
+                Some(Offsets { $($field: next.next()?),* })
+            }
+        }
+    };
+}
+
+offsets! {
+    task_files: "task_struct"."files",
+    task_fs: "task_struct"."fs",
+    task_mm: "task_struct"."mm",
+    task_pid: "task_struct"."pid",
+    task_tgid: "task_struct"."tgid",
+    task_real_parent: "task_struct"."real_parent",
+    task_start_boottime: "task_struct"."start_boottime",
+    task_exit_code: "task_struct"."exit_code",
+    task_signal: "task_struct"."signal",
+    task_comm: "task_struct"."comm",
+    task_cred: "task_struct"."cred",
+    cred_uid: "cred"."uid",
+    cred_gid: "cred"."gid",
+    signal_live: "signal_struct"."live",
+    files_fdt: "files_struct"."fdt",
+    fdtable_max_fds: "fdtable"."max_fds",
+    fdtable_fd: "fdtable"."fd",
+    fs_root: "fs_struct"."root",
+    fs_pwd: "fs_struct"."pwd",
+    path_mnt: "path"."mnt",
+    path_dentry: "path"."dentry",
+    file_path: "file"."f_path",
+    file_inode: "file"."f_inode",
+    file_mode: "file"."f_mode",
+    file_private: "file"."private_data",
+    inode_ino: "inode"."i_ino",
+    inode_sb: "inode"."i_sb",
+    inode_nlink: "inode"."i_nlink",
+    inode_mode: "inode"."i_mode",
+    sb_dev: "super_block"."s_dev",
+    sb_magic: "super_block"."s_magic",
+    dentry_parent: "dentry"."d_parent",
+    dentry_name: "dentry"."d_name.name",
+    mount_parent: "mount"."mnt_parent",
+    mount_mountpoint: "mount"."mnt_mountpoint",
+    mount_mnt: "mount"."mnt",
+    vfsmount_root: "vfsmount"."mnt_root",
+    mm_exe_file: "mm_struct"."exe_file",
+    mm_arg_start: "mm_struct"."arg_start",
+    mm_arg_end: "mm_struct"."arg_end",
+    bprm_filename: "linux_binprm"."filename",
+    socket_sk: "socket"."sk",
+    sock_type: "sock"."sk_type",
+    skc_family: "sock_common"."skc_family",
+    skc_num: "sock_common"."skc_num",
+    skc_dport: "sock_common"."skc_dport",
+    skc_daddr: "sock_common"."skc_daddr",
+    skc_rcv_saddr: "sock_common"."skc_rcv_saddr",
+    skc_v6_daddr: "sock_common"."skc_v6_daddr",
+    skc_v6_rcv_saddr: "sock_common"."skc_v6_rcv_saddr",
+    cgroup_kn: "cgroup"."kn",
+    cgroup_root: "cgroup"."root",
+    kernfs_id: "kernfs_node"."id",
+    cgroup_root_hierarchy: "cgroup_root"."hierarchy_id",
+}
 

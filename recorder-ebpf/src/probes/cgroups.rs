@@ -1,0 +1,50 @@
+//! Cgroups made and removed: how a container gets its name even when it is gone before anyone looks.
+
+use aya_ebpf::{helpers::generated::bpf_probe_read_kernel_str, macros::btf_tracepoint, programs::BtfTracePointContext};
+use recorder_ebpf::{CgroupRecord, USER_PATH_MAX, kind, probe};
+
+use crate::{
+    Ring, current, header,
+    kernel::{bounded, read},
+    offset, scratch, send,
+};
+
+#[btf_tracepoint(function = "cgroup_mkdir")]
+fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
+    change(&ctx, probe::CGROUP_MKDIR, 0);
+    0
+}
+
+#[btf_tracepoint(function = "cgroup_rmdir")]
+fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
+    change(&ctx, probe::CGROUP_RMDIR, 1);
+    0
+}
+
+#[inline(always)]
+fn change(ctx: &BtfTracePointContext, probe: u8, removed: u32) -> Option<()> {
+    let cgroup: u64 = ctx.arg(0);
+    let path: u64 = ctx.arg(1);
+    // Only the v2 hierarchy has ids that bpf_get_current_cgroup_id knows; its number is 0.
+    let root: u64 = read(cgroup, offset!(cgroup_root));
+    if read::<u32>(root, offset!(cgroup_root_hierarchy)) != 0 {
+        return None;
+    }
+    let current = current(probe)?;
+    let scratch = scratch(probe)?;
+    let header = header(probe, kind::CGROUP, current)?;
+    // SAFETY: USER_PATH_MAX bytes from the start of a longer array.
+    let len = unsafe {
+        bpf_probe_read_kernel_str(scratch.data.as_mut_ptr().cast(), USER_PATH_MAX as u32, path as *const _)
+    };
+    let end = if len > 0 { bounded(len as usize, USER_PATH_MAX * 2 - 1) } else { 0 };
+    let node: u64 = read(cgroup, offset!(cgroup_kn));
+    let record = scratch.fixed::<CgroupRecord>();
+    record.header = header;
+    record.header.data_len = end as u32;
+    record.id = read(node, offset!(kernfs_id));
+    record.removed = removed;
+    record.reserved = 0;
+    send::<CgroupRecord>(Ring::Urgent, probe, scratch, end);
+    Some(())
+}

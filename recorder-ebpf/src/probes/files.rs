@@ -1,0 +1,123 @@
+//! Calls that name files: open, and everything that takes paths.
+//!
+//! A successful open is named by the file it returned, through the kernel's own dentries. Other
+//! paths come from user memory after the call and are marked so; a relative one is followed by
+//! the components of its directory.
+
+use recorder_ebpf::{OpenRecord, PathCallRecord, PathShape, kind, marks, probe};
+
+use crate::{
+    Current, Ring, Scratch, header,
+    kernel::{cwd_path, file_of, file_path, is_relative, read, user_string},
+    offset, scratch, send,
+    syscalls::Call,
+};
+
+/// `FMODE_CREATED` (include/linux/fs.h), the same bit since 4.19.
+const FMODE_CREATED: u32 = 0x10_0000;
+const AT_FDCWD: i32 = -100;
+
+/// System-call numbers of the open family on x86-64; `open` has no directory argument, `creat` no flags.
+mod nr {
+    pub const OPEN: u32 = 2;
+    pub const CREAT: u32 = 85;
+    pub const OPENAT2: u32 = 437;
+}
+const O_CREAT_WRONLY_TRUNC: u32 = 0o1101;
+
+#[inline(always)]
+pub fn open(call: Call, current: Current) -> Option<()> {
+    let scratch = scratch(probe::SYS_EXIT)?;
+    let header = header(probe::SYS_EXIT, kind::OPEN, current)?;
+    let (dir, path, flags, mode) = match call.nr {
+        nr::OPEN => (AT_FDCWD as u64, call.arg::<0>(), call.arg::<1>() as u32, call.arg::<2>() as u32),
+        nr::CREAT => (AT_FDCWD as u64, call.arg::<0>(), O_CREAT_WRONLY_TRUNC, call.arg::<1>() as u32),
+        nr::OPENAT2 => {
+            // struct open_how { u64 flags, mode, resolve } in user memory.
+            let how = call.arg::<2>();
+            (call.arg::<0>(), call.arg::<1>(), user_u64(how) as u32, user_u64(how + 8) as u32)
+        }
+        _ => (call.arg::<0>(), call.arg::<1>(), call.arg::<2>() as u32, call.arg::<3>() as u32),
+    };
+    let (mut ino, mut dev, mut marks, mut user_len) = (0u64, 0u32, 0u32, 0usize);
+    let end;
+    let file = if call.ret >= 0 { file_of(call.ret as u32) } else { 0 };
+    if file != 0 {
+        end = file_path(scratch, 0, file);
+        let inode: u64 = read(file, offset!(file_inode));
+        let superblock: u64 = read(inode, offset!(inode_sb));
+        ino = read(inode, offset!(inode_ino));
+        dev = read(superblock, offset!(sb_dev));
+        if read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0 {
+            marks |= marks::CREATED;
+        }
+    } else {
+        user_len = user_string(scratch, 0, path);
+        end = directory(scratch, 0, user_len, dir as i32);
+        marks |= marks::UNTRUSTED;
+    }
+    let record = scratch.fixed::<OpenRecord>();
+    record.header = header;
+    record.header.data_len = end as u32;
+    record.ret = call.ret;
+    record.ino = ino;
+    record.dev = dev;
+    record.nr = call.nr;
+    record.flags = flags;
+    record.mode = mode;
+    record.user_len = user_len as u32;
+    record.marks = marks;
+    send::<OpenRecord>(Ring::Bulk, probe::SYS_EXIT, scratch, end);
+    Some(())
+}
+
+#[inline(always)]
+fn user_u64(address: u64) -> u64 {
+    // SAFETY: the helper checks the address.
+    unsafe { aya_ebpf::helpers::bpf_probe_read_user(address as *const u64).unwrap_or(0) }
+}
+
+/// Where the path that lies at `start..end` is relative, appends its directory. Returns the new end.
+#[inline(always)]
+fn directory(scratch: &mut Scratch, start: usize, end: usize, dirfd: i32) -> usize {
+    if end == start || !is_relative(scratch, start) {
+        return end;
+    }
+    if dirfd == AT_FDCWD {
+        return cwd_path(scratch, end);
+    }
+    if dirfd < 0 {
+        return end;
+    }
+    file_path(scratch, end, file_of(dirfd as u32))
+}
+
+#[inline(always)]
+fn dirfd(call: &Call, index: u32) -> i32 {
+    if index == PathShape::CWD { AT_FDCWD } else { call.arg_at(index) as i32 }
+}
+
+#[inline(always)]
+pub fn path_call(policy: u32, call: Call, current: Current) -> Option<()> {
+    let shape = PathShape::unpack(policy);
+    let scratch = scratch(probe::SYS_EXIT)?;
+    let header = header(probe::SYS_EXIT, kind::PATH_CALL, current)?;
+    let user_end = user_string(scratch, 0, call.arg_at(shape.path));
+    let dir_end = directory(scratch, 0, user_end, dirfd(&call, shape.dir));
+    let (mut user2_end, mut dir2_end) = (dir_end, dir_end);
+    if shape.path2 != PathShape::NONE {
+        user2_end = user_string(scratch, dir_end, call.arg_at(shape.path2));
+        dir2_end = directory(scratch, dir_end, user2_end, dirfd(&call, shape.dir2));
+    }
+    let record = scratch.fixed::<PathCallRecord>();
+    record.header = header;
+    record.header.data_len = dir2_end as u32;
+    record.ret = call.ret;
+    record.arg = call.arg_at(shape.arg);
+    record.nr = call.nr;
+    record.marks = marks::UNTRUSTED;
+    record.user_len = [user_end as u32, (user2_end - dir_end) as u32];
+    record.dir_len = [(dir_end - user_end) as u32, (dir2_end - user2_end) as u32];
+    send::<PathCallRecord>(Ring::Bulk, probe::SYS_EXIT, scratch, dir2_end);
+    Some(())
+}

@@ -1,0 +1,215 @@
+//! The probes. Each file is one subject; this one declares the maps and what every probe shares.
+//!
+//! Order in every probe: filter → sequence number → reserve → fill → submit. The sequence number
+//! is taken before reserve, so that a lost record leaves a hole that user space sees.
+//! Records are submitted without a wake-up: user space drains the rings on its own clock.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod cgroups;
+mod files;
+mod kernel;
+mod process;
+mod sockets;
+mod syscalls;
+
+use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_smp_processor_id,
+        generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns, bpf_ringbuf_output},
+    },
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf},
+};
+use recorder_ebpf::{
+    COUNTS_MAX, CountKey, Counters, DATA_MAX, FILTER_CGROUPS_MAX, Header, Offsets, PIECE_MAX, SOCKETS_MAX,
+    SYSCALLS_MAX, Settings, SocketOwner, probe,
+};
+
+/// Bulk: what there is much of. User space sets the size.
+#[map]
+static BULK: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+/// What must not be crowded out: exec, exit, connect, cgroup changes.
+#[map]
+static URGENT: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
+#[map]
+static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(probe::COUNT, 0);
+/// Indexed by system-call number: [`recorder_ebpf::action`].
+#[map]
+static POLICY: Array<u32> = Array::with_max_entries(SYSCALLS_MAX, 0);
+#[map]
+static COUNTS: LruPerCpuHashMap<CountKey, u64> = LruPerCpuHashMap::with_max_entries(COUNTS_MAX, 0);
+#[map]
+static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(SOCKETS_MAX, 0);
+#[map]
+static FILTER_CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(FILTER_CGROUPS_MAX, 0);
+
+/// Space to put a record of variable length together. One per CPU and probe, because another
+/// probe may run on this CPU in between.
+#[repr(C, align(8))]
+pub struct Scratch {
+    /// The fixed part, directly followed by `data` when it is sent: see [`send`].
+    pub fixed: [u64; FIXED_WORDS],
+    pub data: [u8; DATA_MAX + PIECE_MAX * 4],
+}
+pub const FIXED_WORDS: usize = 16;
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(probe::COUNT, 0);
+
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets::NONE;
+#[unsafe(no_mangle)]
+static SETTINGS: Settings = Settings { self_tgid: 0, filter_cgroups: 0, empty: 0, reserved: 0 };
+
+/// A member's offset: a constant to the verifier, because the map behind it is frozen.
+#[macro_export]
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: a static of this program, only ever written by the loader.
+        unsafe { core::ptr::read_volatile(&raw const $crate::OFFSETS.$field) as usize }
+    };
+}
+
+/// A setting: a constant to the verifier.
+#[macro_export]
+macro_rules! setting {
+    ($field:ident) => {
+        // SAFETY: a static of this program, only ever written by the loader.
+        unsafe { core::ptr::read_volatile(&raw const $crate::SETTINGS.$field) }
+    };
+}
+
+/// Which ring a record goes to.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Ring {
+    Bulk,
+    Urgent,
+}
+
+/// The current thread as the probes see it.
+#[derive(Clone, Copy)]
+pub struct Current {
+    pub pid_tgid: u64,
+    pub cgroup_id: u64,
+}
+
+#[inline(always)]
+fn counters(probe: u8) -> Option<&'static mut Counters> {
+    // SAFETY: this CPU's element; only a nested run of the same probe could share it.
+    COUNTERS.get_ptr_mut(u32::from(probe)).map(|counters| unsafe { &mut *counters })
+}
+
+/// The current thread, or None when a filter rejects it (then it has been counted).
+#[inline(always)]
+pub fn current(probe: u8) -> Option<Current> {
+    if setting!(empty) != 0 {
+        return None;
+    }
+    let pid_tgid = bpf_get_current_pid_tgid();
+    // SAFETY: a helper without preconditions.
+    let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+    admit(probe, Current { pid_tgid, cgroup_id })
+}
+
+/// Applies the filters to whoever an event belongs to.
+#[inline(always)]
+pub fn admit(probe: u8, current: Current) -> Option<Current> {
+    if (current.pid_tgid >> 32) as u32 == setting!(self_tgid) {
+        return None;
+    }
+    // SAFETY: the value is not used, only its presence.
+    if setting!(filter_cgroups) != 0 && unsafe { FILTER_CGROUPS.get(current.cgroup_id) }.is_none() {
+        counters(probe)?.filtered += 1;
+        return None;
+    }
+    Some(current)
+}
+
+/// Takes a sequence number and the time.
+#[inline(always)]
+pub fn header(probe: u8, kind: u8, current: Current) -> Option<Header> {
+    let counters = counters(probe)?;
+    let seq = counters.seen;
+    counters.seen = seq + 1;
+    Some(Header {
+        // SAFETY: a helper without preconditions.
+        boot_ns: unsafe { bpf_ktime_get_boot_ns() },
+        seq,
+        cgroup_id: current.cgroup_id,
+        pid_tgid: current.pid_tgid,
+        // SAFETY: a helper without preconditions.
+        cpu: unsafe { bpf_get_smp_processor_id() } as u16,
+        probe,
+        kind,
+        data_len: 0,
+    })
+}
+
+#[inline(always)]
+pub fn count_drop(probe: u8) {
+    if let Some(counters) = counters(probe) {
+        counters.dropped += 1;
+    }
+}
+
+/// Sends a record of fixed size through reserve and submit: no copy.
+#[inline(always)]
+pub fn submit<T: Copy + 'static>(ring: Ring, probe: u8, record: T) {
+    let entry = match ring {
+        Ring::Bulk => BULK.reserve::<T>(0),
+        Ring::Urgent => URGENT.reserve::<T>(0),
+    };
+    match entry {
+        Some(mut entry) => {
+            entry.write(record);
+            entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+        }
+        None => count_drop(probe),
+    }
+}
+
+#[inline(always)]
+pub fn scratch(probe: u8) -> Option<&'static mut Scratch> {
+    // SAFETY: this CPU's element of this probe.
+    SCRATCH.get_ptr_mut(u32::from(probe)).map(|scratch| unsafe { &mut *scratch })
+}
+
+/// Sends the scratch: the fixed part `T` (at the end of `fixed`) and `data_len` bytes of data behind it.
+#[inline(always)]
+pub fn send<T>(ring: Ring, probe: u8, scratch: &mut Scratch, data_len: usize) {
+    let words = size_of::<T>() / 8;
+    // SAFETY: `fixed` and `data` are adjacent; the length is masked to stay inside the map value.
+    let result = unsafe {
+        let start = scratch.fixed.as_mut_ptr().add(FIXED_WORDS - words);
+        let len = size_of::<T>() + kernel::bounded(data_len, DATA_MAX * 2 - 1).min(DATA_MAX);
+        let ring = match ring {
+            Ring::Bulk => &raw const BULK,
+            Ring::Urgent => &raw const URGENT,
+        };
+        bpf_ringbuf_output(ring.cast_mut().cast(), start.cast(), len as u64, u64::from(BPF_RB_NO_WAKEUP))
+    };
+    if result < 0 {
+        count_drop(probe);
+    }
+}
+
+impl Scratch {
+    /// Where the fixed part `T` lies: right before `data`.
+    #[inline(always)]
+    pub fn fixed<T>(&mut self) -> &mut T {
+        const { assert!(size_of::<T>() % 8 == 0 && size_of::<T>() <= FIXED_WORDS * 8) };
+        // SAFETY: inside `fixed`, aligned to 8 as all records are; any bits are a valid record.
+        unsafe { &mut *self.fixed.as_mut_ptr().add(FIXED_WORDS - size_of::<T>() / 8).cast::<T>() }
+    }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,131 @@
+//! Fork, exec and exit, from the scheduler's tracepoints.
+
+use aya_ebpf::{
+    helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use recorder_ebpf::{ARGS_MAX, DATA_MAX, ExecRecord, ExitRecord, ForkRecord, PIECE_MAX, kind, probe};
+
+use crate::{
+    Current, Ring, current, header,
+    kernel::{bounded, file_path, read},
+    offset, scratch, send, submit,
+};
+
+#[btf_tracepoint(function = "sched_process_fork")]
+fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+    fork(&ctx);
+    0
+}
+
+#[inline(always)]
+fn fork(ctx: &BtfTracePointContext) -> Option<()> {
+    let child: u64 = ctx.arg(1);
+    let current = current(probe::FORK)?;
+    let header = header(probe::FORK, kind::FORK, current)?;
+    submit(
+        Ring::Urgent,
+        probe::FORK,
+        ForkRecord {
+            header,
+            child_start_ns: read(child, offset!(task_start_boottime)),
+            child_tid: read(child, offset!(task_pid)),
+            child_pid: read(child, offset!(task_tgid)),
+        },
+    );
+    Some(())
+}
+
+#[btf_tracepoint(function = "sched_process_exit")]
+fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    exit(&ctx);
+    0
+}
+
+#[inline(always)]
+fn exit(ctx: &BtfTracePointContext) -> Option<()> {
+    let task: u64 = ctx.arg(0);
+    let current = current(probe::EXIT)?;
+    let header = header(probe::EXIT, kind::EXIT, current)?;
+    let signal: u64 = read(task, offset!(task_signal));
+    submit(
+        Ring::Urgent,
+        probe::EXIT,
+        ExitRecord {
+            header,
+            start_ns: read(task, offset!(task_start_boottime)),
+            exit_code: read(task, offset!(task_exit_code)),
+            live: read(signal, offset!(signal_live)),
+        },
+    );
+    Some(())
+}
+
+#[btf_tracepoint(function = "sched_process_exec")]
+fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
+    exec(&ctx);
+    0
+}
+
+#[inline(always)]
+fn exec(ctx: &BtfTracePointContext) -> Option<()> {
+    let task: u64 = ctx.arg(0);
+    let bprm: u64 = ctx.arg(2);
+    let current: Current = current(probe::EXEC)?;
+    let scratch = scratch(probe::EXEC)?;
+    let header = header(probe::EXEC, kind::EXEC, current)?;
+
+    let filename: u64 = read(bprm, offset!(bprm_filename));
+    // SAFETY: PIECE_MAX bytes from the start of data.
+    let len = unsafe {
+        bpf_probe_read_kernel_str(scratch.data.as_mut_ptr().cast(), PIECE_MAX as u32, filename as *const _)
+    };
+    let filename_len = if len > 0 { bounded(len as usize, PIECE_MAX * 2 - 1) } else { 0 };
+
+    let mm: u64 = read(task, offset!(task_mm));
+    let exe: u64 = read(mm, offset!(mm_exe_file));
+    let path_end = file_path(scratch, filename_len, exe);
+
+    let arg_start: u64 = read(mm, offset!(mm_arg_start));
+    let arg_end: u64 = read(mm, offset!(mm_arg_end));
+    let args_total = arg_end.saturating_sub(arg_start) as usize;
+    let args_len = bounded(if args_total > ARGS_MAX - 1 { ARGS_MAX - 1 } else { args_total }, ARGS_MAX - 1);
+    let mut end = path_end;
+    if path_end <= DATA_MAX - ARGS_MAX {
+        // SAFETY: the end is masked to DATA_MAX − 1 and data is ARGS_MAX longer.
+        let result = unsafe {
+            bpf_probe_read_user(
+                scratch.data.as_mut_ptr().add(bounded(path_end, DATA_MAX - 1)).cast(),
+                args_len as u32,
+                arg_start as *const _,
+            )
+        };
+        if result == 0 {
+            end += args_len;
+        }
+    }
+
+    let inode: u64 = read(exe, offset!(file_inode));
+    let superblock: u64 = read(inode, offset!(inode_sb));
+    let cred: u64 = read(task, offset!(task_cred));
+    let parent: u64 = read(task, offset!(task_real_parent));
+    let record = scratch.fixed::<ExecRecord>();
+    record.header = header;
+    record.header.data_len = end as u32;
+    record.start_ns = read(task, offset!(task_start_boottime));
+    record.ino = read(inode, offset!(inode_ino));
+    record.dev = read(superblock, offset!(sb_dev));
+    record.nlink = read(inode, offset!(inode_nlink));
+    record.ppid = read(parent, offset!(task_tgid));
+    record.uid = read(cred, offset!(cred_uid));
+    record.gid = read(cred, offset!(cred_gid));
+    record.super_magic = read(superblock, offset!(sb_magic));
+    record.filename_len = filename_len as u32;
+    record.path_len = (path_end - filename_len) as u32;
+    record.args_len = (end - path_end) as u32;
+    record.args_total = args_total as u32;
+    record.comm = read(task, offset!(task_comm));
+    send::<ExecRecord>(Ring::Urgent, probe::EXEC, scratch, end);
+    Some(())
+}

@@ -1,0 +1,254 @@
+//! Socket calls in the caller's context, and TCP state changes wherever they happen.
+//!
+//! A state change often runs in softirq, with a stranger as current thread: the owner of a socket
+//! is stored at connect and listen (process context) and at accept, and looked up afterwards.
+
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    helpers::{
+        bpf_get_smp_processor_id,
+        generated::{bpf_ktime_get_boot_ns, bpf_probe_read_user},
+    },
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use recorder_ebpf::{SUN_PATH_MAX, SockCallRecord, SocketOwner, TcpStateRecord, kind, marks, probe};
+
+use crate::{
+    Current, Ring, SOCKETS, Scratch, admit, current, header,
+    kernel::{bounded, file_of, read},
+    offset, scratch, send, submit,
+    syscalls::Call,
+};
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+const TCP_ESTABLISHED: u8 = 1;
+const TCP_SYN_SENT: u8 = 2;
+const TCP_CLOSE: u8 = 7;
+const TCP_LISTEN: u8 = 10;
+
+/// x86-64 numbers.
+mod nr {
+    pub const SOCKET: u32 = 41;
+    pub const CONNECT: u32 = 42;
+    pub const ACCEPT: u32 = 43;
+    pub const BIND: u32 = 49;
+    pub const ACCEPT4: u32 = 288;
+}
+
+/// Both ends of a socket.
+struct Ends {
+    family: u16,
+    local_port: u16,
+    remote_port: u16,
+    local: [u8; 16],
+    remote: [u8; 16],
+}
+
+#[inline(always)]
+fn ends(sk: u64) -> Ends {
+    let family: u16 = read(sk, offset!(skc_family));
+    let (mut local, mut remote) = ([0u8; 16], [0u8; 16]);
+    if family == AF_INET {
+        let (from, to): ([u8; 4], [u8; 4]) = (read(sk, offset!(skc_rcv_saddr)), read(sk, offset!(skc_daddr)));
+        local[..4].copy_from_slice(&from);
+        remote[..4].copy_from_slice(&to);
+    } else if family == AF_INET6 {
+        local = read(sk, offset!(skc_v6_rcv_saddr));
+        remote = read(sk, offset!(skc_v6_daddr));
+    }
+    Ends {
+        family,
+        local_port: read(sk, offset!(skc_num)),
+        remote_port: u16::from_be(read(sk, offset!(skc_dport))),
+        local,
+        remote,
+    }
+}
+
+/// The `struct sock` behind a descriptor; 0 if it is no socket.
+#[inline(always)]
+fn sock_of(fd: u32) -> u64 {
+    let file = file_of(fd);
+    let inode: u64 = read(file, offset!(file_inode));
+    if file == 0 || read::<u16>(inode, offset!(inode_mode)) & S_IFMT != S_IFSOCK {
+        return 0;
+    }
+    let socket: u64 = read(file, offset!(file_private));
+    read(socket, offset!(socket_sk))
+}
+
+#[inline(always)]
+pub fn sock_call(call: Call, current: Current) -> Option<()> {
+    let scratch = scratch(probe::SYS_EXIT)?;
+    let header = header(probe::SYS_EXIT, kind::SOCK_CALL, current)?;
+    let accepted = call.nr == nr::ACCEPT || call.nr == nr::ACCEPT4;
+    let fd = if accepted || call.nr == nr::SOCKET {
+        if call.ret < 0 { -1 } else { call.ret as i32 }
+    } else {
+        call.arg::<0>() as i32
+    };
+    let sk = if fd >= 0 { sock_of(fd as u32) } else { 0 };
+    let socket = ends(sk);
+    let sock_type: u16 = read(sk, offset!(sock_type));
+
+    let record = scratch.fixed::<SockCallRecord>();
+    record.header = header;
+    record.ret = call.ret;
+    record.nr = call.nr;
+    record.fd = fd;
+    record.family = socket.family;
+    record.sock_type = sock_type & 0xf;
+    record.local_port = socket.local_port;
+    record.remote_port = socket.remote_port;
+    record.local = socket.local;
+    record.remote = socket.remote;
+    record.marks = 0;
+    record.reserved = 0;
+    if call.nr == nr::SOCKET {
+        // A refused socket call has no socket to look at: what was asked for is what counts.
+        record.family = call.arg::<0>() as u16;
+        record.sock_type = (call.arg::<1>() & 0xf) as u16;
+    }
+    let mut path_len = 0;
+    if call.nr == nr::CONNECT || call.nr == nr::BIND {
+        path_len = caller_address(scratch, call);
+    }
+    scratch.fixed::<SockCallRecord>().header.data_len = path_len as u32;
+    if accepted && sk != 0 {
+        own(sk, current, 0);
+    }
+    send::<SockCallRecord>(Ring::Urgent, probe::SYS_EXIT, scratch, path_len);
+    Some(())
+}
+
+/// The address that the caller passed: all there is for unix sockets, and for a connect or bind
+/// that failed, where the socket does not hold it.
+///
+/// Returns the length of the unix path, which is then at the start of the data.
+#[inline(always)]
+fn caller_address(scratch: &mut Scratch, call: Call) -> usize {
+    let address = call.arg::<1>();
+    let len = call.arg::<2>() as usize;
+    // The largest address read here is sockaddr_in6: 28 bytes.
+    let mut head = [0u8; 32];
+    let head_len = if len > 28 { 28 } else { len };
+    // SAFETY: at most 31 bytes into a buffer of 32.
+    unsafe { bpf_probe_read_user(head.as_mut_ptr().cast(), bounded(head_len, 31) as u32, address as *const _) };
+    let family = u16::from_ne_bytes([head[0], head[1]]);
+    if family == AF_UNIX {
+        let wanted = len.saturating_sub(2);
+        let path_len = bounded(if wanted > SUN_PATH_MAX { SUN_PATH_MAX } else { wanted }, 127);
+        // SAFETY: at most 127 bytes into a longer array.
+        let failed =
+            unsafe { bpf_probe_read_user(scratch.data.as_mut_ptr().cast(), path_len as u32, (address + 2) as *const _) };
+        let record = scratch.fixed::<SockCallRecord>();
+        record.family = family;
+        record.marks = marks::UNTRUSTED;
+        return if failed == 0 { path_len } else { 0 };
+    }
+    let record = scratch.fixed::<SockCallRecord>();
+    let is_inet = family == AF_INET || family == AF_INET6;
+    if !is_inet || (record.remote_port != 0 && call.ret >= 0) {
+        return 0;
+    }
+    let port = u16::from_be_bytes([head[2], head[3]]);
+    let mut ip = [0u8; 16];
+    if family == AF_INET {
+        ip[..4].copy_from_slice(&head[4..8]);
+    } else {
+        ip.copy_from_slice(&head[8..24]);
+    }
+    record.family = family;
+    record.marks = marks::UNTRUSTED;
+    if call.nr == nr::CONNECT {
+        record.remote = ip;
+        record.remote_port = port;
+    } else if call.ret < 0 {
+        record.local = ip;
+        record.local_port = port;
+    }
+    0
+}
+
+/// Remembers who owns a socket. Returns the entry.
+#[inline(always)]
+fn own(sk: u64, current: Current, connect_ns: u64) -> SocketOwner {
+    let id = match unsafe_get(sk) {
+        Some(owner) => owner.id,
+        None => new_id(),
+    };
+    let owner = SocketOwner { id, pid_tgid: current.pid_tgid, cgroup_id: current.cgroup_id, connect_ns };
+    // A full LRU map makes room; any other failure only costs this socket its owner.
+    let _ = SOCKETS.insert(sk, owner, u64::from(BPF_ANY));
+    owner
+}
+
+#[inline(always)]
+fn unsafe_get(sk: u64) -> Option<SocketOwner> {
+    // SAFETY: copied at once; a torn value could only name a wrong owner for one event.
+    unsafe { SOCKETS.get(sk) }.copied()
+}
+
+/// Unique in a capture: two sockets cannot be first seen on one CPU in the same nanosecond.
+#[inline(always)]
+fn new_id() -> u64 {
+    // SAFETY: helpers without preconditions.
+    unsafe { (bpf_ktime_get_boot_ns() << 10) | u64::from(bpf_get_smp_processor_id() & 1023) }
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    tcp_state(&ctx);
+    0
+}
+
+#[inline(always)]
+fn tcp_state(ctx: &BtfTracePointContext) -> Option<()> {
+    let sk: u64 = ctx.arg(0);
+    let old = ctx.arg::<i32>(1) as u8;
+    let new = ctx.arg::<i32>(2) as u8;
+    // connect and listen run in the caller's context; every other change may be a stranger's.
+    let owner = if new == TCP_SYN_SENT || new == TCP_LISTEN {
+        // SAFETY: a helper without preconditions.
+        own(sk, current(probe::TCP_STATE)?, unsafe { bpf_ktime_get_boot_ns() })
+    } else {
+        let owner = match unsafe_get(sk) {
+            Some(owner) => owner,
+            None => own(sk, Current { pid_tgid: 0, cgroup_id: 0 }, 0),
+        };
+        admit(probe::TCP_STATE, Current { pid_tgid: owner.pid_tgid, cgroup_id: owner.cgroup_id })?;
+        if crate::setting!(empty) != 0 {
+            return None;
+        }
+        owner
+    };
+    let header =
+        header(probe::TCP_STATE, kind::TCP_STATE, Current { pid_tgid: owner.pid_tgid, cgroup_id: owner.cgroup_id })?;
+    let ended = old == TCP_SYN_SENT && (new == TCP_ESTABLISHED || new == TCP_CLOSE);
+    let socket = ends(sk);
+    submit(
+        Ring::Urgent,
+        probe::TCP_STATE,
+        TcpStateRecord {
+            header,
+            sock_id: owner.id,
+            latency_ns: if ended { header.boot_ns.saturating_sub(owner.connect_ns) } else { 0 },
+            old,
+            new,
+            family: socket.family,
+            local_port: socket.local_port,
+            remote_port: socket.remote_port,
+            local: socket.local,
+            remote: socket.remote,
+        },
+    );
+    if new == TCP_CLOSE {
+        let _ = SOCKETS.remove(sk);
+    }
+    Some(())
+}

@@ -1,0 +1,190 @@
+//! Offsets of kernel structure members, from BTF: what CO-RE does for C, done in user space.
+//!
+//! Rust emits no field relocations, so the probes get the offsets as read-only globals. Only the
+//! parts of BTF that lead from a structure's name to a member are read here; format:
+//! Documentation/bpf/btf.rst. (Crates that do this are LGPL, or keep their types private.)
+
+use std::path::{Path, PathBuf};
+
+use hashbrown::HashMap;
+
+/// Where a kernel with `CONFIG_DEBUG_INFO_BTF` keeps its own.
+pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+/// vmlinux BTF is 4–10 MB; more is not BTF.
+const BTF_BYTES_MAX: u64 = 64 << 20;
+/// Structures inside structures without a name, at most this deep.
+const NESTING_MAX: u32 = 8;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read kernel type information (BTF) from {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path} holds no usable BTF: {what} at byte {offset}")]
+    Format { path: PathBuf, what: &'static str, offset: usize },
+}
+
+/// Named structures and unions with their members.
+pub struct Btf {
+    bytes: Vec<u8>,
+    types_at: usize,
+    strings_at: usize,
+    /// Byte offset of each type's record, by id − 1.
+    records: Vec<usize>,
+    structs: HashMap<Vec<u8>, u32>,
+}
+
+const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
+
+impl Btf {
+    /// Reads a BTF file (raw, as in /sys/kernel/btf).
+    pub fn load(path: &Path) -> Result<Btf, Error> {
+        let read = |source| Error::Read { path: path.into(), source };
+        let file = std::fs::File::open(path).map_err(read)?;
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, BTF_BYTES_MAX), &mut bytes).map_err(read)?;
+        Btf::parse(bytes).map_err(|(what, offset)| Error::Format { path: path.into(), what, offset })
+    }
+
+    fn parse(bytes: Vec<u8>) -> Result<Btf, (&'static str, usize)> {
+        let word = |at: usize| u32_at(&bytes, at).ok_or(("the file ends", at));
+        if word(0)? & 0xffff != 0xeb9f {
+            return Err(("no BTF magic number", 0));
+        }
+        let header_len = word(4)? as usize;
+        let at = |offset: u32| header_len.checked_add(offset as usize).ok_or(("an offset overflows", 8));
+        let types_at = at(word(8)?)?;
+        let types_end = types_at.saturating_add(word(12)? as usize).min(bytes.len());
+        let strings_at = at(word(16)?)?;
+        let (mut records, mut structs) = (Vec::new(), HashMap::new());
+        let mut next = types_at;
+        while next + 12 <= types_end {
+            let (name, info) = (word(next)?, word(next + 4)?);
+            records.push(next);
+            let (kind, len) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
+            if kind == KIND_STRUCT || kind == KIND_UNION {
+                let name = text_at(&bytes, strings_at + name as usize);
+                if !name.is_empty() {
+                    // The first definition wins: later ones are a driver's private namesakes.
+                    structs.entry(name.to_vec()).or_insert(records.len() as u32);
+                }
+            }
+            let tail = match kind {
+                1 | 14 | 17 => 4,                // int, var, decl tag
+                2 | 7..=12 | 16 | 18 => 0,       // pointer, forward, typedef, qualifiers, func, float, type tag
+                3 => 12,                         // array
+                KIND_STRUCT | KIND_UNION => 12 * len,
+                6 => 8 * len,                    // enum
+                13 => 8 * len,                   // function prototype
+                15 => 12 * len,                  // data section
+                19 => 12 * len,                  // 64-bit enum
+                _ => return Err(("an unknown kind of type", next)),
+            };
+            next += 12 + tail;
+        }
+        Ok(Btf { types_at, strings_at, records, structs, bytes })
+    }
+
+    /// Byte offset of `path` ("member" or "member.inner") in the structure `name`, also through
+    /// unnamed inner structures; None if there is no such member or it is a bit field.
+    pub fn offset(&self, name: &str, path: &str) -> Option<u32> {
+        let mut id = *self.structs.get(name.as_bytes())?;
+        let mut offset = 0;
+        for member in path.split('.') {
+            let (at, inner) = self.member(id, member.as_bytes(), 0)?;
+            offset += at;
+            id = inner;
+        }
+        Some(offset)
+    }
+
+    fn member(&self, id: u32, wanted: &[u8], depth: u32) -> Option<(u32, u32)> {
+        if depth > NESTING_MAX {
+            return None;
+        }
+        let record = *self.records.get(self.resolve(id)? as usize - 1)?;
+        let info = u32_at(&self.bytes, record + 4)?;
+        if !matches!((info >> 24) & 0x1f, KIND_STRUCT | KIND_UNION) {
+            return None;
+        }
+        let has_bit_fields = info >> 31 == 1;
+        for index in 0..(info & 0xffff) as usize {
+            let at = record + 12 + index * 12;
+            let (name, inner, raw) = (u32_at(&self.bytes, at)?, u32_at(&self.bytes, at + 4)?, u32_at(&self.bytes, at + 8)?);
+            let (bits, width) = if has_bit_fields { (raw & 0xff_ffff, raw >> 24) } else { (raw, 0) };
+            if name == 0 {
+                if let Some((offset, id)) = self.member(inner, wanted, depth + 1) {
+                    return Some((bits / 8 + offset, id));
+                }
+            } else if text_at(&self.bytes, self.strings_at + name as usize) == wanted {
+                return (width == 0 && bits % 8 == 0).then_some((bits / 8, inner));
+            }
+        }
+        None
+    }
+
+    /// Follows typedefs and qualifiers.
+    fn resolve(&self, mut id: u32) -> Option<u32> {
+        for _ in 0..NESTING_MAX {
+            let record = *self.records.get((id as usize).checked_sub(1)?)?;
+            match (u32_at(&self.bytes, record + 4)? >> 24) & 0x1f {
+                8..=11 | 18 => id = u32_at(&self.bytes, record + 8)?,
+                _ => return Some(id),
+            }
+        }
+        None
+    }
+
+    /// Types that the file defines.
+    pub fn types(&self) -> usize {
+        debug_assert!(self.types_at <= self.bytes.len());
+        self.records.len()
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+fn text_at(bytes: &[u8], at: usize) -> &[u8] {
+    let rest = bytes.get(at..).unwrap_or_default();
+    &rest[..rest.iter().position(|&byte| byte == 0).unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_the_running_kernel_are_found() {
+        let path = Path::new(KERNEL_BTF);
+        if !path.exists() {
+            eprintln!("skipped: this kernel has no {KERNEL_BTF}");
+            return;
+        }
+        let btf = Btf::load(path).unwrap();
+        assert!(btf.types() > 10_000);
+        assert_eq!(btf.offset("list_head", "prev"), Some(8));
+        assert_eq!(btf.offset("path", "dentry"), Some(8));
+        assert!(btf.offset("sock_common", "skc_daddr").is_some(), "a member of an unnamed union");
+        assert!(btf.offset("dentry", "d_name.name").is_some(), "a member of a member");
+        assert_eq!(btf.offset("list_head", "absent"), None);
+        assert_eq!(btf.offset("no_such_struct", "next"), None);
+    }
+
+    #[test]
+    fn damaged_input_is_an_error_and_never_a_panic() {
+        let path = Path::new(KERNEL_BTF);
+        assert!(Btf::parse(Vec::new()).is_err());
+        assert!(Btf::parse(vec![0; 64]).is_err());
+        let Ok(whole) = std::fs::read(path) else {
+            eprintln!("skipped: this kernel has no {KERNEL_BTF}");
+            return;
+        };
+        for cut in (0..4096).chain((4096..whole.len()).step_by(whole.len() / 97)) {
+            if let Ok(btf) = Btf::parse(whole[..cut].to_vec()) {
+                let _ = btf.offset("task_struct", "pid");
+            }
+        }
+    }
+}
