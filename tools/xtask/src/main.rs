@@ -2,6 +2,7 @@
 
 mod ebpf;
 mod engine;
+mod matrix;
 mod repo;
 
 use std::process::ExitCode;
@@ -24,12 +25,15 @@ enum Task {
     Ebpf(ebpf::Args),
     /// Start or stop a private Docker engine for tests and the demo
     Engine(engine::Args),
+    /// Boot other kernels and record a known sequence on each
+    Matrix(matrix::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Ebpf(args) => ebpf::main(&args),
         Task::Engine(args) => engine::main(&args),
+        Task::Matrix(args) => matrix::main(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
