@@ -19,9 +19,6 @@ use crate::repo;
 
 /// Says that the directory was made here.
 const MARKER: &str = "trailcam-engine";
-const BRIDGE: &str = "trailcam0";
-/// From 198.18.0.0/15, set aside for benchmarks (RFC 2544): no real network behind the machine uses it.
-const BRIDGE_ADDRESS: &str = "198.19.77.1/24";
 /// A cold start takes about 5 s on two cores; a loaded machine several times that.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,7 +45,7 @@ enum Action {
 }
 
 pub fn main(args: &Args) -> Result<()> {
-    let state = args.state.clone().unwrap_or_else(default_state);
+    let state = std::path::absolute(args.state.clone().unwrap_or_else(default_state))?;
     match args.action {
         Action::Start => {
             let host = start(&state)?;
@@ -94,12 +91,13 @@ pub fn start(state: &Path) -> Result<String> {
         .create(state)
         .with_context(|| format!("cannot make {}", state.display()))?;
     fs::write(state.join(MARKER), "")?;
-    make_bridge()?;
+    let bridge = Bridge::of(state);
+    bridge.make()?;
 
     // overlay2 does not work on top of an overlay (a container as the machine); copying always does.
     let mut failure = String::new();
     for driver in ["overlay2", "vfs"] {
-        match spawn(&dockerd, state, &host, driver) {
+        match spawn(&dockerd, state, &host, driver, &bridge) {
             Ok(()) => {
                 eprintln!("engine: {driver}, image {IMAGE} from {}", busybox.display());
                 import_image(&host, state)?;
@@ -111,7 +109,7 @@ pub fn start(state: &Path) -> Result<String> {
     bail!("dockerd does not start:{failure}")
 }
 
-fn spawn(dockerd: &Path, state: &Path, host: &str, driver: &str) -> Result<()> {
+fn spawn(dockerd: &Path, state: &Path, host: &str, driver: &str, bridge: &Bridge) -> Result<()> {
     let log = File::create(state.join("log"))?;
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = repo::command(dockerd);
@@ -125,7 +123,14 @@ fn spawn(dockerd: &Path, state: &Path, host: &str, driver: &str) -> Result<()> {
         .arg(state.join("exec"))
         .arg("--pidfile")
         .arg(state.join("pid"))
-        .args(["-H", host, "--storage-driver", driver, "--bridge", BRIDGE])
+        .args([
+            "-H",
+            host,
+            "--storage-driver",
+            driver,
+            "--bridge",
+            &bridge.name,
+        ])
         // The machine's packet filter and forwarding stay as they are: containers talk to each other only.
         .args([
             "--iptables=false",
@@ -183,10 +188,7 @@ pub fn stop(state: &Path) -> Result<()> {
         }
     }
     unmount_below(state);
-    let _ = repo::command("ip")
-        .args(["link", "delete", BRIDGE])
-        .stderr(Stdio::null())
-        .status();
+    Bridge::of(state).remove();
     fs::remove_dir_all(state).with_context(|| format!("cannot remove {}", state.display()))
 }
 
@@ -234,14 +236,37 @@ pub fn answers(socket: &Path) -> bool {
     ask().unwrap_or(false)
 }
 
-fn make_bridge() -> Result<()> {
-    let ip = |args: &[&str]| repo::run_quietly(repo::command("ip").args(args));
-    if Path::new("/sys/class/net").join(BRIDGE).exists() {
-        ip(&["link", "delete", BRIDGE])?;
+/// The containers' network: an interface of this engine alone, so that several can run side by side.
+struct Bridge {
+    name: String,
+    address: String,
+}
+
+impl Bridge {
+    /// Name and network follow from the state directory. The network is one of 198.18.0.0/15, which is
+    /// set aside for benchmarks (RFC 2544): no real network behind the machine uses it.
+    fn of(state: &Path) -> Self {
+        let hash = blake3::hash(state.as_os_str().as_encoded_bytes());
+        let [a, b, c, d, ..] = *hash.as_bytes();
+        Self {
+            name: format!("tc-{a:02x}{b:02x}{c:02x}{d:02x}"),
+            address: format!("198.{}.{b}.1/24", 18 + a % 2),
+        }
     }
-    ip(&["link", "add", BRIDGE, "type", "bridge"])?;
-    ip(&["address", "add", BRIDGE_ADDRESS, "dev", BRIDGE])?;
-    ip(&["link", "set", BRIDGE, "up"])
+
+    fn make(&self) -> Result<()> {
+        let ip = |args: &[&str]| repo::run_quietly(repo::command("ip").args(args));
+        self.remove();
+        ip(&["link", "add", &self.name, "type", "bridge"])?;
+        ip(&["address", "add", &self.address, "dev", &self.name])?;
+        ip(&["link", "set", &self.name, "up"])
+    }
+
+    fn remove(&self) {
+        if Path::new("/sys/class/net").join(&self.name).exists() {
+            let _ = repo::run_quietly(repo::command("ip").args(["link", "delete", &self.name]));
+        }
+    }
 }
 
 /// Busybox without shared libraries: the only file a container of ours needs.
