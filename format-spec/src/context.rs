@@ -30,7 +30,10 @@ pub enum Context {
     CheckpointEnd,
     User(User),
     /// A kind that this version does not know: kept, not understood.
-    Unknown { kind: u16, payload: Vec<u8> },
+    Unknown {
+        kind: u16,
+        payload: Vec<u8>,
+    },
 }
 
 /// The recording host.

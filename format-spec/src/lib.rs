@@ -1,10 +1,50 @@
-//! The Trailcam trace format: SPEC.md in code.
+//! The Trailcam trace: a seekable, tamper-evident zstd file of container events.
+//!
+//! `SPEC.md` is normative; this crate is the reference codec. The flow, writing: [`Event`]s and
+//! [`ContextRecord`]s → [`ChunkBuilder`] → [`SealedChunk`] (the same bytes for file, stream and
+//! memory) → [`TraceWriter`]. Reading: a [`ChunkSource`] such as [`TraceReader`] → [`SealedChunk`] →
+//! [`DecodedChunk`].
+//!
+//! Promises: whatever bytes come in, nothing panics and no event is handed out whose chunk fails its
+//! hash; every size is checked against [`limits`] before anything is allocated.
 
+pub mod columns;
 pub mod context;
 pub mod event;
+pub mod limits;
 pub mod syscalls;
-pub mod text;
 
-pub use context::{Context, ContextRecord};
-pub use event::{Event, EventData};
+mod body;
+mod builder;
+mod chunk;
+mod encoding;
+mod error;
+mod header;
+mod input;
+mod order;
+mod reader;
+mod record;
+mod rows;
+mod sequence;
+mod source;
+mod summary;
+mod text;
+mod wire;
+mod writer;
+
+pub use builder::ChunkBuilder;
+pub use chunk::{DecodedChunk, RowRef, SealedChunk};
+pub use context::*;
+pub use error::{Error, hex};
+pub use event::*;
+pub use header::{
+    ChunkHeader, FRAME_MAGIC, KIND_CHUNK, KIND_SUMMARY, KindCount, LossTotal, MAJOR, MINOR,
+    SYNC_MARKER, SequenceRange,
+};
+pub use limits::Limits;
+pub use reader::{HeaderAt, TraceInfo, TraceReader, read_info};
+pub use rows::family_of;
+pub use source::{ChunkSource, Issue, IssueKind, MemorySource};
+pub use summary::{IndexEntry, KindTotal, SEEK_TABLE_MAGIC, SEEKABLE_MAGIC, Summary};
 pub use text::Text;
+pub use writer::TraceWriter;

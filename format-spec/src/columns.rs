@@ -1,0 +1,269 @@
+//! The column table: which families exist, which columns they have, how each is stored.
+//!
+//! The single source of truth in code; SPEC.md §Families says the same in words and is compared
+//! with it. Ids are for ever: a column is added with a new id and never changes its encoding.
+
+pub use crate::encoding::Encoding;
+
+/// What a column's values mean, and the range a reader accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    U8,
+    U16,
+    U32,
+    U64,
+    /// Sign-extended to 64 bits.
+    I32,
+    I64,
+    /// 0 or 1.
+    Bool,
+    /// Id in the chunk's dictionary; 0 is the empty string.
+    Text,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    pub id: u16,
+    pub name: &'static str,
+    pub ty: Type,
+    pub encoding: Encoding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Family {
+    pub id: u16,
+    pub name: &'static str,
+    /// Beside [`COMMON`], in the order of the fields of the event's struct.
+    pub fields: &'static [Column],
+}
+
+const fn column(id: u16, name: &'static str, ty: Type, encoding: Encoding) -> Column {
+    Column {
+        id,
+        name,
+        ty,
+        encoding,
+    }
+}
+
+pub const TIME: u16 = 1;
+pub const TID: u16 = 2;
+pub const PID: u16 = 3;
+pub const CGROUP_ID: u16 = 4;
+pub const CPU: u16 = 5;
+pub const PROBE: u16 = 6;
+pub const SEQ: u16 = 7;
+/// Ids of a family's own fields start here; below is room for common columns.
+pub const FIELDS: u16 = 16;
+const NR: u16 = FIELDS;
+
+use Encoding::{Delta, DeltaBy, Plain, Sequence, Zigzag};
+use Type::{Bool, I32, I64, Text, U8, U16, U32, U64};
+
+/// Columns of every family.
+pub const COMMON: [Column; 7] = [
+    column(TIME, "time", U64, Delta),
+    column(TID, "tid", U32, Delta),
+    column(PID, "pid", U32, Delta),
+    column(CGROUP_ID, "cgroup_id", U64, Delta),
+    column(CPU, "cpu", U16, Plain),
+    column(PROBE, "probe", U8, Plain),
+    column(SEQ, "seq", U64, Sequence),
+];
+
+pub const SYSCALL: u16 = 1;
+pub const SYSCALL_COUNT: u16 = 2;
+pub const FORK: u16 = 3;
+pub const EXEC: u16 = 4;
+pub const EXIT: u16 = 5;
+pub const OPEN: u16 = 6;
+pub const PATH_CALL: u16 = 7;
+pub const SOCK_CALL: u16 = 8;
+pub const TCP_STATE: u16 = 9;
+pub const CGROUP: u16 = 10;
+pub const SAMPLE: u16 = 11;
+
+/// In the order of [`crate::EventData`]; the id of `FAMILIES[i]` is i + 1.
+pub const FAMILIES: [Family; 11] = [
+    Family {
+        id: SYSCALL,
+        name: "syscall",
+        fields: &[
+            column(16, "nr", U32, Plain),
+            column(17, "ret", I64, DeltaBy(NR)),
+            column(18, "arg0", U64, DeltaBy(NR)),
+            column(19, "arg1", U64, DeltaBy(NR)),
+            column(20, "arg2", U64, DeltaBy(NR)),
+            column(21, "arg3", U64, DeltaBy(NR)),
+            column(22, "arg4", U64, DeltaBy(NR)),
+            column(23, "arg5", U64, DeltaBy(NR)),
+        ],
+    },
+    Family {
+        id: SYSCALL_COUNT,
+        name: "syscall_count",
+        fields: &[
+            column(16, "nr", U32, Plain),
+            column(17, "calls", U64, Plain),
+        ],
+    },
+    Family {
+        id: FORK,
+        name: "fork",
+        fields: &[
+            column(16, "child_tid", U32, Delta),
+            column(17, "child_pid", U32, Delta),
+            column(18, "child_start_ns", U64, Delta),
+        ],
+    },
+    Family {
+        id: EXEC,
+        name: "exec",
+        fields: &[
+            column(16, "path", Text, Plain),
+            column(17, "filename", Text, Plain),
+            column(18, "args", Text, Plain),
+            column(19, "comm", Text, Plain),
+            column(20, "ppid", U32, Delta),
+            column(21, "uid", U32, Plain),
+            column(22, "gid", U32, Plain),
+            column(23, "start_ns", U64, Delta),
+            column(24, "dev", U64, Plain),
+            column(25, "ino", U64, Plain),
+            column(26, "flags", U32, Plain),
+        ],
+    },
+    Family {
+        id: EXIT,
+        name: "exit",
+        fields: &[
+            column(16, "code", U32, Plain),
+            column(17, "signal", U32, Plain),
+            column(18, "start_ns", U64, Delta),
+            column(19, "last_thread", Bool, Plain),
+        ],
+    },
+    Family {
+        id: OPEN,
+        name: "open",
+        fields: &[
+            column(16, "nr", U32, Plain),
+            column(17, "ret", I64, Zigzag),
+            column(18, "flags", U32, Plain),
+            column(19, "mode", U32, Plain),
+            column(20, "path", Text, Plain),
+            column(21, "dev", U64, Plain),
+            column(22, "ino", U64, Plain),
+            column(23, "marks", U32, Plain),
+        ],
+    },
+    Family {
+        id: PATH_CALL,
+        name: "path_call",
+        fields: &[
+            column(16, "nr", U32, Plain),
+            column(17, "ret", I64, Zigzag),
+            column(18, "arg", U64, Plain),
+            column(19, "path", Text, Plain),
+            column(20, "path2", Text, Plain),
+            column(21, "marks", U32, Plain),
+        ],
+    },
+    Family {
+        id: SOCK_CALL,
+        name: "sock_call",
+        fields: &[
+            column(16, "nr", U32, Plain),
+            column(17, "ret", I64, Zigzag),
+            column(18, "fd", I32, Zigzag),
+            column(19, "family", U16, Plain),
+            column(20, "sock_type", U16, Plain),
+            column(21, "local_addr", Text, Plain),
+            column(22, "local_port", U16, Plain),
+            column(23, "remote_addr", Text, Plain),
+            column(24, "remote_port", U16, Plain),
+            column(25, "unix_path", Text, Plain),
+            column(26, "marks", U32, Plain),
+        ],
+    },
+    Family {
+        id: TCP_STATE,
+        name: "tcp_state",
+        fields: &[
+            column(16, "old", U8, Plain),
+            column(17, "new", U8, Plain),
+            column(18, "family", U16, Plain),
+            column(19, "local_addr", Text, Plain),
+            column(20, "local_port", U16, Plain),
+            column(21, "remote_addr", Text, Plain),
+            column(22, "remote_port", U16, Plain),
+            column(23, "sock", U64, Plain),
+            column(24, "latency_ns", U64, Plain),
+        ],
+    },
+    Family {
+        id: CGROUP,
+        name: "cgroup",
+        fields: &[
+            column(16, "id", U64, Plain),
+            column(17, "path", Text, Plain),
+            column(18, "removed", Bool, Plain),
+        ],
+    },
+    Family {
+        id: SAMPLE,
+        name: "sample",
+        fields: &[
+            column(16, "cpu_ns", U64, DeltaBy(CGROUP_ID)),
+            column(17, "throttled_ns", U64, DeltaBy(CGROUP_ID)),
+            column(18, "memory_bytes", U64, DeltaBy(CGROUP_ID)),
+            column(19, "memory_limit_bytes", U64, DeltaBy(CGROUP_ID)),
+            column(20, "pids", U64, DeltaBy(CGROUP_ID)),
+            column(21, "io_read_bytes", U64, DeltaBy(CGROUP_ID)),
+            column(22, "io_write_bytes", U64, DeltaBy(CGROUP_ID)),
+        ],
+    },
+];
+
+/// The table's entry of a family id, if this version knows it.
+pub fn family(id: u16) -> Option<&'static Family> {
+    FAMILIES.get(usize::from(id).checked_sub(1)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ids index arrays in the codec, and a key column must be decodable before its dependants.
+    #[test]
+    fn ids_are_dense_and_keys_come_from_unkeyed_columns() {
+        for (index, family) in FAMILIES.iter().enumerate() {
+            assert_eq!(usize::from(family.id), index + 1);
+            for (index, field) in family.fields.iter().enumerate() {
+                assert_eq!(
+                    usize::from(field.id),
+                    usize::from(FIELDS) + index,
+                    "{} {}",
+                    family.name,
+                    field.name
+                );
+                if let DeltaBy(key) = field.encoding {
+                    let key = COMMON
+                        .iter()
+                        .chain(family.fields)
+                        .find(|column| column.id == key)
+                        .unwrap();
+                    assert!(
+                        matches!(key.encoding, Plain | Delta),
+                        "{} {}",
+                        family.name,
+                        field.name
+                    );
+                }
+            }
+        }
+        for (index, column) in COMMON.iter().enumerate() {
+            assert_eq!(usize::from(column.id), index + 1);
+        }
+    }
+}

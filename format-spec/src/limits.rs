@@ -1,0 +1,61 @@
+//! Bounds of the format. A reader refuses what exceeds them before it allocates; SPEC.md §Limits.
+
+/// Rows of all families in one chunk: keeps a row number in 17 bits and bounds the decoder's memory
+/// (about 200 bytes a decoded event, so 26 MiB).
+pub const ROWS_MAX: u32 = 131_072;
+/// Uncompressed body: bounds what a hostile frame can expand to.
+pub const BODY_BYTES_MAX: u32 = 32 << 20;
+/// Compressed body: zstd's own worst case for `BODY_BYTES_MAX` (`ZSTD_compressBound`).
+pub const BODY_COMPRESSED_BYTES_MAX: u32 = BODY_BYTES_MAX + (BODY_BYTES_MAX >> 8) + 64;
+/// Payload of a chunk's skippable frame.
+pub const HEADER_BYTES_MAX: u32 = 1 << 20;
+/// Payload of the summary's skippable frame: `INDEX_CHUNKS_MAX` index entries and their company.
+pub const SUMMARY_BYTES_MAX: u32 = 64 << 20;
+const _: () =
+    assert!(INDEX_CHUNKS_MAX * 73 + SUMMARY_CGROUPS_MAX * 8 + 65_536 < SUMMARY_BYTES_MAX as usize);
+/// Chunks that the summary's index lists: three days of one chunk a second.
+pub const INDEX_CHUNKS_MAX: usize = 262_144;
+/// Sections of a body: every column of every family ten times over.
+pub const SECTIONS_MAX: u16 = 4_096;
+/// Distinct strings in one chunk.
+pub const DICTIONARY_ENTRIES_MAX: u32 = 1 << 20;
+/// One string. Longer than PATH_MAX (4,096) and than the recorder's capture limits.
+pub const TEXT_BYTES_MAX: usize = 64 << 10;
+/// Payload of one context record; also bincode's limit for anything it decodes there.
+pub const RECORD_BYTES_MAX: usize = 1 << 20;
+/// Context records in one chunk: a checkpoint of a host with tens of thousands of processes.
+pub const RECORDS_MAX: u32 = 131_072;
+/// Cgroups that a chunk's header lists; with more, the list is left out and a flag says so.
+pub const CGROUPS_MAX: usize = 16_384;
+/// (CPU, probe) pairs that a chunk's header lists; with more, the list is left out and a flag says so.
+pub const SEQUENCES_MAX: usize = 16_384;
+/// Cgroups that the summary lists.
+pub const SUMMARY_CGROUPS_MAX: usize = 1 << 20;
+/// Families that one chunk or summary counts.
+pub const KINDS_MAX: usize = 1_024;
+/// Issues that a reader keeps; further ones are only counted.
+pub const ISSUES_MAX: usize = 10_000;
+/// A reader gives up looking for the first sync marker after this many bytes, so that an endless
+/// stream of something else ends with an answer.
+pub const FIRST_MARKER_BYTES_MAX: u64 = 1 << 30;
+
+/// When a [`crate::ChunkBuilder`] calls itself full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Rows bound what one damaged chunk costs, and the reader's memory.
+    pub rows_max: u32,
+    /// Estimated uncompressed bytes.
+    pub bytes_max: u32,
+    /// zstd level.
+    pub level: i32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            rows_max: 65_536,
+            bytes_max: 16 << 20,
+            level: 3,
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Between [`EventData`] and the columns of its family: the only code that pairs field and column.
+
+use hashbrown::HashMap;
+
+use crate::{
+    Endpoint, Error, EventData, Text,
+    columns::{self, Column, Type},
+    event::*,
+    limits::TEXT_BYTES_MAX,
+};
+
+/// The strings of one chunk, numbered from 1 in order of first use; 0 is the empty string.
+#[derive(Default)]
+pub struct Dictionary {
+    ids: HashMap<Text, u32>,
+    texts: Vec<Text>,
+    bytes: usize,
+    /// Strings that were longer than [`TEXT_BYTES_MAX`] and lost their end.
+    pub cut: u32,
+}
+
+impl Dictionary {
+    pub fn id(&mut self, text: Text) -> u64 {
+        if text.is_empty() {
+            return 0;
+        }
+        if let Some(id) = self.ids.get(&text) {
+            return u64::from(*id);
+        }
+        let text = if text.len() > TEXT_BYTES_MAX {
+            self.cut += 1;
+            let cut = Text::new(&text[..TEXT_BYTES_MAX]);
+            if let Some(id) = self.ids.get(&cut) {
+                return u64::from(*id);
+            }
+            cut
+        } else {
+            text
+        };
+        self.bytes += text.len();
+        self.texts.push(text.clone());
+        let id = u32::try_from(self.texts.len()).expect("rows bound the dictionary");
+        self.ids.insert(text, id);
+        u64::from(id)
+    }
+
+    /// Uncompressed size of the section.
+    pub fn bytes(&self) -> usize {
+        self.bytes + 4 * self.texts.len()
+    }
+
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    pub fn write(&self, out: &mut Vec<u8>) {
+        for text in &self.texts {
+            out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        }
+        for text in &self.texts {
+            out.extend_from_slice(text);
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.ids.clear();
+        self.texts.clear();
+        self.bytes = 0;
+        self.cut = 0;
+    }
+}
+
+/// The decoded dictionary: index 0 is the empty string.
+pub fn read_dictionary(bytes: &[u8], entries: u32) -> Result<Vec<Text>, Error> {
+    const WHAT: &str = "dictionary";
+    Error::limit(
+        "dictionary entries",
+        entries.into(),
+        crate::limits::DICTIONARY_ENTRIES_MAX.into(),
+    )?;
+    let lens_bytes = entries as usize * 4;
+    let Some((lens, mut strings)) = bytes.split_at_checked(lens_bytes) else {
+        return Err(Error::Short {
+            what: WHAT,
+            offset: 0,
+            needed: lens_bytes as u64,
+            available: bytes.len() as u64,
+        });
+    };
+    let mut texts = Vec::with_capacity(entries as usize + 1);
+    texts.push(Text::default());
+    for len in lens.chunks_exact(4) {
+        let len = u32::from_le_bytes(len.try_into().expect("chunks of 4")) as usize;
+        Error::limit("length of a string", len as u64, TEXT_BYTES_MAX as u64)?;
+        let Some((text, rest)) = strings.split_at_checked(len) else {
+            return Err(Error::Short {
+                what: WHAT,
+                offset: (bytes.len() - strings.len()) as u64,
+                needed: len as u64,
+                available: strings.len() as u64,
+            });
+        };
+        texts.push(Text::new(text));
+        strings = rest;
+    }
+    if !strings.is_empty() {
+        return Err(Error::malformed(
+            WHAT,
+            bytes.len() - strings.len(),
+            "its end",
+            format_args!("{} more bytes", strings.len()),
+        ));
+    }
+    Ok(texts)
+}
+
+/// Number of the family an event belongs to.
+pub fn family_of(data: &EventData) -> u16 {
+    match data {
+        EventData::Syscall(_) => columns::SYSCALL,
+        EventData::SyscallCount(_) => columns::SYSCALL_COUNT,
+        EventData::Fork(_) => columns::FORK,
+        EventData::Exec(_) => columns::EXEC,
+        EventData::Exit(_) => columns::EXIT,
+        EventData::Open(_) => columns::OPEN,
+        EventData::PathCall(_) => columns::PATH_CALL,
+        EventData::SockCall(_) => columns::SOCK_CALL,
+        EventData::TcpState(_) => columns::TCP_STATE,
+        EventData::Cgroup(_) => columns::CGROUP,
+        EventData::Sample(_) => columns::SAMPLE,
+    }
+}
+
+/// Calls `put` once per field, in the order of the family's column table.
+#[inline]
+pub fn put_fields(data: EventData, dictionary: &mut Dictionary, mut put: impl FnMut(u64)) {
+    match data {
+        EventData::Syscall(Syscall { nr, ret, args }) => {
+            put(nr.into());
+            put(ret as u64);
+            args.into_iter().for_each(put);
+        }
+        EventData::SyscallCount(SyscallCount { nr, calls }) => {
+            put(nr.into());
+            put(calls);
+        }
+        EventData::Fork(Fork {
+            child_tid,
+            child_pid,
+            child_start_ns,
+        }) => {
+            put(child_tid.into());
+            put(child_pid.into());
+            put(child_start_ns);
+        }
+        EventData::Exec(exec) => {
+            for text in [exec.path, exec.filename, exec.args, exec.comm] {
+                put(dictionary.id(text));
+            }
+            for number in [exec.ppid, exec.uid, exec.gid] {
+                put(number.into());
+            }
+            for number in [exec.start_ns, exec.dev, exec.ino, exec.flags.0.into()] {
+                put(number);
+            }
+        }
+        EventData::Exit(Exit {
+            code,
+            signal,
+            start_ns,
+            last_thread,
+        }) => {
+            put(code.into());
+            put(signal.into());
+            put(start_ns);
+            put(last_thread.into());
+        }
+        EventData::Open(open) => {
+            put(open.nr.into());
+            put(open.ret as u64);
+            put(open.flags.into());
+            put(open.mode.into());
+            put(dictionary.id(open.path));
+            put(open.dev);
+            put(open.ino);
+            put(open.marks.0.into());
+        }
+        EventData::PathCall(call) => {
+            put(call.nr.into());
+            put(call.ret as u64);
+            put(call.arg);
+            put(dictionary.id(call.path));
+            put(dictionary.id(call.path2));
+            put(call.marks.0.into());
+        }
+        EventData::SockCall(call) => {
+            put(call.nr.into());
+            put(call.ret as u64);
+            put(call.fd as i64 as u64);
+            put(call.family.into());
+            put(call.sock_type.into());
+            put(dictionary.id(call.local.addr));
+            put(call.local.port.into());
+            put(dictionary.id(call.remote.addr));
+            put(call.remote.port.into());
+            put(dictionary.id(call.unix_path));
+            put(call.marks.0.into());
+        }
+        EventData::TcpState(state) => {
+            put(state.old.into());
+            put(state.new.into());
+            put(state.family.into());
+            put(dictionary.id(state.local.addr));
+            put(state.local.port.into());
+            put(dictionary.id(state.remote.addr));
+            put(state.remote.port.into());
+            put(state.sock);
+            put(state.latency_ns);
+        }
+        EventData::Cgroup(CgroupChange { id, path, removed }) => {
+            put(id);
+            put(dictionary.id(path));
+            put(removed.into());
+        }
+        EventData::Sample(sample) => {
+            for number in [
+                sample.cpu_ns,
+                sample.throttled_ns,
+                sample.memory_bytes,
+                sample.memory_limit_bytes,
+                sample.pids,
+                sample.io_read_bytes,
+                sample.io_write_bytes,
+            ] {
+                put(number);
+            }
+        }
+    }
+}
+
+/// One row of a family's decoded fields; an empty column is an absent one, all 0. Values were
+/// checked against their type: narrowing is safe.
+struct Row<'a> {
+    fields: &'a [Vec<u64>],
+    texts: &'a [Text],
+    row: usize,
+}
+
+impl Row<'_> {
+    #[inline]
+    fn at(&self, field: usize) -> u64 {
+        self.fields[field].get(self.row).copied().unwrap_or(0)
+    }
+    #[inline]
+    fn text(&self, field: usize) -> Text {
+        self.texts[self.at(field) as usize].clone()
+    }
+    #[inline]
+    fn endpoint(&self, field: usize) -> Endpoint {
+        Endpoint {
+            addr: self.text(field),
+            port: self.at(field + 1) as u16,
+        }
+    }
+}
+
+/// Row `row` of family `family` as event data; `fields` in the order of the column table.
+#[inline]
+pub fn take_fields(family: u16, fields: &[Vec<u64>], texts: &[Text], row: usize) -> EventData {
+    let row = Row { fields, texts, row };
+    match family {
+        columns::SYSCALL => EventData::Syscall(Syscall {
+            nr: row.at(0) as u32,
+            ret: row.at(1) as i64,
+            args: std::array::from_fn(|arg| row.at(2 + arg)),
+        }),
+        columns::SYSCALL_COUNT => EventData::SyscallCount(SyscallCount {
+            nr: row.at(0) as u32,
+            calls: row.at(1),
+        }),
+        columns::FORK => EventData::Fork(Fork {
+            child_tid: row.at(0) as u32,
+            child_pid: row.at(1) as u32,
+            child_start_ns: row.at(2),
+        }),
+        columns::EXEC => EventData::Exec(Exec {
+            path: row.text(0),
+            filename: row.text(1),
+            args: row.text(2),
+            comm: row.text(3),
+            ppid: row.at(4) as u32,
+            uid: row.at(5) as u32,
+            gid: row.at(6) as u32,
+            start_ns: row.at(7),
+            dev: row.at(8),
+            ino: row.at(9),
+            flags: ExecFlags(row.at(10) as u32),
+        }),
+        columns::EXIT => EventData::Exit(Exit {
+            code: row.at(0) as u32,
+            signal: row.at(1) as u32,
+            start_ns: row.at(2),
+            last_thread: row.at(3) != 0,
+        }),
+        columns::OPEN => EventData::Open(Open {
+            nr: row.at(0) as u32,
+            ret: row.at(1) as i64,
+            flags: row.at(2) as u32,
+            mode: row.at(3) as u32,
+            path: row.text(4),
+            dev: row.at(5),
+            ino: row.at(6),
+            marks: PathMarks(row.at(7) as u32),
+        }),
+        columns::PATH_CALL => EventData::PathCall(PathCall {
+            nr: row.at(0) as u32,
+            ret: row.at(1) as i64,
+            arg: row.at(2),
+            path: row.text(3),
+            path2: row.text(4),
+            marks: PathMarks(row.at(5) as u32),
+        }),
+        columns::SOCK_CALL => EventData::SockCall(SockCall {
+            nr: row.at(0) as u32,
+            ret: row.at(1) as i64,
+            fd: row.at(2) as i32,
+            family: row.at(3) as u16,
+            sock_type: row.at(4) as u16,
+            local: row.endpoint(5),
+            remote: row.endpoint(7),
+            unix_path: row.text(9),
+            marks: PathMarks(row.at(10) as u32),
+        }),
+        columns::TCP_STATE => EventData::TcpState(TcpState {
+            old: row.at(0) as u8,
+            new: row.at(1) as u8,
+            family: row.at(2) as u16,
+            local: row.endpoint(3),
+            remote: row.endpoint(5),
+            sock: row.at(7),
+            latency_ns: row.at(8),
+        }),
+        columns::CGROUP => EventData::Cgroup(CgroupChange {
+            id: row.at(0),
+            path: row.text(1),
+            removed: row.at(2) != 0,
+        }),
+        columns::SAMPLE => EventData::Sample(Sample {
+            cpu_ns: row.at(0),
+            throttled_ns: row.at(1),
+            memory_bytes: row.at(2),
+            memory_limit_bytes: row.at(3),
+            pids: row.at(4),
+            io_read_bytes: row.at(5),
+            io_write_bytes: row.at(6),
+        }),
+        _ => unreachable!("only families of the table are decoded, found {family}"),
+    }
+}
+
+/// Refuses a column with a value outside its type, once for the whole column.
+pub fn check_values(column: &Column, values: &[u64], texts: usize) -> Result<(), Error> {
+    let max = match column.ty {
+        Type::U8 => u64::from(u8::MAX),
+        Type::U16 => u64::from(u16::MAX),
+        Type::U32 => u64::from(u32::MAX),
+        Type::U64 | Type::I64 => return Ok(()),
+        Type::Bool => 1,
+        Type::Text => texts as u64 - 1,
+        Type::I32 => {
+            return match values
+                .iter()
+                .position(|value| i32::try_from(*value as i64).is_err())
+            {
+                Some(row) => Err(Error::malformed(
+                    column.name,
+                    row,
+                    "a 32-bit number",
+                    values[row] as i64,
+                )),
+                None => Ok(()),
+            };
+        }
+    };
+    match values.iter().position(|value| *value > max) {
+        Some(row) => Err(Error::malformed(
+            column.name,
+            row,
+            format_args!("at most {max}"),
+            values[row],
+        )),
+        None => Ok(()),
+    }
+}

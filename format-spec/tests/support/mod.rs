@@ -1,0 +1,250 @@
+//! Events for the tests: any event of any family, and small traces.
+#![allow(dead_code)] // Each test program uses its part.
+
+use proptest::{collection::vec, prelude::*};
+use trace_format::*;
+
+pub const UUID: [u8; 16] = *b"trailcam-testing";
+
+pub fn text() -> impl Strategy<Value = Text> {
+    prop_oneof![
+        Just(Text::default()),
+        Just(Text::from("/usr/bin/nginx")),
+        "[a-z/]{1,12}".prop_map(Text::from),
+        vec(any::<u8>(), 0..40).prop_map(Text::from),
+    ]
+}
+
+/// Mostly small, now and then anything: what real columns look like, and their extremes.
+pub fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![4 => 0..300u64, 1 => any::<u64>(), 1 => Just(u64::MAX), 1 => Just(1 << 63)]
+}
+
+pub fn endpoint() -> impl Strategy<Value = Endpoint> {
+    (text(), any::<u16>()).prop_map(|(addr, port)| Endpoint { addr, port })
+}
+
+pub fn data() -> impl Strategy<Value = EventData> {
+    let n = number;
+    let w = any::<u32>;
+    prop_oneof![
+        (0..500u32, n(), [n(), n(), n(), n(), n(), n()]).prop_map(|(nr, ret, args)| {
+            EventData::Syscall(Syscall {
+                nr,
+                ret: ret as i64,
+                args,
+            })
+        }),
+        (w(), n()).prop_map(|(nr, calls)| EventData::SyscallCount(SyscallCount { nr, calls })),
+        (w(), w(), n()).prop_map(
+            |(child_tid, child_pid, child_start_ns)| EventData::Fork(Fork {
+                child_tid,
+                child_pid,
+                child_start_ns
+            })
+        ),
+        (
+            [text(), text(), text(), text()],
+            [w(), w(), w(), w()],
+            [n(), n(), n()]
+        )
+            .prop_map(
+                |([path, filename, args, comm], [ppid, uid, gid, flags], [start_ns, dev, ino])| {
+                    EventData::Exec(Exec {
+                        path,
+                        filename,
+                        args,
+                        comm,
+                        ppid,
+                        uid,
+                        gid,
+                        start_ns,
+                        dev,
+                        ino,
+                        flags: ExecFlags(flags),
+                    })
+                }
+            ),
+        (w(), w(), n(), any::<bool>()).prop_map(|(code, signal, start_ns, last_thread)| {
+            EventData::Exit(Exit {
+                code,
+                signal,
+                start_ns,
+                last_thread,
+            })
+        }),
+        ([w(), w(), w(), w()], n(), text(), n(), n()).prop_map(
+            |([nr, flags, mode, marks], ret, path, dev, ino)| {
+                EventData::Open(Open {
+                    nr,
+                    ret: ret as i64,
+                    flags,
+                    mode,
+                    path,
+                    dev,
+                    ino,
+                    marks: PathMarks(marks),
+                })
+            }
+        ),
+        (w(), n(), n(), text(), text(), w()).prop_map(|(nr, ret, arg, path, path2, marks)| {
+            EventData::PathCall(PathCall {
+                nr,
+                ret: ret as i64,
+                arg,
+                path,
+                path2,
+                marks: PathMarks(marks),
+            })
+        }),
+        (
+            w(),
+            n(),
+            any::<i32>(),
+            any::<u16>(),
+            any::<u16>(),
+            endpoint(),
+            endpoint(),
+            text(),
+            w()
+        )
+            .prop_map(
+                |(nr, ret, fd, family, sock_type, local, remote, unix_path, marks)| {
+                    EventData::SockCall(SockCall {
+                        nr,
+                        ret: ret as i64,
+                        fd,
+                        family,
+                        sock_type,
+                        local,
+                        remote,
+                        unix_path,
+                        marks: PathMarks(marks),
+                    })
+                }
+            ),
+        (
+            any::<u8>(),
+            any::<u8>(),
+            any::<u16>(),
+            endpoint(),
+            endpoint(),
+            n(),
+            n()
+        )
+            .prop_map(|(old, new, family, local, remote, sock, latency_ns)| {
+                EventData::TcpState(TcpState {
+                    old,
+                    new,
+                    family,
+                    local,
+                    remote,
+                    sock,
+                    latency_ns,
+                })
+            }),
+        (n(), text(), any::<bool>())
+            .prop_map(|(id, path, removed)| EventData::Cgroup(CgroupChange { id, path, removed })),
+        [n(), n(), n(), n(), n(), n(), n()].prop_map(
+            |[
+                cpu_ns,
+                throttled_ns,
+                memory_bytes,
+                memory_limit_bytes,
+                pids,
+                io_read_bytes,
+                io_write_bytes,
+            ]| {
+                EventData::Sample(Sample {
+                    cpu_ns,
+                    throttled_ns,
+                    memory_bytes,
+                    memory_limit_bytes,
+                    pids,
+                    io_read_bytes,
+                    io_write_bytes,
+                })
+            }
+        ),
+    ]
+}
+
+pub fn event() -> impl Strategy<Value = Event> {
+    (
+        number(),
+        0..4u16,
+        0..4u8,
+        number(),
+        0..6u32,
+        any::<u32>(),
+        number(),
+        data(),
+    )
+        .prop_map(
+            |(boot_ns, cpu, probe, seq, tid, pid, cgroup_id, data)| Event {
+                boot_ns,
+                cpu,
+                probe,
+                seq,
+                tid,
+                pid,
+                cgroup_id,
+                data,
+            },
+        )
+}
+
+/// A read(2) of thread `tid` at `boot_ns`, number `seq` of CPU 0, probe 1.
+pub fn read_call(boot_ns: u64, tid: u32, seq: u64) -> Event {
+    Event {
+        boot_ns,
+        cpu: 0,
+        probe: 1,
+        seq,
+        tid,
+        pid: tid,
+        cgroup_id: 7,
+        data: EventData::Syscall(Syscall {
+            nr: 0,
+            ret: 100,
+            args: [3, 0x7f00_1234_5678, 4096, 0, 0, 0],
+        }),
+    }
+}
+
+pub fn tick(boot_ns: u64) -> ContextRecord {
+    ContextRecord {
+        boot_ns,
+        body: Context::Tick,
+    }
+}
+
+/// `chunks` chunks of `rows` reads each, a microsecond apart, and a tick in each.
+pub fn small_chunks(chunks: u64, rows: u64) -> Vec<SealedChunk> {
+    let mut builder = ChunkBuilder::new(UUID, Limits::default());
+    (0..chunks)
+        .map(|chunk| {
+            builder.context(tick(chunk * rows * 1000)).unwrap();
+            for row in chunk * rows..(chunk + 1) * rows {
+                builder.push(read_call(row * 1000, 1 + (row % 3) as u32, row));
+            }
+            builder.seal((chunk + 1) * rows * 1000)
+        })
+        .collect()
+}
+
+pub fn trace_of(chunks: &[SealedChunk]) -> Vec<u8> {
+    let mut writer = TraceWriter::new(Vec::new());
+    chunks.iter().for_each(|chunk| writer.write(chunk).unwrap());
+    writer.finish().unwrap()
+}
+
+/// Everything a reader gets out of `bytes`, and what it says is wrong.
+pub fn read_all(bytes: &[u8]) -> Result<(Vec<SealedChunk>, Vec<Issue>), Error> {
+    let mut reader = TraceReader::from_read(std::io::Cursor::new(bytes.to_vec()));
+    let mut chunks = Vec::new();
+    while let Some(chunk) = reader.next_chunk()? {
+        chunks.push(chunk);
+    }
+    Ok((chunks, reader.issues().to_vec()))
+}
