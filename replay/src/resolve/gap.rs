@@ -1,0 +1,88 @@
+//! Where events are missing: holes in the sequence of a (CPU, probe) pair, and loss records.
+
+use trace_format::{Event, context::Loss};
+
+/// `CONFIG_NR_CPUS` is at most 8192 on x86-64; a larger number in a trace is damage and is not tracked.
+const CPUS_MAX: usize = 8192;
+
+/// What each pair has shown so far.
+#[derive(Default)]
+pub(super) struct Gaps {
+    /// By CPU, then probe: the sequence number that comes next, 0 before the first event.
+    next: Vec<Vec<u64>>,
+    lost: u64,
+    last_ns: Option<u64>,
+}
+
+impl Gaps {
+    #[inline]
+    pub(super) fn event(&mut self, event: &Event) {
+        // Probe 0 is the recorder's own sampling: no sequence.
+        if event.probe == 0 {
+            return;
+        }
+        let next = match self.next.get_mut(event.cpu as usize) {
+            Some(cpu) => match cpu.get_mut(event.probe as usize) {
+                Some(next) => next,
+                None => return self.first(event),
+            },
+            None => return self.first(event),
+        };
+        if event.seq == *next {
+            *next += 1;
+        } else {
+            self.jump(event);
+        }
+    }
+
+    #[cold]
+    fn first(&mut self, event: &Event) {
+        let (cpu, probe) = (event.cpu as usize, event.probe as usize);
+        if cpu >= CPUS_MAX {
+            return;
+        }
+        if self.next.len() <= cpu {
+            self.next.resize_with(cpu + 1, Vec::new);
+        }
+        if self.next[cpu].len() <= probe {
+            self.next[cpu].resize(probe + 1, 0);
+        }
+        self.next[cpu][probe] = event.seq.saturating_add(1);
+    }
+
+    #[cold]
+    fn jump(&mut self, event: &Event) {
+        let next = &mut self.next[event.cpu as usize][event.probe as usize];
+        if *next == 0 {
+            // A trace may start anywhere: the first number of a pair is where it starts.
+            *next = event.seq.saturating_add(1);
+        } else if event.seq > *next {
+            self.lost = self.lost.saturating_add(event.seq - *next);
+            *next = event.seq.saturating_add(1);
+            self.last_ns = Some(event.boot_ns);
+        } else {
+            // A late row: it had been counted as lost.
+            self.lost = self.lost.saturating_sub(1);
+        }
+    }
+
+    /// Loss is cumulative; only what no hole has shown yet is a new gap.
+    pub(super) fn loss(&mut self, loss: &Loss, boot_ns: u64) {
+        let dropped = loss
+            .counts
+            .iter()
+            .fold(0u64, |sum, count| sum.saturating_add(count.dropped));
+        if dropped > self.lost {
+            self.lost = dropped;
+            self.last_ns = Some(boot_ns);
+        }
+    }
+
+    pub(super) fn last_ns(&self) -> Option<u64> {
+        self.last_ns
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+}

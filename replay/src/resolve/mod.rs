@@ -1,0 +1,240 @@
+//! What the trace says about the world: processes, descriptors, containers, users, gaps.
+//!
+//! State is a fold over records and nothing else: the same records give the same answers. The
+//! pipeline calls [`State::context`] for each context record and, for each event, [`State::before`],
+//! then the engines, then [`State::after`]. What an event changes is visible to the engines that see
+//! it, except that the process that exits and the descriptor that is closed are still there.
+//!
+//! Every table is bounded; what falls out is forgotten, never guessed.
+
+mod birth;
+mod container;
+mod descriptor;
+mod gap;
+mod process;
+mod update;
+
+pub use container::Container;
+pub use descriptor::{Descriptor, DescriptorKind, Role};
+pub use process::{Image, Process};
+
+use crate::syscalls::{Arch, Effects};
+use birth::Births;
+use container::Containers;
+use descriptor::SocketRoles;
+use gap::Gaps;
+use hashbrown::HashMap;
+use process::{Processes, Slot};
+use trace_format::{
+    context::{Clock, Host, User},
+    {Context, ContextRecord, Event},
+};
+
+/// Users remembered. A host has hundreds; a directory service may have more, and then the first ones stay.
+const USERS_MAX: usize = 65_536;
+
+/// The state of the traced host at the current record.
+pub struct State {
+    processes: Processes,
+    containers: Containers,
+    users: HashMap<u32, String>,
+    gaps: Gaps,
+    births: Births,
+    roles: SocketRoles,
+    effects: Effects,
+    clock: Option<Clock>,
+    host: Option<Host>,
+    events_seen: u64,
+    /// Process and descriptor that [`State::after`] has to forget.
+    exiting: Option<Slot>,
+    closing: Option<(Slot, i32)>,
+    closed_sock: Option<u64>,
+}
+
+/// A context record that rules can see as an event: [`crate::rules::Engine::observe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A container's metadata became known (or the recorder gave up): once per container and trace.
+    Container { boot_ns: u64, cgroup_id: u64 },
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State::new()
+    }
+}
+
+impl State {
+    pub fn new() -> Self {
+        State {
+            processes: Processes::default(),
+            containers: Containers::default(),
+            users: HashMap::new(),
+            gaps: Gaps::default(),
+            births: Births::default(),
+            roles: SocketRoles::default(),
+            effects: Effects::new(Arch::default()),
+            clock: None,
+            host: None,
+            events_seen: 0,
+            exiting: None,
+            closing: None,
+            closed_sock: None,
+        }
+    }
+
+    /// Applies a context record. What it returns is worth showing to the rules.
+    pub fn context(&mut self, record: &ContextRecord) -> Option<News> {
+        match &record.body {
+            Context::Host(host) => {
+                if let Some(arch) = Arch::from_name(&host.arch)
+                    && arch != self.effects.arch()
+                {
+                    self.effects = Effects::new(arch);
+                }
+                self.host = Some(host.clone());
+            }
+            Context::Clock(clock) => self.clock = Some(*clock),
+            Context::Process(process) => self.processes.observe(process),
+            Context::Container(container) => {
+                let cgroup_id = container.cgroup_id;
+                if self.containers.observe(container) {
+                    return Some(News::Container {
+                        boot_ns: record.boot_ns,
+                        cgroup_id,
+                    });
+                }
+            }
+            Context::Loss(loss) => self.gaps.loss(loss, record.boot_ns),
+            Context::User(User { uid, name }) => {
+                if self.users.len() < USERS_MAX || self.users.contains_key(uid) {
+                    self.users.insert(*uid, name.clone());
+                }
+            }
+            Context::Probes(_)
+            | Context::Mark(_)
+            | Context::Tick
+            | Context::CheckpointBegin
+            | Context::CheckpointEnd
+            | Context::Unknown { .. } => {}
+        }
+        None
+    }
+
+    /// Applies what must be visible when the event is judged: the child of a fork, the image of an
+    /// exec, the descriptor of an open.
+    pub fn before(&mut self, event: &Event) {
+        self.events_seen += 1;
+        self.gaps.event(event);
+        update::before(self, event);
+    }
+
+    /// Applies what must stay visible while the event is judged: an exit, a close.
+    pub fn after(&mut self, event: &Event) {
+        update::after(self, event);
+    }
+
+    /// The living process with this id. Between `before` and `after` of its exit it still lives.
+    pub fn process(&self, pid: u32) -> Option<&Process> {
+        self.processes.living(pid)
+    }
+
+    /// The process an event belongs to. Socket events may come after their owner's exit: then the
+    /// last process that had the id.
+    pub fn process_of(&self, event: &Event) -> Option<&Process> {
+        if event.pid == 0 {
+            return None;
+        }
+        match event.data {
+            trace_format::EventData::TcpState(_) => self.processes.last(event.pid),
+            _ => self.processes.living(event.pid),
+        }
+    }
+
+    /// The process itself, then its ancestors, nearest first. An exited ancestor stays in its place:
+    /// who started a process does not change when the starter dies.
+    pub fn lineage(&self, pid: u32) -> impl Iterator<Item = &Process> {
+        self.processes.lineage(self.processes.last(pid))
+    }
+
+    /// The same for a process at hand.
+    pub fn lineage_of<'a>(&'a self, process: &'a Process) -> impl Iterator<Item = &'a Process> {
+        self.processes.lineage(Some(process))
+    }
+
+    pub fn parent(&self, process: &Process) -> Option<&Process> {
+        self.processes.parent(process)
+    }
+
+    /// The container a cgroup belongs to; `None` for the host's own cgroups and for unknown ones.
+    pub fn container(&self, cgroup_id: u64) -> Option<&Container> {
+        self.containers.get(cgroup_id)
+    }
+
+    /// How to name a cgroup's container to people: its name, else the short id, else `host`.
+    pub fn container_label(&self, cgroup_id: u64) -> &str {
+        match self.containers.get(cgroup_id) {
+            Some(container) if !container.name.is_empty() => &container.name,
+            Some(container) => &container.short_id,
+            None => container::HOST,
+        }
+    }
+
+    /// True when a record says that the cgroup is the host's own.
+    pub fn is_host_cgroup(&self, cgroup_id: u64) -> bool {
+        self.containers.is_host(cgroup_id)
+    }
+
+    pub fn user_name(&self, uid: u32) -> Option<&str> {
+        match self.users.get(&uid) {
+            Some(name) => Some(name),
+            None if uid == 0 => Some("root"),
+            None => None,
+        }
+    }
+
+    /// The descriptor of a process, as far as the trace showed it being made.
+    pub fn descriptor<'a>(&self, process: &'a Process, fd: i32) -> Option<&'a Descriptor> {
+        process.descriptors.get(fd)
+    }
+
+    /// Which end of a TCP connection the traced host is, if its beginning was seen.
+    pub fn socket_role(&self, sock: u64) -> Option<Role> {
+        self.roles.get(sock)
+    }
+
+    /// Wall time of an event; `None` before the first clock record.
+    pub fn wall_ns(&self, boot_ns: u64) -> Option<u64> {
+        let clock = self.clock?;
+        let wall_ns = i128::from(boot_ns) + i128::from(clock.wall_ns) - i128::from(clock.boot_ns);
+        u64::try_from(wall_ns).ok()
+    }
+
+    pub fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
+    }
+
+    /// The system-call table of the traced host.
+    pub fn arch(&self) -> Arch {
+        self.effects.arch()
+    }
+
+    /// Events seen so far: the running number of the current one.
+    pub fn events_seen(&self) -> u64 {
+        self.events_seen
+    }
+
+    /// When the last loss became visible: a hole in a sequence, or a loss record that grew.
+    pub fn last_gap_ns(&self) -> Option<u64> {
+        self.gaps.last_ns()
+    }
+
+    /// Events known to be lost so far.
+    pub fn lost(&self) -> u64 {
+        self.gaps.lost()
+    }
+
+    pub fn processes_len(&self) -> usize {
+        self.processes.len()
+    }
+}

@@ -1,0 +1,12 @@
+//! Names for what the kernel counts: calls, errors, flags; and what each call does to the state.
+//!
+//! The table of calls is the format's ([`trace_format::syscalls`]), so that recorder and replay
+//! agree. The rest is only for people and rules, and lives here.
+
+mod effects;
+pub mod errno;
+pub mod flags;
+
+pub use effects::{Effect, Effects};
+pub use flags::{O_ACCMODE, O_RDONLY, o_directory};
+pub use trace_format::syscalls::{Arch, NUMBERS, ROWS, Row, arity, name, number, row, row_named};
