@@ -12,6 +12,8 @@ pub mod columns;
 pub mod context;
 pub mod event;
 pub mod limits;
+#[cfg(feature = "live")]
+pub mod live;
 pub mod syscalls;
 
 mod body;

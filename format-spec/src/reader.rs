@@ -15,7 +15,7 @@ use crate::{
     },
     input::Input,
     limits::*,
-    summary::{self, IndexEntry, SEEK_FOOTER_LEN, SEEK_TABLE_MAGIC},
+    summary::{self, IndexEntry, SEEK_FOOTER_LEN, SEEK_TABLE_BYTES_MAX, SEEK_TABLE_MAGIC},
 };
 
 /// Bytes hashed for frames that then failed. A hostile file can hold many markers that each claim
@@ -341,7 +341,7 @@ impl TraceReader {
 
     fn examine_seek_table(&mut self, size: u32) -> Result<Found, Error> {
         let size = size as usize;
-        if size < SEEK_FOOTER_LEN || size > 2 * 8 * (INDEX_CHUNKS_MAX + 1) + SEEK_FOOTER_LEN {
+        if !(SEEK_FOOTER_LEN..=SEEK_TABLE_BYTES_MAX).contains(&size) {
             return Ok(damaged(format!("a seek table claims {size} bytes")));
         }
         let wanted = SKIPPABLE_LEN + size;

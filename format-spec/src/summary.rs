@@ -20,6 +20,10 @@ pub const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;
 pub const SEEK_FOOTER_LEN: usize = 9;
 /// Compressed and decompressed size.
 const SEEK_ENTRY_LEN: usize = 8;
+/// Two frames a chunk, and the summary.
+const SEEK_ENTRIES_MAX: usize = 2 * INDEX_CHUNKS_MAX + 1;
+/// Payload of the seek table's frame.
+pub(crate) const SEEK_TABLE_BYTES_MAX: usize = SEEK_ENTRIES_MAX * SEEK_ENTRY_LEN + SEEK_FOOTER_LEN;
 
 const PART_KINDS: u16 = 1;
 const PART_CGROUPS: u16 = 2;
@@ -291,6 +295,6 @@ pub(crate) fn seek_table_len(footer: &[u8; SEEK_FOOTER_LEN]) -> Option<u64> {
     let ours = magic == SEEKABLE_MAGIC
         && descriptor == 0
         && frames > 0
-        && frames as usize <= 2 * INDEX_CHUNKS_MAX + 1;
+        && frames as usize <= SEEK_ENTRIES_MAX;
     ours.then(|| (8 + frames as usize * SEEK_ENTRY_LEN + SEEK_FOOTER_LEN) as u64)
 }
