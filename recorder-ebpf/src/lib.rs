@@ -63,7 +63,11 @@ impl PathShape {
     pub const NONE: u32 = 7;
     pub const CWD: u32 = 6;
     pub const fn pack(self) -> u32 {
-        (self.dir << 8) | (self.path << 12) | (self.dir2 << 16) | (self.path2 << 20) | (self.arg << 24)
+        (self.dir << 8)
+            | (self.path << 12)
+            | (self.dir2 << 16)
+            | (self.path2 << 20)
+            | (self.arg << 24)
     }
     pub const fn unpack(policy: u32) -> Self {
         PathShape {
@@ -194,7 +198,7 @@ pub struct ExecRecord {
     pub ppid: u32,
     pub uid: u32,
     pub gid: u32,
-    pub super_magic: u32,
+    pub reserved: u32,
     pub filename_len: u32,
     pub path_len: u32,
     pub args_len: u32,
@@ -340,7 +344,6 @@ offsets! {
     inode_nlink: "inode"."i_nlink",
     inode_mode: "inode"."i_mode",
     sb_dev: "super_block"."s_dev",
-    sb_magic: "super_block"."s_magic",
     dentry_parent: "dentry"."d_parent",
     dentry_name: "dentry"."d_name.name",
     mount_parent: "mount"."mnt_parent",
@@ -365,4 +368,3 @@ offsets! {
     kernfs_id: "kernfs_node"."id",
     cgroup_root_hierarchy: "cgroup_root"."hierarchy_id",
 }
-

@@ -44,9 +44,21 @@ fn prebuilt_object_is_an_ebpf_object_with_type_information() {
     let object = std::fs::read(package.join("prebuilt/recorder.bpf.o"))
         .expect("prebuilt/recorder.bpf.o is missing: run `cargo xtask ebpf`");
     assert_eq!(&object[..4], b"\x7fELF");
-    assert_eq!(object[ELF_MACHINE_AT..ELF_MACHINE_AT + 2], EM_BPF.to_le_bytes());
+    assert_eq!(
+        object[ELF_MACHINE_AT..ELF_MACHINE_AT + 2],
+        EM_BPF.to_le_bytes()
+    );
     let holds = |needle: &[u8]| object.windows(needle.len()).any(|window| window == needle);
-    assert!(holds(b".BTF\0"), "no .BTF section: was it linked with --btf?");
-    assert!(holds(b".BTF.ext\0"), "no .BTF.ext section: was it linked with --btf?");
-    assert!(holds(b"Dual MIT/GPL\0"), "no GPL-compatible licence: the kernel refuses its helpers");
+    assert!(
+        holds(b".BTF\0"),
+        "no .BTF section: was it linked with --btf?"
+    );
+    assert!(
+        holds(b".BTF.ext\0"),
+        "no .BTF.ext section: was it linked with --btf?"
+    );
+    assert!(
+        holds(b"Dual MIT/GPL\0"),
+        "no GPL-compatible licence: the kernel refuses its helpers"
+    );
 }

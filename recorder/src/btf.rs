@@ -18,9 +18,16 @@ const NESTING_MAX: u32 = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot read kernel type information (BTF) from {path}: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{path} holds no usable BTF: {what} at byte {offset}")]
-    Format { path: PathBuf, what: &'static str, offset: usize },
+    Format {
+        path: PathBuf,
+        what: &'static str,
+        offset: usize,
+    },
 }
 
 /// Named structures and unions with their members.
@@ -39,11 +46,19 @@ const KIND_UNION: u32 = 5;
 impl Btf {
     /// Reads a BTF file (raw, as in /sys/kernel/btf).
     pub fn load(path: &Path) -> Result<Btf, Error> {
-        let read = |source| Error::Read { path: path.into(), source };
+        let read = |source| Error::Read {
+            path: path.into(),
+            source,
+        };
         let file = std::fs::File::open(path).map_err(read)?;
         let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, BTF_BYTES_MAX), &mut bytes).map_err(read)?;
-        Btf::parse(bytes).map_err(|(what, offset)| Error::Format { path: path.into(), what, offset })
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, BTF_BYTES_MAX), &mut bytes)
+            .map_err(read)?;
+        Btf::parse(bytes).map_err(|(what, offset)| Error::Format {
+            path: path.into(),
+            what,
+            offset,
+        })
     }
 
     fn parse(bytes: Vec<u8>) -> Result<Btf, (&'static str, usize)> {
@@ -52,7 +67,11 @@ impl Btf {
             return Err(("no BTF magic number", 0));
         }
         let header_len = word(4)? as usize;
-        let at = |offset: u32| header_len.checked_add(offset as usize).ok_or(("an offset overflows", 8));
+        let at = |offset: u32| {
+            header_len
+                .checked_add(offset as usize)
+                .ok_or(("an offset overflows", 8))
+        };
         let types_at = at(word(8)?)?;
         let types_end = types_at.saturating_add(word(12)? as usize).min(bytes.len());
         let strings_at = at(word(16)?)?;
@@ -70,19 +89,25 @@ impl Btf {
                 }
             }
             let tail = match kind {
-                1 | 14 | 17 => 4,                // int, var, decl tag
-                2 | 7..=12 | 16 | 18 => 0,       // pointer, forward, typedef, qualifiers, func, float, type tag
-                3 => 12,                         // array
+                1 | 14 | 17 => 4,          // int, var, decl tag
+                2 | 7..=12 | 16 | 18 => 0, // pointer, forward, typedef, qualifiers, func, float, type tag
+                3 => 12,                   // array
                 KIND_STRUCT | KIND_UNION => 12 * len,
-                6 => 8 * len,                    // enum
-                13 => 8 * len,                   // function prototype
-                15 => 12 * len,                  // data section
-                19 => 12 * len,                  // 64-bit enum
+                6 => 8 * len,   // enum
+                13 => 8 * len,  // function prototype
+                15 => 12 * len, // data section
+                19 => 12 * len, // 64-bit enum
                 _ => return Err(("an unknown kind of type", next)),
             };
             next += 12 + tail;
         }
-        Ok(Btf { types_at, strings_at, records, structs, bytes })
+        Ok(Btf {
+            types_at,
+            strings_at,
+            records,
+            structs,
+            bytes,
+        })
     }
 
     /// Byte offset of `path` ("member" or "member.inner") in the structure `name`, also through
@@ -110,8 +135,16 @@ impl Btf {
         let has_bit_fields = info >> 31 == 1;
         for index in 0..(info & 0xffff) as usize {
             let at = record + 12 + index * 12;
-            let (name, inner, raw) = (u32_at(&self.bytes, at)?, u32_at(&self.bytes, at + 4)?, u32_at(&self.bytes, at + 8)?);
-            let (bits, width) = if has_bit_fields { (raw & 0xff_ffff, raw >> 24) } else { (raw, 0) };
+            let (name, inner, raw) = (
+                u32_at(&self.bytes, at)?,
+                u32_at(&self.bytes, at + 4)?,
+                u32_at(&self.bytes, at + 8)?,
+            );
+            let (bits, width) = if has_bit_fields {
+                (raw & 0xff_ffff, raw >> 24)
+            } else {
+                (raw, 0)
+            };
             if name == 0 {
                 if let Some((offset, id)) = self.member(inner, wanted, depth + 1) {
                     return Some((bits / 8 + offset, id));
@@ -143,7 +176,9 @@ impl Btf {
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+    Some(u32::from_le_bytes(
+        bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
+    ))
 }
 
 fn text_at(bytes: &[u8], at: usize) -> &[u8] {
@@ -166,8 +201,14 @@ mod tests {
         assert!(btf.types() > 10_000);
         assert_eq!(btf.offset("list_head", "prev"), Some(8));
         assert_eq!(btf.offset("path", "dentry"), Some(8));
-        assert!(btf.offset("sock_common", "skc_daddr").is_some(), "a member of an unnamed union");
-        assert!(btf.offset("dentry", "d_name.name").is_some(), "a member of a member");
+        assert!(
+            btf.offset("sock_common", "skc_daddr").is_some(),
+            "a member of an unnamed union"
+        );
+        assert!(
+            btf.offset("dentry", "d_name.name").is_some(),
+            "a member of a member"
+        );
         assert_eq!(btf.offset("list_head", "absent"), None);
         assert_eq!(btf.offset("no_such_struct", "next"), None);
     }

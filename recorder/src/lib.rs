@@ -1,2 +1,13 @@
+//! `rec`'s parts: probes → drain → decode → observe → seal → sinks. See ARCHITECTURE.md for the flow.
+
 pub mod btf;
+pub mod capture;
+pub mod check;
+pub mod clock;
+pub mod decode;
+pub mod drain;
+pub mod observe;
+pub mod policy;
 pub mod probes;
+pub mod sinks;
+pub mod target;

@@ -1,7 +1,208 @@
-fn main() {
-    let all = recorder::probes::PROBES.iter().map(|p| p.id).collect();
-    let options = recorder::probes::Options { btf: None, object: None, settings: Default::default(), bulk_bytes: 1 << 20, urgent_bytes: 1 << 20, wanted: all };
-    let mut p = recorder::probes::Probes::load(&options).unwrap();
-    let _ = p.attach();
-    for a in &p.attached { println!("{} {:?}", a.tracepoint, a.reason.as_ref().map(|r| r.replace("\\n", "\n"))); }
+//! `rec`: parse, decide, act. Exit codes: 0 ok, 1 failed, 2 usage, 3 finished with loss.
+
+mod cli;
+
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use cli::{CaptureArgs, Cli, Command, WhatArgs};
+use recorder::{
+    capture::{self, Options, Progress, Report},
+    check, probes,
+    sinks::{Sink, file::FileSink},
+    target,
+};
+
+const FAILED: u8 = 1;
+const LOSS: u8 = 3;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Command::Check(args) => Ok(run_check(&cli, args)),
+        Command::Capture(args) => run_capture(&cli, args),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("rec: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run_check(cli: &Cli, args: &cli::CheckArgs) -> u8 {
+    let findings = check::check(args.btf.as_deref());
+    if cli.json {
+        print(&format!("{}\n", serde_json::json!(findings)));
+    } else {
+        print(&findings.text());
+    }
+    if findings.ok { 0 } else { FAILED }
+}
+
+/// Results go to stdout; a reader that went away wanted no more.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn run_capture(cli: &Cli, args: &CaptureArgs) -> anyhow::Result<u8> {
+    let mut options = options(&args.what)?;
+    options.duration = args.duration;
+    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(FileSink::create(&args.output, args.force)?)];
+    let result = record(cli, &options, sinks);
+    if result.is_err() && std::fs::metadata(&args.output).is_ok_and(|meta| meta.len() == 0) {
+        // Nothing was recorded: an empty file would only be in the way of the next try.
+        let _ = std::fs::remove_file(&args.output);
+    }
+    let (report, failures) = result?;
+    if cli.json {
+        let mut value = serde_json::to_value(&report)?;
+        value["trace"] = args.output.display().to_string().into();
+        print(&format!("{value}\n"));
+    } else if !cli.quiet {
+        eprintln!("{}", summary(&report));
+        print(&format!("{}\n", args.output.display()));
+    }
+    for failure in &failures {
+        eprintln!("rec: {failure:#}");
+    }
+    Ok(match report {
+        _ if !failures.is_empty() => FAILED,
+        Report { dropped: 1.., .. } | Report { refused: 1.., .. } => LOSS,
+        _ => 0,
+    })
+}
+
+fn summary(report: &Report) -> String {
+    let per_event = report.bytes as f64 / report.events.max(1) as f64;
+    let mut text = format!(
+        "{} events in {:.1} s, {} chunks, {} bytes ({per_event:.2} bytes an event), {} dropped",
+        report.events, report.duration_s, report.chunks, report.bytes, report.dropped
+    );
+    if report.filtered > 0 {
+        text += &format!(", {} filtered", report.filtered);
+    }
+    for (name, reason) in report
+        .missing_probes
+        .iter()
+        .filter(|(_, reason)| reason != "not asked for")
+    {
+        text += &format!("\nprobe {name} is not attached: {reason}");
+    }
+    text
+}
+
+fn options(what: &WhatArgs) -> anyhow::Result<Options> {
+    let mut options = Options {
+        profile: what.profile,
+        bulk_bytes: what.ring,
+        btf: what.btf.clone(),
+        object: what.object.clone(),
+        empty: what.empty,
+        ..Options::default()
+    };
+    if !what.probes.is_empty() {
+        let wanted = probes::PROBES
+            .iter()
+            .filter(|probe| what.probes.contains(&probe.family));
+        options.probes = wanted.map(|probe| probe.id).collect();
+    }
+    for container in &what.container {
+        options.cgroups.extend(target::cgroups_of(container)?);
+    }
+    Ok(options)
+}
+
+/// Runs the capture with a progress line, stopping at the first SIGINT or SIGTERM.
+fn record(
+    cli: &Cli,
+    options: &Options,
+    sinks: Vec<Box<dyn Sink>>,
+) -> anyhow::Result<(Report, Vec<anyhow::Error>)> {
+    let stop = stop_on_signal()?;
+    let progress = Arc::new(Progress::default());
+    let ended = Arc::new(AtomicBool::new(false));
+    let shown = {
+        let (progress, ended) = (progress.clone(), ended.clone());
+        let (quiet, duration) = (cli.quiet, options.duration);
+        thread::spawn(move || show(&progress, &ended, quiet, duration))
+    };
+    let result = capture::run(
+        options,
+        *uuid::Uuid::new_v4().as_bytes(),
+        sinks,
+        &stop,
+        &progress,
+    );
+    ended.store(true, Ordering::Release);
+    // The display cannot fail in a way that matters to the trace.
+    let _ = shown.join();
+    result
+}
+
+/// A flag that SIGINT and SIGTERM set. The signals are blocked in every thread and taken by one.
+fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
+    use nix::sys::signal::{SigSet, Signal};
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals.thread_block()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    thread::spawn(move || {
+        // An interrupted wait waits again; the flag is set once, a second signal ends the program.
+        while signals.wait().is_err() {}
+        flag.store(true, Ordering::Relaxed);
+        let _ = signals.thread_unblock();
+    });
+    Ok(stop)
+}
+
+/// The progress line (terminal only), and `recording` once the probes are attached.
+fn show(progress: &Progress, ended: &AtomicBool, quiet: bool, duration: Option<Duration>) {
+    let pause = Duration::from_millis(50);
+    while !progress.recording.load(Ordering::Acquire) {
+        if ended.load(Ordering::Acquire) {
+            return;
+        }
+        thread::sleep(pause);
+    }
+    eprintln!("recording");
+    if quiet || !std::io::stderr().is_terminal() {
+        return;
+    }
+    let started = Instant::now();
+    let bar = match duration {
+        Some(duration) => indicatif::ProgressBar::new(duration.as_secs()).with_style(
+            indicatif::ProgressStyle::with_template("{wide_bar} {pos}/{len} s  {msg}")
+                .expect("a constant template"),
+        ),
+        None => indicatif::ProgressBar::new_spinner(),
+    };
+    let (mut before, mut rate) = ((0, Instant::now()), 0.0);
+    while !ended.load(Ordering::Acquire) {
+        thread::sleep(pause);
+        let events = progress.events.load(Ordering::Relaxed);
+        if before.1.elapsed() >= Duration::from_secs(1) {
+            rate = (events - before.0) as f64 / before.1.elapsed().as_secs_f64();
+            before = (events, Instant::now());
+        }
+        bar.set_position(started.elapsed().as_secs());
+        bar.set_message(format!(
+            "{events} events, {rate:.0}/s, {} bytes, {} dropped",
+            indicatif::HumanBytes(progress.bytes.load(Ordering::Relaxed)),
+            progress.dropped.load(Ordering::Relaxed)
+        ));
+    }
+    bar.finish_and_clear();
 }

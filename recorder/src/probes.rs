@@ -28,17 +28,69 @@ pub struct ProbeSpec {
 }
 
 /// Structures that lead from a descriptor to a path.
-const PATHS: &[&str] =
-    &["files_struct", "fdtable", "fs_struct", "path", "file", "inode", "super_block", "dentry", "mount", "vfsmount"];
+const PATHS: &[&str] = &[
+    "files_struct",
+    "fdtable",
+    "fs_struct",
+    "path",
+    "file",
+    "inode",
+    "super_block",
+    "dentry",
+    "mount",
+    "vfsmount",
+];
 
 pub const PROBES: &[ProbeSpec] = &[
-    ProbeSpec { id: probe::SYS_EXIT, family: "syscall", tracepoint: "sys_exit", what: "system calls, opened files, socket calls", needs: PATHS },
-    ProbeSpec { id: probe::FORK, family: "process", tracepoint: "sched_process_fork", what: "new processes and threads", needs: &["task_struct"] },
-    ProbeSpec { id: probe::EXEC, family: "process", tracepoint: "sched_process_exec", what: "programs started", needs: &["task_struct", "mm_struct", "linux_binprm", "cred"] },
-    ProbeSpec { id: probe::EXIT, family: "process", tracepoint: "sched_process_exit", what: "processes and threads ended", needs: &["task_struct", "signal_struct"] },
-    ProbeSpec { id: probe::TCP_STATE, family: "network", tracepoint: "inet_sock_set_state", what: "TCP connections", needs: &["sock_common"] },
-    ProbeSpec { id: probe::CGROUP_MKDIR, family: "container", tracepoint: "cgroup_mkdir", what: "cgroups made", needs: &["cgroup", "kernfs_node", "cgroup_root"] },
-    ProbeSpec { id: probe::CGROUP_RMDIR, family: "container", tracepoint: "cgroup_rmdir", what: "cgroups removed", needs: &["cgroup", "kernfs_node", "cgroup_root"] },
+    ProbeSpec {
+        id: probe::SYS_EXIT,
+        family: "syscall",
+        tracepoint: "sys_exit",
+        what: "system calls, opened files, socket calls",
+        needs: PATHS,
+    },
+    ProbeSpec {
+        id: probe::FORK,
+        family: "process",
+        tracepoint: "sched_process_fork",
+        what: "new processes and threads",
+        needs: &["task_struct"],
+    },
+    ProbeSpec {
+        id: probe::EXEC,
+        family: "process",
+        tracepoint: "sched_process_exec",
+        what: "programs started",
+        needs: &["task_struct", "mm_struct", "linux_binprm", "cred"],
+    },
+    ProbeSpec {
+        id: probe::EXIT,
+        family: "process",
+        tracepoint: "sched_process_exit",
+        what: "processes and threads ended",
+        needs: &["task_struct", "signal_struct"],
+    },
+    ProbeSpec {
+        id: probe::TCP_STATE,
+        family: "network",
+        tracepoint: "inet_sock_set_state",
+        what: "TCP connections",
+        needs: &["sock_common"],
+    },
+    ProbeSpec {
+        id: probe::CGROUP_MKDIR,
+        family: "container",
+        tracepoint: "cgroup_mkdir",
+        what: "cgroups made",
+        needs: &["cgroup", "kernfs_node", "cgroup_root"],
+    },
+    ProbeSpec {
+        id: probe::CGROUP_RMDIR,
+        family: "container",
+        tracepoint: "cgroup_rmdir",
+        what: "cgroups removed",
+        needs: &["cgroup", "kernfs_node", "cgroup_root"],
+    },
 ];
 
 #[derive(Debug, thiserror::Error)]
@@ -46,13 +98,21 @@ pub enum Error {
     #[error(transparent)]
     Btf(#[from] btf::Error),
     #[error("cannot read the probe object {path}: {source}")]
-    Object { path: PathBuf, source: std::io::Error },
+    Object {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the kernel refused the probes' maps or the object is damaged: {source}{hint}", source = chain(.source), hint = permission_hint(.source))]
     Load { source: Box<aya::EbpfError> },
-    #[error("the probe object has no map {name}: it was built from other sources; rebuild it with `cargo xtask ebpf`")]
+    #[error(
+        "the probe object has no map {name}: it was built from other sources; rebuild it with `cargo xtask ebpf`"
+    )]
     NoMap { name: &'static str },
     #[error("map {name}: {source}")]
-    Map { name: &'static str, source: Box<aya::maps::MapError> },
+    Map {
+        name: &'static str,
+        source: Box<aya::maps::MapError>,
+    },
     #[error("no probe could be attached; first reason: {reason}")]
     NothingAttached { reason: String },
 }
@@ -92,30 +152,53 @@ pub struct Probes {
 impl Probes {
     /// Loads the programs and maps, attaches nothing yet.
     pub fn load(options: &Options) -> Result<Probes, Error> {
-        let btf_path = options.btf.clone().unwrap_or_else(|| btf::KERNEL_BTF.into());
+        let btf_path = options
+            .btf
+            .clone()
+            .unwrap_or_else(|| btf::KERNEL_BTF.into());
         let types = Btf::load(&btf_path)?;
-        let found: Vec<u32> =
-            Offsets::MEMBERS.iter().map(|(name, member)| types.offset(name, member).unwrap_or(Offsets::MISSING)).collect();
+        let found: Vec<u32> = Offsets::MEMBERS
+            .iter()
+            .map(|(name, member)| types.offset(name, member).unwrap_or(Offsets::MISSING))
+            .collect();
         drop(types);
-        let kernel = aya::Btf::parse_file(&btf_path, aya::Endianness::default())
-            .map_err(|source| Error::Load { source: Box::new(source.into()) })?;
+        let kernel =
+            aya::Btf::parse_file(&btf_path, aya::Endianness::default()).map_err(|source| {
+                Error::Load {
+                    source: Box::new(source.into()),
+                }
+            })?;
         let owned;
         let object = match &options.object {
             Some(path) => {
-                owned = std::fs::read(path).map_err(|source| Error::Object { path: path.clone(), source })?;
+                owned = std::fs::read(path).map_err(|source| Error::Object {
+                    path: path.clone(),
+                    source,
+                })?;
                 &owned[..]
             }
             None => OBJECT,
         };
-        let Settings { self_tgid, filter_cgroups, empty, reserved } = options.settings;
+        let Settings {
+            self_tgid,
+            filter_cgroups,
+            empty,
+            reserved,
+        } = options.settings;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&kernel))
             .override_global("OFFSETS", &found[..], true)
-            .override_global("SETTINGS", &[self_tgid, filter_cgroups, empty, reserved][..], true)
+            .override_global(
+                "SETTINGS",
+                &[self_tgid, filter_cgroups, empty, reserved][..],
+                true,
+            )
             .map_max_entries("BULK", options.bulk_bytes)
             .map_max_entries("URGENT", options.urgent_bytes)
             .load(object)
-            .map_err(|source| Error::Load { source: Box::new(source) })?;
+            .map_err(|source| Error::Load {
+                source: Box::new(source),
+            })?;
         let attached = PROBES
             .iter()
             .map(|spec| Attached {
@@ -126,7 +209,8 @@ impl Probes {
                 reason: if !options.wanted.contains(&spec.id) {
                     Some("not asked for".to_owned())
                 } else {
-                    missing_members(spec, &found).or_else(|| load_program(&mut ebpf, spec, &kernel).err())
+                    missing_members(spec, &found)
+                        .or_else(|| load_program(&mut ebpf, spec, &kernel).err())
                 },
             })
             .collect();
@@ -135,7 +219,11 @@ impl Probes {
 
     /// Attaches every program that loaded. An error only if there is none at all.
     pub fn attach(&mut self) -> Result<(), Error> {
-        for entry in self.attached.iter_mut().filter(|entry| entry.reason.is_none()) {
+        for entry in self
+            .attached
+            .iter_mut()
+            .filter(|entry| entry.reason.is_none())
+        {
             entry.reason = attach_program(&mut self.ebpf, entry.tracepoint).err();
         }
         match self.attached.iter().find_map(|entry| entry.reason.clone()) {
@@ -161,49 +249,71 @@ impl Probes {
     }
 
     pub fn ring(&mut self, name: &'static str) -> Result<RingBuf<MapData>, Error> {
-        RingBuf::try_from(self.take(name)?).map_err(|source| Error::Map { name, source: Box::new(source) })
+        RingBuf::try_from(self.take(name)?).map_err(|source| Error::Map {
+            name,
+            source: Box::new(source),
+        })
     }
 
     /// Per CPU and probe id: seen, dropped, filtered.
     pub fn counters(&mut self) -> Result<PerCpuArray<MapData, [u64; 3]>, Error> {
-        PerCpuArray::try_from(self.take("COUNTERS")?)
-            .map_err(|source| Error::Map { name: "COUNTERS", source: Box::new(source) })
+        PerCpuArray::try_from(self.take("COUNTERS")?).map_err(|source| Error::Map {
+            name: "COUNTERS",
+            source: Box::new(source),
+        })
     }
 
     pub fn policy(&mut self) -> Result<Array<MapData, u32>, Error> {
-        Array::try_from(self.take("POLICY")?).map_err(|source| Error::Map { name: "POLICY", source: Box::new(source) })
+        Array::try_from(self.take("POLICY")?).map_err(|source| Error::Map {
+            name: "POLICY",
+            source: Box::new(source),
+        })
     }
 
     /// (cgroup id, syscall number) → calls.
     pub fn counts(&mut self) -> Result<PerCpuHashMap<MapData, [u64; 2], u64>, Error> {
-        PerCpuHashMap::try_from(self.take("COUNTS")?)
-            .map_err(|source| Error::Map { name: "COUNTS", source: Box::new(source) })
+        PerCpuHashMap::try_from(self.take("COUNTS")?).map_err(|source| Error::Map {
+            name: "COUNTS",
+            source: Box::new(source),
+        })
     }
 
     pub fn filter_cgroups(&mut self) -> Result<HashMap<MapData, u64, u8>, Error> {
-        HashMap::try_from(self.take("FILTER_CGROUPS")?)
-            .map_err(|source| Error::Map { name: "FILTER_CGROUPS", source: Box::new(source) })
+        HashMap::try_from(self.take("FILTER_CGROUPS")?).map_err(|source| Error::Map {
+            name: "FILTER_CGROUPS",
+            source: Box::new(source),
+        })
     }
 }
 
 /// The first member that a probe needs and this kernel does not have.
 fn missing_members(spec: &ProbeSpec, found: &[u32]) -> Option<String> {
-    Offsets::MEMBERS.iter().zip(found).find_map(|((name, member), offset)| {
-        (*offset == Offsets::MISSING && spec.needs.contains(name))
-            .then(|| format!("this kernel's BTF has no {name}.{member}"))
-    })
+    Offsets::MEMBERS
+        .iter()
+        .zip(found)
+        .find_map(|((name, member), offset)| {
+            (*offset == Offsets::MISSING && spec.needs.contains(name))
+                .then(|| format!("this kernel's BTF has no {name}.{member}"))
+        })
 }
 
 fn load_program(ebpf: &mut Ebpf, spec: &ProbeSpec, kernel: &aya::Btf) -> Result<(), String> {
-    program(ebpf, spec.tracepoint)?.load(spec.tracepoint, kernel).map_err(|error| chain(&error))
+    program(ebpf, spec.tracepoint)?
+        .load(spec.tracepoint, kernel)
+        .map_err(|error| chain(&error))
 }
 
 fn attach_program(ebpf: &mut Ebpf, tracepoint: &str) -> Result<(), String> {
-    program(ebpf, tracepoint)?.attach().map(drop).map_err(|error| chain(&error))
+    program(ebpf, tracepoint)?
+        .attach()
+        .map(drop)
+        .map_err(|error| chain(&error))
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut BtfTracePoint, String> {
-    let program = ebpf.program_mut(name).ok_or_else(|| format!("the probe object has no program {name}"))?;
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| format!("the probe object has no program {name}"))?;
     program.try_into().map_err(|error| chain(&error))
 }
 

@@ -1,6 +1,9 @@
 //! Cgroups made and removed: how a container gets its name even when it is gone before anyone looks.
 
-use aya_ebpf::{helpers::generated::bpf_probe_read_kernel_str, macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    helpers::generated::bpf_probe_read_kernel_str, macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
 use recorder_ebpf::{CgroupRecord, USER_PATH_MAX, kind, probe};
 
 use crate::{
@@ -35,9 +38,17 @@ fn change(ctx: &BtfTracePointContext, probe: u8, removed: u32) -> Option<()> {
     let header = header(probe, kind::CGROUP, current)?;
     // SAFETY: USER_PATH_MAX bytes from the start of a longer array.
     let len = unsafe {
-        bpf_probe_read_kernel_str(scratch.data.as_mut_ptr().cast(), USER_PATH_MAX as u32, path as *const _)
+        bpf_probe_read_kernel_str(
+            scratch.data.as_mut_ptr().cast(),
+            USER_PATH_MAX as u32,
+            path as *const _,
+        )
     };
-    let end = if len > 0 { bounded(len as usize, USER_PATH_MAX * 2 - 1) } else { 0 };
+    let end = if len > 0 {
+        bounded(len as usize, USER_PATH_MAX * 2 - 1)
+    } else {
+        0
+    };
     let node: u64 = read(cgroup, offset!(cgroup_kn));
     let record = scratch.fixed::<CgroupRecord>();
     record.header = header;

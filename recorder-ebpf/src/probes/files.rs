@@ -30,18 +30,42 @@ pub fn open(call: Call, current: Current) -> Option<()> {
     let scratch = scratch(probe::SYS_EXIT)?;
     let header = header(probe::SYS_EXIT, kind::OPEN, current)?;
     let (dir, path, flags, mode) = match call.nr {
-        nr::OPEN => (AT_FDCWD as u64, call.arg::<0>(), call.arg::<1>() as u32, call.arg::<2>() as u32),
-        nr::CREAT => (AT_FDCWD as u64, call.arg::<0>(), O_CREAT_WRONLY_TRUNC, call.arg::<1>() as u32),
+        nr::OPEN => (
+            AT_FDCWD as u64,
+            call.arg::<0>(),
+            call.arg::<1>() as u32,
+            call.arg::<2>() as u32,
+        ),
+        nr::CREAT => (
+            AT_FDCWD as u64,
+            call.arg::<0>(),
+            O_CREAT_WRONLY_TRUNC,
+            call.arg::<1>() as u32,
+        ),
         nr::OPENAT2 => {
             // struct open_how { u64 flags, mode, resolve } in user memory.
             let how = call.arg::<2>();
-            (call.arg::<0>(), call.arg::<1>(), user_u64(how) as u32, user_u64(how + 8) as u32)
+            (
+                call.arg::<0>(),
+                call.arg::<1>(),
+                user_u64(how) as u32,
+                user_u64(how + 8) as u32,
+            )
         }
-        _ => (call.arg::<0>(), call.arg::<1>(), call.arg::<2>() as u32, call.arg::<3>() as u32),
+        _ => (
+            call.arg::<0>(),
+            call.arg::<1>(),
+            call.arg::<2>() as u32,
+            call.arg::<3>() as u32,
+        ),
     };
     let (mut ino, mut dev, mut marks, mut user_len) = (0u64, 0u32, 0u32, 0usize);
     let end;
-    let file = if call.ret >= 0 { file_of(call.ret as u32) } else { 0 };
+    let file = if call.ret >= 0 {
+        file_of(call.ret as u32)
+    } else {
+        0
+    };
     if file != 0 {
         end = file_path(scratch, 0, file);
         let inode: u64 = read(file, offset!(file_inode));
@@ -94,7 +118,11 @@ fn directory(scratch: &mut Scratch, start: usize, end: usize, dirfd: i32) -> usi
 
 #[inline(always)]
 fn dirfd(call: &Call, index: u32) -> i32 {
-    if index == PathShape::CWD { AT_FDCWD } else { call.arg_at(index) as i32 }
+    if index == PathShape::CWD {
+        AT_FDCWD
+    } else {
+        call.arg_at(index) as i32
+    }
 }
 
 #[inline(always)]

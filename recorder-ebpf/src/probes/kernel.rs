@@ -24,7 +24,11 @@ pub fn read<T: Copy>(base: u64, offset: usize) -> T {
     let mut value = MaybeUninit::<T>::zeroed();
     // SAFETY: the helper checks the source and zeroes the destination on failure; T is plain data.
     unsafe {
-        bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, (base + offset as u64) as *const _);
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            (base + offset as u64) as *const _,
+        );
         value.assume_init()
     }
 }
@@ -76,7 +80,10 @@ fn walk(scratch: &mut Scratch, at: usize, dentry: u64, mount: u64) -> usize {
     let mut depth = 0;
     while depth < PATH_DEPTH_MAX {
         depth += 1;
-        if dentry == 0 || (dentry == root_dentry && mount == root_mount) || at > DATA_MAX - PIECE_MAX {
+        if dentry == 0
+            || (dentry == root_dentry && mount == root_mount)
+            || at > DATA_MAX - PIECE_MAX
+        {
             break;
         }
         if dentry == read::<u64>(mount, offset!(vfsmount_root)) {
@@ -93,7 +100,11 @@ fn walk(scratch: &mut Scratch, at: usize, dentry: u64, mount: u64) -> usize {
         // SAFETY: at is masked to DATA_MAX − 1 and data is PIECE_MAX longer.
         let len = unsafe {
             bpf_probe_read_kernel_str(
-                scratch.data.as_mut_ptr().add(bounded(at, DATA_MAX - 1)).cast(),
+                scratch
+                    .data
+                    .as_mut_ptr()
+                    .add(bounded(at, DATA_MAX - 1))
+                    .cast(),
                 PIECE_MAX as u32,
                 name as *const _,
             )
@@ -119,12 +130,20 @@ pub fn user_string(scratch: &mut Scratch, at: usize, address: u64) -> usize {
     // SAFETY: at is masked to DATA_MAX − 1 and data is USER_PATH_MAX longer.
     let len = unsafe {
         bpf_probe_read_user_str(
-            scratch.data.as_mut_ptr().add(bounded(at, DATA_MAX - 1)).cast(),
+            scratch
+                .data
+                .as_mut_ptr()
+                .add(bounded(at, DATA_MAX - 1))
+                .cast(),
             USER_PATH_MAX as u32,
             address as *const _,
         )
     };
-    if len > 0 { at + bounded(len as usize, USER_PATH_MAX * 2 - 1) } else { at }
+    if len > 0 {
+        at + bounded(len as usize, USER_PATH_MAX * 2 - 1)
+    } else {
+        at
+    }
 }
 
 /// Is the string at `at` relative?

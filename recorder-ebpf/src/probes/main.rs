@@ -24,8 +24,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf},
 };
 use recorder_ebpf::{
-    COUNTS_MAX, CountKey, Counters, DATA_MAX, FILTER_CGROUPS_MAX, Header, Offsets, PIECE_MAX, SOCKETS_MAX,
-    SYSCALLS_MAX, Settings, SocketOwner, probe,
+    COUNTS_MAX, CountKey, Counters, DATA_MAX, FILTER_CGROUPS_MAX, Header, Offsets, PIECE_MAX,
+    SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, probe,
 };
 
 /// Bulk: what there is much of. User space sets the size.
@@ -61,7 +61,12 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(probe::COUN
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::NONE;
 #[unsafe(no_mangle)]
-static SETTINGS: Settings = Settings { self_tgid: 0, filter_cgroups: 0, empty: 0, reserved: 0 };
+static SETTINGS: Settings = Settings {
+    self_tgid: 0,
+    filter_cgroups: 0,
+    empty: 0,
+    reserved: 0,
+};
 
 /// A member's offset: a constant to the verifier, because the map behind it is frozen.
 #[macro_export]
@@ -98,7 +103,9 @@ pub struct Current {
 #[inline(always)]
 fn counters(probe: u8) -> Option<&'static mut Counters> {
     // SAFETY: this CPU's element; only a nested run of the same probe could share it.
-    COUNTERS.get_ptr_mut(u32::from(probe)).map(|counters| unsafe { &mut *counters })
+    COUNTERS
+        .get_ptr_mut(u32::from(probe))
+        .map(|counters| unsafe { &mut *counters })
 }
 
 /// The current thread, or None when a filter rejects it (then it has been counted).
@@ -110,7 +117,13 @@ pub fn current(probe: u8) -> Option<Current> {
     let pid_tgid = bpf_get_current_pid_tgid();
     // SAFETY: a helper without preconditions.
     let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
-    admit(probe, Current { pid_tgid, cgroup_id })
+    admit(
+        probe,
+        Current {
+            pid_tgid,
+            cgroup_id,
+        },
+    )
 }
 
 /// Applies the filters to whoever an event belongs to.
@@ -173,7 +186,9 @@ pub fn submit<T: Copy + 'static>(ring: Ring, probe: u8, record: T) {
 #[inline(always)]
 pub fn scratch(probe: u8) -> Option<&'static mut Scratch> {
     // SAFETY: this CPU's element of this probe.
-    SCRATCH.get_ptr_mut(u32::from(probe)).map(|scratch| unsafe { &mut *scratch })
+    SCRATCH
+        .get_ptr_mut(u32::from(probe))
+        .map(|scratch| unsafe { &mut *scratch })
 }
 
 /// Sends the scratch: the fixed part `T` (at the end of `fixed`) and `data_len` bytes of data behind it.
@@ -188,7 +203,12 @@ pub fn send<T>(ring: Ring, probe: u8, scratch: &mut Scratch, data_len: usize) {
             Ring::Bulk => &raw const BULK,
             Ring::Urgent => &raw const URGENT,
         };
-        bpf_ringbuf_output(ring.cast_mut().cast(), start.cast(), len as u64, u64::from(BPF_RB_NO_WAKEUP))
+        bpf_ringbuf_output(
+            ring.cast_mut().cast(),
+            start.cast(),
+            len as u64,
+            u64::from(BPF_RB_NO_WAKEUP),
+        )
     };
     if result < 0 {
         count_drop(probe);
@@ -201,7 +221,13 @@ impl Scratch {
     pub fn fixed<T>(&mut self) -> &mut T {
         const { assert!(size_of::<T>() % 8 == 0 && size_of::<T>() <= FIXED_WORDS * 8) };
         // SAFETY: inside `fixed`, aligned to 8 as all records are; any bits are a valid record.
-        unsafe { &mut *self.fixed.as_mut_ptr().add(FIXED_WORDS - size_of::<T>() / 8).cast::<T>() }
+        unsafe {
+            &mut *self
+                .fixed
+                .as_mut_ptr()
+                .add(FIXED_WORDS - size_of::<T>() / 8)
+                .cast::<T>()
+        }
     }
 }
 

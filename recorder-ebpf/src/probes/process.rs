@@ -5,7 +5,9 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use recorder_ebpf::{ARGS_MAX, DATA_MAX, ExecRecord, ExitRecord, ForkRecord, PIECE_MAX, kind, probe};
+use recorder_ebpf::{
+    ARGS_MAX, DATA_MAX, ExecRecord, ExitRecord, ForkRecord, PIECE_MAX, kind, probe,
+};
 
 use crate::{
     Current, Ring, current, header,
@@ -79,9 +81,17 @@ fn exec(ctx: &BtfTracePointContext) -> Option<()> {
     let filename: u64 = read(bprm, offset!(bprm_filename));
     // SAFETY: PIECE_MAX bytes from the start of data.
     let len = unsafe {
-        bpf_probe_read_kernel_str(scratch.data.as_mut_ptr().cast(), PIECE_MAX as u32, filename as *const _)
+        bpf_probe_read_kernel_str(
+            scratch.data.as_mut_ptr().cast(),
+            PIECE_MAX as u32,
+            filename as *const _,
+        )
     };
-    let filename_len = if len > 0 { bounded(len as usize, PIECE_MAX * 2 - 1) } else { 0 };
+    let filename_len = if len > 0 {
+        bounded(len as usize, PIECE_MAX * 2 - 1)
+    } else {
+        0
+    };
 
     let mm: u64 = read(task, offset!(task_mm));
     let exe: u64 = read(mm, offset!(mm_exe_file));
@@ -90,13 +100,24 @@ fn exec(ctx: &BtfTracePointContext) -> Option<()> {
     let arg_start: u64 = read(mm, offset!(mm_arg_start));
     let arg_end: u64 = read(mm, offset!(mm_arg_end));
     let args_total = arg_end.saturating_sub(arg_start) as usize;
-    let args_len = bounded(if args_total > ARGS_MAX - 1 { ARGS_MAX - 1 } else { args_total }, ARGS_MAX - 1);
+    let args_len = bounded(
+        if args_total > ARGS_MAX - 1 {
+            ARGS_MAX - 1
+        } else {
+            args_total
+        },
+        ARGS_MAX - 1,
+    );
     let mut end = path_end;
     if path_end <= DATA_MAX - ARGS_MAX {
         // SAFETY: the end is masked to DATA_MAX − 1 and data is ARGS_MAX longer.
         let result = unsafe {
             bpf_probe_read_user(
-                scratch.data.as_mut_ptr().add(bounded(path_end, DATA_MAX - 1)).cast(),
+                scratch
+                    .data
+                    .as_mut_ptr()
+                    .add(bounded(path_end, DATA_MAX - 1))
+                    .cast(),
                 args_len as u32,
                 arg_start as *const _,
             )
@@ -120,7 +141,7 @@ fn exec(ctx: &BtfTracePointContext) -> Option<()> {
     record.ppid = read(parent, offset!(task_tgid));
     record.uid = read(cred, offset!(cred_uid));
     record.gid = read(cred, offset!(cred_gid));
-    record.super_magic = read(superblock, offset!(sb_magic));
+    record.reserved = 0;
     record.filename_len = filename_len as u32;
     record.path_len = (path_end - filename_len) as u32;
     record.args_len = (end - path_end) as u32;

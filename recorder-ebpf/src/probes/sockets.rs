@@ -12,7 +12,9 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use recorder_ebpf::{SUN_PATH_MAX, SockCallRecord, SocketOwner, TcpStateRecord, kind, marks, probe};
+use recorder_ebpf::{
+    SUN_PATH_MAX, SockCallRecord, SocketOwner, TcpStateRecord, kind, marks, probe,
+};
 
 use crate::{
     Current, Ring, SOCKETS, Scratch, admit, current, header,
@@ -54,7 +56,10 @@ fn ends(sk: u64) -> Ends {
     let family: u16 = read(sk, offset!(skc_family));
     let (mut local, mut remote) = ([0u8; 16], [0u8; 16]);
     if family == AF_INET {
-        let (from, to): ([u8; 4], [u8; 4]) = (read(sk, offset!(skc_rcv_saddr)), read(sk, offset!(skc_daddr)));
+        let (from, to): ([u8; 4], [u8; 4]) = (
+            read(sk, offset!(skc_rcv_saddr)),
+            read(sk, offset!(skc_daddr)),
+        );
         local[..4].copy_from_slice(&from);
         remote[..4].copy_from_slice(&to);
     } else if family == AF_INET6 {
@@ -138,14 +143,32 @@ fn caller_address(scratch: &mut Scratch, call: Call) -> usize {
     let mut head = [0u8; 32];
     let head_len = if len > 28 { 28 } else { len };
     // SAFETY: at most 31 bytes into a buffer of 32.
-    unsafe { bpf_probe_read_user(head.as_mut_ptr().cast(), bounded(head_len, 31) as u32, address as *const _) };
+    unsafe {
+        bpf_probe_read_user(
+            head.as_mut_ptr().cast(),
+            bounded(head_len, 31) as u32,
+            address as *const _,
+        )
+    };
     let family = u16::from_ne_bytes([head[0], head[1]]);
     if family == AF_UNIX {
         let wanted = len.saturating_sub(2);
-        let path_len = bounded(if wanted > SUN_PATH_MAX { SUN_PATH_MAX } else { wanted }, 127);
+        let path_len = bounded(
+            if wanted > SUN_PATH_MAX {
+                SUN_PATH_MAX
+            } else {
+                wanted
+            },
+            127,
+        );
         // SAFETY: at most 127 bytes into a longer array.
-        let failed =
-            unsafe { bpf_probe_read_user(scratch.data.as_mut_ptr().cast(), path_len as u32, (address + 2) as *const _) };
+        let failed = unsafe {
+            bpf_probe_read_user(
+                scratch.data.as_mut_ptr().cast(),
+                path_len as u32,
+                (address + 2) as *const _,
+            )
+        };
         let record = scratch.fixed::<SockCallRecord>();
         record.family = family;
         record.marks = marks::UNTRUSTED;
@@ -182,7 +205,12 @@ fn own(sk: u64, current: Current, connect_ns: u64) -> SocketOwner {
         Some(owner) => owner.id,
         None => new_id(),
     };
-    let owner = SocketOwner { id, pid_tgid: current.pid_tgid, cgroup_id: current.cgroup_id, connect_ns };
+    let owner = SocketOwner {
+        id,
+        pid_tgid: current.pid_tgid,
+        cgroup_id: current.cgroup_id,
+        connect_ns,
+    };
     // A full LRU map makes room; any other failure only costs this socket its owner.
     let _ = SOCKETS.insert(sk, owner, u64::from(BPF_ANY));
     owner
@@ -215,20 +243,41 @@ fn tcp_state(ctx: &BtfTracePointContext) -> Option<()> {
     // connect and listen run in the caller's context; every other change may be a stranger's.
     let owner = if new == TCP_SYN_SENT || new == TCP_LISTEN {
         // SAFETY: a helper without preconditions.
-        own(sk, current(probe::TCP_STATE)?, unsafe { bpf_ktime_get_boot_ns() })
+        own(sk, current(probe::TCP_STATE)?, unsafe {
+            bpf_ktime_get_boot_ns()
+        })
     } else {
         let owner = match unsafe_get(sk) {
             Some(owner) => owner,
-            None => own(sk, Current { pid_tgid: 0, cgroup_id: 0 }, 0),
+            None => own(
+                sk,
+                Current {
+                    pid_tgid: 0,
+                    cgroup_id: 0,
+                },
+                0,
+            ),
         };
-        admit(probe::TCP_STATE, Current { pid_tgid: owner.pid_tgid, cgroup_id: owner.cgroup_id })?;
+        admit(
+            probe::TCP_STATE,
+            Current {
+                pid_tgid: owner.pid_tgid,
+                cgroup_id: owner.cgroup_id,
+            },
+        )?;
         if crate::setting!(empty) != 0 {
             return None;
         }
         owner
     };
-    let header =
-        header(probe::TCP_STATE, kind::TCP_STATE, Current { pid_tgid: owner.pid_tgid, cgroup_id: owner.cgroup_id })?;
+    let header = header(
+        probe::TCP_STATE,
+        kind::TCP_STATE,
+        Current {
+            pid_tgid: owner.pid_tgid,
+            cgroup_id: owner.cgroup_id,
+        },
+    )?;
     let ended = old == TCP_SYN_SENT && (new == TCP_ESTABLISHED || new == TCP_CLOSE);
     let socket = ends(sk);
     submit(
@@ -237,7 +286,11 @@ fn tcp_state(ctx: &BtfTracePointContext) -> Option<()> {
         TcpStateRecord {
             header,
             sock_id: owner.id,
-            latency_ns: if ended { header.boot_ns.saturating_sub(owner.connect_ns) } else { 0 },
+            latency_ns: if ended {
+                header.boot_ns.saturating_sub(owner.connect_ns)
+            } else {
+                0
+            },
             old,
             new,
             family: socket.family,

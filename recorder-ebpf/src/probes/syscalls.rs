@@ -61,11 +61,17 @@ impl Call {
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let regs: *const Registers = ctx.arg(0);
     let nr = Call::number(regs);
-    let Some(&policy) = POLICY.get(nr) else { return 0 };
+    let Some(&policy) = POLICY.get(nr) else {
+        return 0;
+    };
     if policy == action::IGNORE {
         return 0;
     }
-    let call = Call { nr, ret: ctx.arg(1), regs };
+    let call = Call {
+        nr,
+        ret: ctx.arg(1),
+        regs,
+    };
     if let Some(current) = current(probe::SYS_EXIT) {
         record(policy, call, current);
     }
@@ -87,7 +93,10 @@ fn record(policy: u32, call: Call, current: Current) -> Option<()> {
 
 #[inline(always)]
 fn count(nr: u32, current: Current) -> Option<()> {
-    let key = CountKey { cgroup_id: current.cgroup_id, nr: u64::from(nr) };
+    let key = CountKey {
+        cgroup_id: current.cgroup_id,
+        nr: u64::from(nr),
+    };
     match COUNTS.get_ptr_mut(key) {
         // SAFETY: this CPU's value.
         Some(count) => unsafe { *count += 1 },
@@ -105,7 +114,14 @@ fn plain(call: Call, current: Current) -> Option<()> {
         SyscallRecord {
             header,
             ret: call.ret,
-            args: [call.arg::<0>(), call.arg::<1>(), call.arg::<2>(), call.arg::<3>(), call.arg::<4>(), call.arg::<5>()],
+            args: [
+                call.arg::<0>(),
+                call.arg::<1>(),
+                call.arg::<2>(),
+                call.arg::<3>(),
+                call.arg::<4>(),
+                call.arg::<5>(),
+            ],
             nr: call.nr,
             reserved: 0,
         },

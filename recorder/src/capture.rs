@@ -1,0 +1,482 @@
+//! The capture loop: attach → drain → observe → seal → sinks, until it is told to stop.
+//!
+//! One thread drains and seals; whatever may wait (files of /proc, an engine's API, a disk, a
+//! subscriber) has a thread of its own. Everything the trace says about the world passes through
+//! here and becomes a record before the chunk is sealed.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use aya::maps::{MapData, PerCpuArray};
+use recorder_ebpf::{Settings, probe};
+use trace_format::{
+    ChunkBuilder, Context, ContextRecord, Event, Limits,
+    context::{Loss, LossCount, Probe, Probes as ProbeTable},
+    syscalls::Arch,
+};
+
+use crate::{
+    clock,
+    decode::Decoder,
+    drain::{Chunks, Drain},
+    observe::{cgroups::Cgroups, containers::Containers, docker::Resolver, host, watcher::Watcher},
+    policy::{self, Profile},
+    probes::{self, Probes},
+    sinks::{Running, Sink},
+};
+
+const NS_PER_S: u64 = 1_000_000_000;
+/// Pause between rounds: long enough to cost nothing, short enough that a ring of 16 MiB holds
+/// more than ten times what the fastest machine writes meanwhile.
+const PAUSE_BUSY: Duration = Duration::from_millis(2);
+const PAUSE_IDLE: Duration = Duration::from_millis(20);
+/// A round that took at least this many records is followed by a short pause.
+const BUSY_RECORDS: usize = 256;
+/// Records in one round: bounds how late a tick or a stop can be.
+const ROUND_MAX: usize = 262_144;
+/// The observer's floor holds the watermark back at most this long: a hung read of /proc must not
+/// stop the stream.
+const FLOOR_AGE_MAX_NS: u64 = 2 * NS_PER_S;
+/// Programs that were running when they were detached end within this time.
+const DETACH_PAUSE: Duration = Duration::from_millis(20);
+/// A checkpoint lets a reader start in the middle.
+const CHECKPOINT_INTERVAL_NS: u64 = 60 * NS_PER_S;
+
+/// What to record.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub profile: Profile,
+    /// Ids of the probes.
+    pub probes: Vec<u8>,
+    /// Only these cgroups; empty: all.
+    pub cgroups: Vec<u64>,
+    pub duration: Option<Duration>,
+    /// Age at which a chunk is sealed.
+    pub chunk_age: Duration,
+    pub checkpoint_interval_ns: u64,
+    pub bulk_bytes: u32,
+    pub urgent_bytes: u32,
+    pub btf: Option<std::path::PathBuf>,
+    pub object: Option<std::path::PathBuf>,
+    /// Attach the programs but let them record nothing: the price of the hooks alone.
+    pub empty: bool,
+    /// Ask the Docker engine for names.
+    pub docker: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            profile: Profile::Standard,
+            probes: probes::PROBES.iter().map(|probe| probe.id).collect(),
+            cgroups: Vec::new(),
+            duration: None,
+            chunk_age: Duration::from_secs(1),
+            checkpoint_interval_ns: CHECKPOINT_INTERVAL_NS,
+            bulk_bytes: 16 << 20,
+            urgent_bytes: 2 << 20,
+            btf: None,
+            object: None,
+            empty: false,
+            docker: true,
+        }
+    }
+}
+
+/// Figures of a running capture, for whoever shows them.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pub events: AtomicU64,
+    pub chunks: AtomicU64,
+    pub bytes: AtomicU64,
+    pub dropped: AtomicU64,
+    /// Set once the probes are attached.
+    pub recording: AtomicBool,
+}
+
+/// What a capture did.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Report {
+    pub trace_uuid: String,
+    pub events: u64,
+    pub chunks: u64,
+    /// Bytes of sealed chunks.
+    pub bytes: u64,
+    /// Sequence numbers that the probes handed out, and what became of them.
+    pub seen: u64,
+    pub dropped: u64,
+    pub filtered: u64,
+    /// Records that were not decodable: a probe object of another version.
+    pub refused: u64,
+    pub duration_s: f64,
+    /// Probes that could not be attached, with the reason.
+    pub missing_probes: Vec<(String, String)>,
+}
+
+/// Records until `stop`, the duration's end, or a failed sink. Returns the report; the sinks' own
+/// failures are in the second value.
+pub fn run(
+    options: &Options,
+    trace_uuid: [u8; 16],
+    sinks: Vec<Box<dyn Sink>>,
+    stop: &AtomicBool,
+    progress: &Progress,
+) -> anyhow::Result<(Report, Vec<anyhow::Error>)> {
+    let started = Instant::now();
+    let arch = Arch::native()
+        .ok_or_else(|| anyhow::anyhow!("recording works on x86-64 and aarch64 only"))?;
+    let mut probes = Probes::load(&probes::Options {
+        btf: options.btf.clone(),
+        object: options.object.clone(),
+        settings: Settings {
+            self_tgid: std::process::id(),
+            filter_cgroups: u32::from(!options.cgroups.is_empty()),
+            empty: u32::from(options.empty),
+            reserved: 0,
+        },
+        bulk_bytes: options.bulk_bytes,
+        urgent_bytes: options.urgent_bytes,
+        wanted: options.probes.clone(),
+    })?;
+    let mut table = probes.policy()?;
+    for (nr, action) in policy::table(options.profile, arch).into_iter().enumerate() {
+        table.set(nr as u32, action, 0)?;
+    }
+    let mut filter = probes.filter_cgroups()?;
+    for id in &options.cgroups {
+        filter.insert(id, 1, 0)?;
+    }
+    let counters = probes.counters()?;
+    let drain = Drain::new(
+        probes.ring("BULK")?,
+        probes.ring("URGENT")?,
+        Decoder::new(arch),
+    );
+    let counts = probes.counts()?;
+
+    let resolver = options.docker.then(Resolver::start);
+    let mut capture = Capture {
+        drain,
+        counters,
+        containers: Containers::new(Cgroups::open(), resolver),
+        out: Output {
+            builder: ChunkBuilder::new(trace_uuid, Limits::default()),
+            sinks: sinks.into_iter().map(Running::start).collect(),
+            sink_failed: false,
+            progress,
+            events: 0,
+        },
+        probe_table: ProbeTable::default(),
+        loss: Vec::new(),
+        filtered: 0,
+    };
+    probes.attach()?;
+    capture.probe_table = describe(&probes, options.profile);
+    // Events are waiting from here on; everything else about the start is written after them.
+    progress.recording.store(true, Ordering::Release);
+    let watcher = Watcher::start(Cgroups::open(), counts, true);
+    capture.start();
+    capture.record(options, &watcher, stop, started);
+    probes.detach();
+    thread::sleep(DETACH_PAUSE);
+    let missing_probes = probes
+        .attached
+        .iter()
+        .filter_map(|entry| Some((entry.tracepoint.to_owned(), entry.reason.clone()?)))
+        .collect();
+    let (mut report, failures) = capture.end(watcher);
+    report.trace_uuid = uuid::Uuid::from_bytes(trace_uuid).to_string();
+    report.duration_s = started.elapsed().as_secs_f64();
+    report.missing_probes = missing_probes;
+    Ok((report, failures))
+}
+
+fn describe(probes: &Probes, profile: Profile) -> ProbeTable {
+    ProbeTable {
+        profile: profile.name().to_owned(),
+        probes: probes
+            .attached
+            .iter()
+            .map(|entry| Probe {
+                id: entry.id,
+                name: entry.tracepoint.to_owned(),
+                attached: if entry.reason.is_none() {
+                    format!("tp_btf/{}", entry.tracepoint)
+                } else {
+                    String::new()
+                },
+                reason: entry.reason.clone().unwrap_or_default(),
+            })
+            .collect(),
+    }
+}
+
+/// The open chunk and where chunks go.
+struct Output<'a> {
+    builder: ChunkBuilder,
+    sinks: Vec<Running>,
+    sink_failed: bool,
+    progress: &'a Progress,
+    events: u64,
+}
+
+impl Chunks for Output<'_> {
+    fn event(&mut self, event: Event) {
+        self.builder.push(event);
+        self.events += 1;
+    }
+
+    fn context(&mut self, record: ContextRecord) {
+        // A record over the format's limit is the kernel's or an engine's text gone wild: the trace goes on without it.
+        if let Err(error) = self.builder.context(record) {
+            eprintln!("rec: an observation was left out: {error}");
+        }
+    }
+
+    fn full(&self) -> bool {
+        self.builder.is_full()
+    }
+
+    fn seal(&mut self, watermark_ns: u64) {
+        if self.builder.is_empty() {
+            return;
+        }
+        let chunk = self.builder.seal(watermark_ns);
+        self.progress.events.store(self.events, Ordering::Relaxed);
+        self.progress.chunks.fetch_add(1, Ordering::Relaxed);
+        self.progress
+            .bytes
+            .fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
+        for sink in &self.sinks {
+            self.sink_failed |= !sink.send(chunk.clone());
+        }
+    }
+}
+
+impl Output<'_> {
+    /// An observation at this moment.
+    fn now(&mut self, body: Context) {
+        self.context(ContextRecord {
+            boot_ns: clock::boot_ns(),
+            body,
+        });
+    }
+
+    /// Seals first when the open chunk has no room for `more` further records.
+    fn room(&mut self, watermark_ns: u64) {
+        if self.full() {
+            self.seal(watermark_ns);
+        }
+    }
+}
+
+struct Capture<'a> {
+    drain: Drain,
+    counters: PerCpuArray<MapData, [u64; 3]>,
+    containers: Containers,
+    out: Output<'a>,
+    probe_table: ProbeTable,
+    /// As last written.
+    loss: Vec<LossCount>,
+    filtered: u64,
+}
+
+impl Capture<'_> {
+    /// The first checkpoint: host, clock, users, probes, and the cgroups that exist.
+    fn start(&mut self) {
+        for (id, path) in self.containers.cgroups().walk() {
+            // What it returns is written by the checkpoint below, with all that is known.
+            let _ = self.containers.made(id, &path);
+        }
+        self.checkpoint();
+    }
+
+    fn checkpoint(&mut self) {
+        self.out.now(Context::CheckpointBegin);
+        self.out.now(Context::Host(host::host()));
+        self.out.now(Context::Clock(host::clock_pair()));
+        let probe_table = self.probe_table.clone();
+        self.out.now(Context::Probes(probe_table));
+        for user in host::users() {
+            self.out.now(user);
+        }
+        for container in self.containers.all() {
+            self.out.now(container);
+        }
+        self.out.now(Context::CheckpointEnd);
+    }
+
+    fn record(
+        &mut self,
+        options: &Options,
+        watcher: &Watcher,
+        stop: &AtomicBool,
+        started: Instant,
+    ) {
+        let mut next_tick_ns = clock::boot_ns() + NS_PER_S;
+        let mut next_checkpoint_ns = clock::boot_ns() + options.checkpoint_interval_ns;
+        let mut sealed = Instant::now();
+        while !stop.load(Ordering::Relaxed) && !self.out.sink_failed {
+            if options
+                .duration
+                .is_some_and(|duration| started.elapsed() >= duration)
+            {
+                return;
+            }
+            let taken = self.step(watcher, ROUND_MAX);
+            let now_ns = clock::boot_ns();
+            if now_ns >= next_tick_ns {
+                next_tick_ns = now_ns + NS_PER_S;
+                self.tick(watcher);
+            }
+            if now_ns >= next_checkpoint_ns {
+                next_checkpoint_ns = now_ns + options.checkpoint_interval_ns;
+                self.out.room(self.watermark(watcher));
+                self.checkpoint();
+                watcher.snapshot();
+            }
+            if sealed.elapsed() >= options.chunk_age {
+                sealed = Instant::now();
+                self.out.seal(self.watermark(watcher));
+            }
+            if taken < ROUND_MAX {
+                thread::sleep(if taken >= BUSY_RECORDS {
+                    PAUSE_BUSY
+                } else {
+                    PAUSE_IDLE.min(options.chunk_age)
+                });
+            }
+        }
+    }
+
+    /// One round: rings, observations, answers.
+    fn step(&mut self, watcher: &Watcher, max: usize) -> usize {
+        let floor_ns = floor(watcher);
+        let taken = self
+            .drain
+            .round(&mut self.containers, &mut self.out, floor_ns, max);
+        while let Ok(batch) = watcher.batches.try_recv() {
+            let floor_ns = batch.floor_ns;
+            self.batch(batch, watcher);
+            // In the chunk: it holds the watermark back no longer. A next batch may already do.
+            let _ = watcher.shared.floor_ns.compare_exchange(
+                floor_ns,
+                u64::MAX,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+        }
+        for body in self.containers.answers() {
+            self.out.now(body);
+        }
+        taken
+    }
+
+    fn batch(&mut self, batch: crate::observe::watcher::Batch, watcher: &Watcher) {
+        for record in batch.context {
+            self.out.room(self.watermark(watcher));
+            self.out.context(record);
+        }
+        for event in batch.events {
+            self.out.room(self.watermark(watcher));
+            self.out.event(event);
+        }
+    }
+
+    fn watermark(&self, watcher: &Watcher) -> u64 {
+        self.drain.safe_ns().min(floor(watcher))
+    }
+
+    fn tick(&mut self, watcher: &Watcher) {
+        self.out.now(Context::Clock(host::clock_pair()));
+        self.write_loss();
+        self.out.now(Context::Tick);
+        if let Ok(mut sampled) = watcher.shared.sampled.lock() {
+            *sampled = self.containers.sampled();
+        }
+    }
+
+    /// The probes' counters as a record, if they changed.
+    fn write_loss(&mut self) {
+        let counts = read_counters(&self.counters);
+        if counts == self.loss {
+            return;
+        }
+        self.loss.clone_from(&counts);
+        let dropped = counts.iter().map(|count| count.dropped).sum();
+        self.filtered = counts.iter().map(|count| count.filtered).sum();
+        self.out.progress.dropped.store(dropped, Ordering::Relaxed);
+        self.out.now(Context::Loss(Loss { counts }));
+    }
+
+    /// Everything that is still there, the final counters, the last chunk.
+    fn end(mut self, mut watcher: Watcher) -> (Report, Vec<anyhow::Error>) {
+        while self.step(&watcher, usize::MAX) > 0 {}
+        for batch in watcher.stop() {
+            self.batch(batch, &watcher);
+        }
+        watcher.shared.floor_ns.store(u64::MAX, Ordering::Release);
+        for body in self.containers.answers() {
+            self.out.now(body);
+        }
+        self.out.now(Context::Clock(host::clock_pair()));
+        self.write_loss();
+        self.out.now(Context::Tick);
+        self.out.seal(clock::boot_ns());
+        let seen = self.loss.iter().map(|count| count.seen).sum();
+        let dropped = self.loss.iter().map(|count| count.dropped).sum();
+        let report = Report {
+            events: self.out.events,
+            chunks: self.out.progress.chunks.load(Ordering::Relaxed),
+            bytes: self.out.progress.bytes.load(Ordering::Relaxed),
+            seen,
+            dropped,
+            filtered: self.filtered,
+            refused: self.drain.refused,
+            ..Report::default()
+        };
+        let failures = self
+            .out
+            .sinks
+            .into_iter()
+            .filter_map(|sink| sink.finish().err())
+            .collect();
+        (report, failures)
+    }
+}
+
+/// The start of the observation that is under way, unless that has taken suspiciously long.
+fn floor(watcher: &Watcher) -> u64 {
+    let floor_ns = watcher.shared.floor_ns.load(Ordering::Acquire);
+    if clock::boot_ns().saturating_sub(floor_ns) > FLOOR_AGE_MAX_NS {
+        u64::MAX
+    } else {
+        floor_ns
+    }
+}
+
+/// Per CPU and probe, those that ever counted anything.
+fn read_counters(counters: &PerCpuArray<MapData, [u64; 3]>) -> Vec<LossCount> {
+    let mut counts = Vec::new();
+    for id in 1..probe::COUNT {
+        let Ok(per_cpu) = counters.get(&id, 0) else {
+            continue;
+        };
+        for (cpu, &[seen, dropped, filtered]) in per_cpu.iter().enumerate() {
+            if seen + filtered > 0 {
+                counts.push(LossCount {
+                    cpu: cpu as u16,
+                    probe: id as u8,
+                    seen,
+                    dropped,
+                    filtered,
+                });
+            }
+        }
+    }
+    counts.sort_by_key(|count| (count.cpu, count.probe));
+    counts
+}

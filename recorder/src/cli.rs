@@ -1,0 +1,124 @@
+//! The command line of `rec`: parsing and validation only.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use recorder::{policy::Profile, probes::PROBES};
+
+/// Record what containers do, with eBPF, into a trace.
+#[derive(Parser)]
+#[command(name = "rec", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Machine-readable output on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Only errors on stderr
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Say what this kernel offers, probe by probe, and why something is missing
+    Check(CheckArgs),
+    /// Record into a trace file until Ctrl-C, SIGTERM or the end of --duration
+    Capture(CaptureArgs),
+}
+
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Kernel type information to use instead of /sys/kernel/btf/vmlinux
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct CaptureArgs {
+    /// How long: 30s, 10m, 2h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// The trace to write
+    #[arg(short, long, value_name = "FILE", default_value = "trace.zst")]
+    pub output: PathBuf,
+    /// Overwrite an existing trace
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub what: WhatArgs,
+}
+
+/// What to record; shared by all recording commands.
+#[derive(Args)]
+pub struct WhatArgs {
+    /// How much is recorded
+    #[arg(long, value_enum, default_value = "standard")]
+    pub profile: Profile,
+    /// Only these families: process, syscall, network, container
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = family)]
+    pub probes: Vec<&'static str>,
+    /// Only this container (name, id or beginning of an id); may be repeated
+    #[arg(long, value_name = "CONTAINER")]
+    pub container: Vec<String>,
+    /// Size of the ring for bulk events, a power of two
+    #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = ring_bytes)]
+    pub ring: u32,
+    /// Kernel type information to use instead of /sys/kernel/btf/vmlinux
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+    /// A probe object to load instead of the built-in one
+    #[arg(long, value_name = "FILE", env = "TRAILCAM_PROBES", hide = true)]
+    pub object: Option<PathBuf>,
+    /// Attach the probes but record nothing: measures what the hooks alone cost
+    #[arg(long, hide = true)]
+    pub empty: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len()
+        - text
+            .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.')
+            .len();
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("{text:?} is no time; write 30s, 10m or 2h")),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is no time; write 30s, 10m or 2h"))?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("{text:?} is too long"))
+}
+
+fn family(text: &str) -> Result<&'static str, String> {
+    let mut families: Vec<_> = PROBES.iter().map(|probe| probe.family).collect();
+    families.dedup();
+    families
+        .iter()
+        .find(|family| **family == text)
+        .copied()
+        .ok_or_else(|| {
+            format!(
+                "there is no probe family {text:?}; there are {}",
+                families.join(", ")
+            )
+        })
+}
+
+fn ring_bytes(text: &str) -> Result<u32, String> {
+    const PAGE: u32 = 4096;
+    const RING_MAX: u32 = 1 << 30;
+    let bytes: u32 = text
+        .parse()
+        .map_err(|_| format!("{text:?} is no number of bytes"))?;
+    if !bytes.is_power_of_two() || !(PAGE..=RING_MAX).contains(&bytes) {
+        return Err(format!(
+            "a ring of {bytes} bytes cannot be made; use a power of two from {PAGE} to {RING_MAX}"
+        ));
+    }
+    Ok(bytes)
+}

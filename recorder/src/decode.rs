@@ -1,0 +1,390 @@
+//! From the bytes of a ring-buffer record to an event of the trace.
+//!
+//! The bytes come from our own probes, but paths in them can be anything, and the lengths are
+//! checked all the same: a record that does not fit is refused and counted, never trusted.
+
+use recorder_ebpf::{
+    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, OpenRecord, PathCallRecord,
+    SYSCALLS_MAX, SockCallRecord, SyscallRecord, TcpStateRecord, kind, marks,
+};
+use trace_format::{
+    Event, EventData, Text,
+    event::{
+        CgroupChange, Endpoint, Exec, ExecFlags, Exit, Fork, Open, PathCall, PathMarks, SockCall,
+        Syscall, TcpState,
+    },
+    syscalls::{self, Arch},
+};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// Decodes records of this machine.
+pub struct Decoder {
+    /// Arguments that each system call has.
+    arity: Vec<u8>,
+}
+
+impl Decoder {
+    pub fn new(arch: Arch) -> Self {
+        let arity = (0..SYSCALLS_MAX)
+            .map(|nr| syscalls::arity(arch, nr).unwrap_or(6))
+            .collect();
+        Decoder { arity }
+    }
+
+    /// None: the record is not one of ours (another ABI, or damaged).
+    pub fn decode(&self, bytes: &[u8]) -> Option<Event> {
+        let header: Header = fixed(bytes)?;
+        let data = match header.kind {
+            kind::SYSCALL => self.syscall(&fixed(bytes)?),
+            kind::OPEN => open(&fixed(bytes)?, variable::<OpenRecord>(bytes, &header)?)?,
+            kind::PATH_CALL => {
+                path_call(&fixed(bytes)?, variable::<PathCallRecord>(bytes, &header)?)?
+            }
+            kind::SOCK_CALL => {
+                sock_call(&fixed(bytes)?, variable::<SockCallRecord>(bytes, &header)?)
+            }
+            kind::FORK => fork(&fixed(bytes)?),
+            kind::EXEC => exec(&fixed(bytes)?, variable::<ExecRecord>(bytes, &header)?)?,
+            kind::EXIT => exit(&fixed(bytes)?),
+            kind::TCP_STATE => tcp_state(&fixed(bytes)?),
+            kind::CGROUP => cgroup(&fixed(bytes)?, variable::<CgroupRecord>(bytes, &header)?),
+            _ => return None,
+        };
+        Some(Event {
+            boot_ns: header.boot_ns,
+            cpu: header.cpu,
+            probe: header.probe,
+            seq: header.seq,
+            tid: header.pid_tgid as u32,
+            pid: (header.pid_tgid >> 32) as u32,
+            cgroup_id: header.cgroup_id,
+            data,
+        })
+    }
+
+    fn syscall(&self, record: &SyscallRecord) -> EventData {
+        // Registers beyond the call's arguments hold leftovers of the caller: noise, and not ours to keep.
+        let arity = self.arity.get(record.nr as usize).copied().unwrap_or(6) as usize;
+        let mut args = record.args;
+        args[arity.min(6)..].fill(0);
+        EventData::Syscall(Syscall {
+            nr: record.nr,
+            ret: record.ret,
+            args,
+        })
+    }
+}
+
+/// The fixed part of a record.
+fn fixed<T: Copy>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: the length was checked; the ABI structs are repr(C) integers, for which any bits are valid.
+    Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
+}
+
+/// The variable part behind a fixed part `T`.
+fn variable<'a, T>(bytes: &'a [u8], header: &Header) -> Option<&'a [u8]> {
+    bytes.get(size_of::<T>()..)?.get(..header.data_len as usize)
+}
+
+/// Splits `len` bytes off the front.
+fn take<'a>(data: &mut &'a [u8], len: u32) -> Option<&'a [u8]> {
+    let (front, rest) = data.split_at_checked(len as usize)?;
+    *data = rest;
+    Some(front)
+}
+
+fn without_nul(bytes: &[u8]) -> &[u8] {
+    bytes.strip_suffix(&[0]).unwrap_or(bytes)
+}
+
+/// Leaf-first components, each with its NUL, to an absolute path. A single name without a place
+/// (memfd, pipe, socket) stays as it is.
+fn absolute(components: &[u8]) -> Vec<u8> {
+    let mut path = Vec::with_capacity(components.len() + 1);
+    for component in components
+        .split(|&byte| byte == 0)
+        .rev()
+        .filter(|component| !component.is_empty())
+    {
+        if component != b"/" {
+            path.push(b'/');
+            path.extend_from_slice(component);
+        }
+    }
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    path
+}
+
+/// What the caller wrote, made absolute with its directory where that is known.
+fn joined(user: &[u8], directory: &[u8], marks: &mut u32) -> Vec<u8> {
+    let user = without_nul(user);
+    if user.is_empty() || user.starts_with(b"/") {
+        return user.to_vec();
+    }
+    if directory.is_empty() {
+        *marks |= PathMarks::RELATIVE;
+        return user.to_vec();
+    }
+    let mut path = absolute(directory);
+    if path != b"/" {
+        path.push(b'/');
+    }
+    path.extend_from_slice(user);
+    folded(&path)
+}
+
+/// Folds `.`, `..` and doubled slashes of an absolute path, by text alone (symbolic links are not followed).
+fn folded(path: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let mut folded = Vec::with_capacity(path.len());
+    for part in parts {
+        folded.push(b'/');
+        folded.extend_from_slice(part);
+    }
+    if folded.is_empty() {
+        folded.push(b'/');
+    }
+    folded
+}
+
+fn path_marks(kernel: u32) -> u32 {
+    let mut bits = 0;
+    for (from, to) in [
+        (marks::UNTRUSTED, PathMarks::UNTRUSTED),
+        (marks::CREATED, PathMarks::CREATED),
+        (marks::CUT, PathMarks::CUT),
+    ] {
+        bits |= if kernel & from != 0 { to } else { 0 };
+    }
+    bits
+}
+
+/// The kernel's internal device number (20 bits of minor) as `makedev` of the C library writes it.
+fn device(kernel: u32) -> u64 {
+    let (major, minor) = (u64::from(kernel >> 20), u64::from(kernel & 0xf_ffff));
+    ((major & 0xfff) << 8) | (minor & 0xff) | ((minor & !0xff) << 12)
+}
+
+fn open(record: &OpenRecord, mut data: &[u8]) -> Option<EventData> {
+    let user = take(&mut data, record.user_len)?;
+    let mut marks = path_marks(record.marks);
+    let path = if user.is_empty() && record.ret >= 0 {
+        absolute(data)
+    } else {
+        joined(user, data, &mut marks)
+    };
+    Some(EventData::Open(Open {
+        nr: record.nr,
+        ret: record.ret,
+        flags: record.flags,
+        mode: record.mode,
+        path: path.into(),
+        dev: device(record.dev),
+        ino: record.ino,
+        marks: PathMarks(marks),
+    }))
+}
+
+fn path_call(record: &PathCallRecord, mut data: &[u8]) -> Option<EventData> {
+    let mut marks = path_marks(record.marks);
+    let mut next = |index: usize| -> Option<Text> {
+        let user = take(&mut data, record.user_len[index])?;
+        let directory = take(&mut data, record.dir_len[index])?;
+        Some(joined(user, directory, &mut marks).into())
+    };
+    let (path, path2) = (next(0)?, next(1)?);
+    Some(EventData::PathCall(PathCall {
+        nr: record.nr,
+        ret: record.ret,
+        arg: record.arg,
+        path,
+        path2,
+        marks: PathMarks(marks),
+    }))
+}
+
+fn endpoint(family: u16, addr: &[u8; 16], port: u16) -> Endpoint {
+    let addr = match family {
+        AF_INET => Text::new(&addr[..4]),
+        AF_INET6 => Text::new(addr),
+        _ => return Endpoint::default(),
+    };
+    Endpoint { addr, port }
+}
+
+fn sock_call(record: &SockCallRecord, sun_path: &[u8]) -> EventData {
+    // An abstract name starts with NUL and may hold more; a path ends at its first NUL.
+    let unix_path = match sun_path.first() {
+        Some(0) => sun_path,
+        _ => sun_path.split(|&byte| byte == 0).next().unwrap_or_default(),
+    };
+    EventData::SockCall(SockCall {
+        nr: record.nr,
+        ret: record.ret,
+        fd: record.fd,
+        family: record.family,
+        sock_type: record.sock_type,
+        local: endpoint(record.family, &record.local, record.local_port),
+        remote: endpoint(record.family, &record.remote, record.remote_port),
+        unix_path: Text::new(unix_path),
+        marks: PathMarks(path_marks(record.marks)),
+    })
+}
+
+fn fork(record: &ForkRecord) -> EventData {
+    EventData::Fork(Fork {
+        child_tid: record.child_tid,
+        child_pid: record.child_pid,
+        child_start_ns: record.child_start_ns,
+    })
+}
+
+fn exec(record: &ExecRecord, mut data: &[u8]) -> Option<EventData> {
+    let filename = without_nul(take(&mut data, record.filename_len)?);
+    let path = absolute(take(&mut data, record.path_len)?);
+    let args = without_nul(take(&mut data, record.args_len)?);
+    let mut flags = 0;
+    if record.nlink == 0 {
+        // shmem_file_setup clears the link count: a memfd was never on a file system.
+        flags |= if path.starts_with(b"/memfd:") {
+            ExecFlags::MEMFD
+        } else {
+            ExecFlags::DELETED
+        };
+    }
+    if record.args_len < record.args_total {
+        flags |= ExecFlags::ARGS_CUT;
+    }
+    let comm = record
+        .comm
+        .split(|&byte| byte == 0)
+        .next()
+        .unwrap_or_default();
+    Some(EventData::Exec(Exec {
+        path: path.into(),
+        filename: Text::new(filename),
+        args: Text::new(args),
+        comm: Text::new(comm),
+        ppid: record.ppid,
+        uid: record.uid,
+        gid: record.gid,
+        start_ns: record.start_ns,
+        dev: device(record.dev),
+        ino: record.ino,
+        flags: ExecFlags(flags),
+    }))
+}
+
+fn exit(record: &ExitRecord) -> EventData {
+    EventData::Exit(Exit {
+        code: (record.exit_code >> 8) & 0xff,
+        signal: record.exit_code & 0x7f,
+        start_ns: record.start_ns,
+        last_thread: record.live == 0,
+    })
+}
+
+fn tcp_state(record: &TcpStateRecord) -> EventData {
+    EventData::TcpState(TcpState {
+        old: record.old,
+        new: record.new,
+        family: record.family,
+        local: endpoint(record.family, &record.local, record.local_port),
+        remote: endpoint(record.family, &record.remote, record.remote_port),
+        sock: record.sock_id,
+        latency_ns: record.latency_ns,
+    })
+}
+
+fn cgroup(record: &CgroupRecord, path: &[u8]) -> EventData {
+    EventData::Cgroup(CgroupChange {
+        id: record.id,
+        path: Text::new(without_nul(path)),
+        removed: record.removed != 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_become_a_path() {
+        assert_eq!(absolute(b"passwd\0etc\0"), b"/etc/passwd");
+        assert_eq!(absolute(b""), b"/");
+        assert_eq!(absolute(b"memfd:x\0"), b"/memfd:x");
+    }
+
+    #[test]
+    fn relative_paths_use_their_directory_and_say_when_they_have_none() {
+        let mut marks = 0;
+        assert_eq!(joined(b"../b\0", b"a\0home\0", &mut marks), b"/home/b");
+        assert_eq!(joined(b"/x\0", b"", &mut marks), b"/x");
+        assert_eq!(marks, 0);
+        assert_eq!(joined(b"x\0", b"", &mut marks), b"x");
+        assert_eq!(marks, PathMarks::RELATIVE);
+    }
+
+    #[test]
+    fn a_record_cut_anywhere_is_refused() {
+        let header = Header {
+            kind: kind::OPEN,
+            data_len: 9,
+            ..Header::default()
+        };
+        let record = OpenRecord {
+            header,
+            ret: 3,
+            ino: 1,
+            dev: 0x800001,
+            nr: 257,
+            flags: 0,
+            mode: 0,
+            user_len: 0,
+            marks: 0,
+        };
+        // SAFETY: a repr(C) struct without padding, read as its bytes.
+        let fixed = unsafe {
+            std::slice::from_raw_parts((&raw const record).cast::<u8>(), size_of::<OpenRecord>())
+        };
+        let bytes = [fixed, b"hosts\0etc"].concat();
+        let decoder = Decoder::new(Arch::X86_64);
+        assert!(decoder.decode(&bytes).is_some());
+        for cut in 0..bytes.len() {
+            assert!(decoder.decode(&bytes[..cut]).is_none(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn arguments_beyond_the_arity_are_zero() {
+        let header = Header {
+            kind: kind::SYSCALL,
+            ..Header::default()
+        };
+        let record = SyscallRecord {
+            header,
+            ret: 0,
+            args: [7; 6],
+            nr: 3,
+            reserved: 0,
+        };
+        let EventData::Syscall(call) = Decoder::new(Arch::X86_64).syscall(&record) else {
+            panic!("not a call")
+        };
+        assert_eq!(call.args, [7, 0, 0, 0, 0, 0], "close has one argument");
+    }
+}

@@ -1,0 +1,10 @@
+//! What the recorder sees of the world besides the kernel's events. Everything here ends as a
+//! record in the trace: nothing downstream asks the host again.
+
+pub mod cgroups;
+pub mod containers;
+pub mod docker;
+pub mod host;
+pub mod processes;
+pub mod resources;
+pub mod watcher;

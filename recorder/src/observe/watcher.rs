@@ -1,0 +1,246 @@
+//! The once-a-second observer: resources, counts of system calls, and the process snapshot.
+//!
+//! Runs beside the drain, because reading files of a hundred containers takes longer than the
+//! rings can wait. While a batch is being made its start time holds the watermark back, so that
+//! what it observed is never late.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use aya::maps::{MapData, PerCpuHashMap};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use hashbrown::HashMap;
+use trace_format::{
+    ContextRecord, Event, EventData,
+    event::{Sample, SyscallCount},
+};
+
+use super::{cgroups::Cgroups, processes, resources};
+use crate::clock;
+
+/// Batches that wait for the drain.
+const BATCHES_MAX: usize = 4;
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// What one round observed.
+#[derive(Default)]
+pub struct Batch {
+    /// When it was begun: nothing in it is older.
+    pub floor_ns: u64,
+    pub context: Vec<ContextRecord>,
+    pub events: Vec<Event>,
+}
+
+/// Shared with the drain.
+pub struct Shared {
+    /// Start of the batch that is being made; `u64::MAX`: none.
+    pub floor_ns: AtomicU64,
+    /// (cgroup id, path) of the containers to sample.
+    pub sampled: Mutex<Vec<(u64, String)>>,
+}
+
+pub struct Watcher {
+    pub batches: Receiver<Batch>,
+    pub shared: Arc<Shared>,
+    orders: Option<Sender<Order>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+enum Order {
+    /// Include a process snapshot in the next batch.
+    Snapshot,
+}
+
+impl Watcher {
+    /// Starts the thread; the first batch, with a process snapshot, comes at once.
+    pub fn start(
+        cgroups: Cgroups,
+        counts: PerCpuHashMap<MapData, [u64; 2], u64>,
+        samples: bool,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            floor_ns: AtomicU64::new(u64::MAX),
+            sampled: Mutex::default(),
+        });
+        let (sender, batches) = bounded(BATCHES_MAX);
+        let (orders, ordered) = bounded(1);
+        let state = State {
+            cgroups,
+            counts: Counts {
+                map: counts,
+                before: HashMap::new(),
+            },
+            samples,
+            shared: shared.clone(),
+        };
+        let thread = thread::Builder::new()
+            .name("rec-watch".into())
+            .spawn(move || state.run(&sender, &ordered))
+            .expect("a thread for the observer: the process may start threads");
+        Watcher {
+            batches,
+            shared,
+            orders: Some(orders),
+            thread: Some(thread),
+        }
+    }
+
+    /// Asks for a process snapshot in the next batch.
+    pub fn snapshot(&self) {
+        if let Some(orders) = &self.orders {
+            // Full: one is on its way already.
+            let _ = orders.try_send(Order::Snapshot);
+        }
+    }
+
+    /// Ends the thread and returns what it had still observed, counts included.
+    pub fn stop(&mut self) -> Vec<Batch> {
+        self.orders = None;
+        let mut rest = Vec::new();
+        while let Ok(batch) = self.batches.recv_timeout(PERIOD) {
+            rest.push(batch);
+        }
+        if let Some(thread) = self.thread.take() {
+            // A panic of the observer has been reported by the panic hook; the trace goes on without it.
+            let _ = thread.join();
+        }
+        rest
+    }
+}
+
+struct State {
+    cgroups: Cgroups,
+    counts: Counts,
+    samples: bool,
+    shared: Arc<Shared>,
+}
+
+impl State {
+    fn run(mut self, batches: &Sender<Batch>, orders: &Receiver<Order>) {
+        let mut snapshot = true;
+        loop {
+            if !self.send(batches, snapshot) {
+                return;
+            }
+            snapshot = match orders.recv_timeout(PERIOD) {
+                Ok(Order::Snapshot) => true,
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.send(batches, false);
+                    return;
+                }
+            };
+        }
+    }
+
+    /// Makes a batch and hands it over; false when nobody takes it any more.
+    fn send(&mut self, batches: &Sender<Batch>, snapshot: bool) -> bool {
+        let mut batch = Batch {
+            floor_ns: clock::boot_ns(),
+            ..Batch::default()
+        };
+        self.shared
+            .floor_ns
+            .store(batch.floor_ns, Ordering::Release);
+        if snapshot {
+            batch.context = processes::snapshot(&self.cgroups);
+        }
+        if self.samples {
+            self.sample(&mut batch.events);
+        }
+        self.counts.read(&mut batch.events);
+        match batches.try_send(batch) {
+            Ok(()) => true,
+            Err(TrySendError::Full(batch)) => batches.send(batch).is_ok(),
+            Err(TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    fn sample(&self, events: &mut Vec<Event>) {
+        let sampled = self
+            .shared
+            .sampled
+            .lock()
+            .map(|list| list.clone())
+            .unwrap_or_default();
+        if let Some(host) = resources::host() {
+            events.push(sample_event(0, host));
+        }
+        for (cgroup_id, path) in sampled {
+            if let Some(sample) = resources::sample(&self.cgroups, &path) {
+                events.push(sample_event(cgroup_id, sample));
+            }
+        }
+    }
+}
+
+fn sample_event(cgroup_id: u64, sample: Sample) -> Event {
+    observed(cgroup_id, EventData::Sample(sample))
+}
+
+/// An event that no probe wrote.
+fn observed(cgroup_id: u64, data: EventData) -> Event {
+    Event {
+        boot_ns: clock::boot_ns(),
+        cpu: 0,
+        probe: 0,
+        seq: 0,
+        tid: 0,
+        pid: 0,
+        cgroup_id,
+        data,
+    }
+}
+
+/// The kernel's cumulative counts, as differences.
+struct Counts {
+    map: PerCpuHashMap<MapData, [u64; 2], u64>,
+    before: HashMap<[u64; 2], u64>,
+}
+
+impl Counts {
+    fn read(&mut self, events: &mut Vec<Event>) {
+        let mut now = HashMap::with_capacity(self.before.len());
+        let mut found = Vec::new();
+        for entry in self.map.iter() {
+            // A key that goes while the map is walked ends the walk: the rest comes in a second.
+            let Ok((key, values)) = entry else { break };
+            let total: u64 = values.iter().sum();
+            // Below the last value: the kernel evicted the entry and counts from zero again.
+            let before = self
+                .before
+                .get(&key)
+                .copied()
+                .filter(|&before| before <= total)
+                .unwrap_or(0);
+            now.insert(key, total);
+            if total > before {
+                found.push((key, total - before));
+            }
+        }
+        // Entries that the walk did not reach keep their last value.
+        for (key, value) in &self.before {
+            if now.len() >= recorder_ebpf::COUNTS_MAX as usize {
+                break;
+            }
+            now.entry(*key).or_insert(*value);
+        }
+        self.before = now;
+        found.sort_unstable();
+        events.extend(found.into_iter().map(|([cgroup_id, nr], calls)| {
+            observed(
+                cgroup_id,
+                EventData::SyscallCount(SyscallCount {
+                    nr: nr as u32,
+                    calls,
+                }),
+            )
+        }));
+    }
+}

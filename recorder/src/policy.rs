@@ -1,0 +1,208 @@
+//! What a profile does with each system call: the values of the probes' policy array.
+
+use recorder_ebpf::{PathShape, SYSCALLS_MAX, action};
+use trace_format::syscalls::{Arch, NUMBERS, number};
+
+/// How much is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// Security events, per-container counts of everything else, resources
+    Light,
+    /// `light` and every opened file
+    Standard,
+    /// Every system call with arguments and result
+    Full,
+}
+
+impl Profile {
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Light => "light",
+            Profile::Standard => "standard",
+            Profile::Full => "full",
+        }
+    }
+}
+
+const NONE: u32 = PathShape::NONE;
+const CWD: u32 = PathShape::CWD;
+
+/// Calls that name files: directory and path arguments (twice for two paths), flags or mode.
+/// Signatures: fs/namei.c, fs/open.c, fs/namespace.c.
+#[rustfmt::skip]
+const PATH_CALLS: &[(&str, PathShape)] = &[
+    ("unlink",    shape(CWD, 0, NONE, NONE, NONE)),
+    ("unlinkat",  shape(0, 1, NONE, NONE, 2)),
+    ("rmdir",     shape(CWD, 0, NONE, NONE, NONE)),
+    ("mkdir",     shape(CWD, 0, NONE, NONE, 1)),
+    ("mkdirat",   shape(0, 1, NONE, NONE, 2)),
+    ("mknod",     shape(CWD, 0, NONE, NONE, 1)),
+    ("mknodat",   shape(0, 1, NONE, NONE, 2)),
+    ("rename",    shape(CWD, 0, CWD, 1, NONE)),
+    ("renameat",  shape(0, 1, 2, 3, NONE)),
+    ("renameat2", shape(0, 1, 2, 3, 4)),
+    ("link",      shape(CWD, 0, CWD, 1, NONE)),
+    ("linkat",    shape(0, 1, 2, 3, 4)),
+    ("symlink",   shape(CWD, 0, CWD, 1, NONE)),
+    ("symlinkat", shape(CWD, 0, 1, 2, NONE)),
+    ("chmod",     shape(CWD, 0, NONE, NONE, 1)),
+    ("fchmodat",  shape(0, 1, NONE, NONE, 2)),
+    ("chown",     shape(CWD, 0, NONE, NONE, 1)),
+    ("lchown",    shape(CWD, 0, NONE, NONE, 1)),
+    ("fchownat",  shape(0, 1, NONE, NONE, 2)),
+    ("truncate",  shape(CWD, 0, NONE, NONE, 1)),
+    ("mount",     shape(CWD, 0, CWD, 1, 3)),
+    ("umount2",   shape(CWD, 0, NONE, NONE, 1)),
+    ("pivot_root",shape(CWD, 0, CWD, 1, NONE)),
+    ("chroot",    shape(CWD, 0, NONE, NONE, NONE)),
+    ("chdir",     shape(CWD, 0, NONE, NONE, NONE)),
+];
+
+/// Their success is another event (exec); their failure is a path call.
+#[rustfmt::skip]
+const EXEC_CALLS: &[(&str, PathShape)] = &[
+    ("execve",   shape(CWD, 0, NONE, NONE, NONE)),
+    ("execveat", shape(0, 1, NONE, NONE, 4)),
+];
+
+const OPEN_CALLS: &[&str] = &["open", "openat", "openat2", "creat"];
+const SOCK_CALLS: &[&str] = &["socket", "bind", "listen", "connect", "accept", "accept4"];
+
+/// Recorded in every profile: rare, and what rules about containers look at.
+const SECURITY_CALLS: &[&str] = &[
+    "unshare",
+    "setns",
+    "ptrace",
+    "process_vm_readv",
+    "process_vm_writev",
+    "pidfd_getfd",
+    "init_module",
+    "finit_module",
+    "delete_module",
+    "kexec_load",
+    "kexec_file_load",
+    "bpf",
+    "perf_event_open",
+    "keyctl",
+    "add_key",
+    "memfd_create",
+    "userfaultfd",
+    "setuid",
+    "setgid",
+    "setreuid",
+    "setregid",
+    "setresuid",
+    "setresgid",
+    "setgroups",
+    "capset",
+    "reboot",
+    "swapon",
+    "swapoff",
+    "sethostname",
+    "fsopen",
+    "fsmount",
+    "move_mount",
+    "open_tree",
+    "mount_setattr",
+    "kill",
+    "tkill",
+    "tgkill",
+    "dup2",
+    "dup3",
+    "fchmod",
+    "fchown",
+    "ftruncate",
+    "fchdir",
+    "setsid",
+    "socketpair",
+    "io_uring_setup",
+    "shmget",
+    "msgget",
+    "semget",
+    "open_by_handle_at",
+];
+
+const fn shape(dir: u32, path: u32, dir2: u32, path2: u32, arg: u32) -> PathShape {
+    PathShape {
+        dir,
+        path,
+        dir2,
+        path2,
+        arg,
+    }
+}
+
+/// One policy value per system-call number of this architecture.
+pub fn table(profile: Profile, arch: Arch) -> Vec<u32> {
+    let base = if profile == Profile::Full {
+        action::RECORD
+    } else {
+        action::COUNT
+    };
+    let mut table = vec![base; SYSCALLS_MAX as usize];
+    const { assert!(NUMBERS <= SYSCALLS_MAX as usize) };
+    let mut set = |name: &str, value: u32| {
+        if let Some(number) = number(arch, name) {
+            table[number as usize] = value;
+        }
+    };
+    for name in SECURITY_CALLS {
+        set(name, action::RECORD);
+    }
+    for (name, shape) in PATH_CALLS {
+        set(name, action::PATH | shape.pack());
+    }
+    for (name, shape) in EXEC_CALLS {
+        set(name, action::FAILED_PATH | shape.pack());
+    }
+    for name in SOCK_CALLS {
+        set(name, action::SOCK);
+    }
+    if profile != Profile::Light {
+        for name in OPEN_CALLS {
+            set(name, action::OPEN);
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_named_call_exists_on_x86_64() {
+        let names = PATH_CALLS.iter().chain(EXEC_CALLS).map(|(name, _)| name);
+        for name in names
+            .chain(OPEN_CALLS)
+            .chain(SOCK_CALLS)
+            .chain(SECURITY_CALLS)
+        {
+            assert!(
+                number(Arch::X86_64, name).is_some(),
+                "{name} is no system call"
+            );
+        }
+    }
+
+    #[test]
+    fn shapes_survive_packing() {
+        for (name, shape) in PATH_CALLS.iter().chain(EXEC_CALLS) {
+            assert_eq!(
+                PathShape::unpack(action::PATH | shape.pack()),
+                *shape,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn full_records_all_and_light_counts_reads_and_opens() {
+        let read = number(Arch::X86_64, "read").unwrap() as usize;
+        let openat = number(Arch::X86_64, "openat").unwrap() as usize;
+        assert_eq!(table(Profile::Full, Arch::X86_64)[read], action::RECORD);
+        assert_eq!(table(Profile::Light, Arch::X86_64)[read], action::COUNT);
+        assert_eq!(table(Profile::Light, Arch::X86_64)[openat], action::COUNT);
+        assert_eq!(table(Profile::Standard, Arch::X86_64)[openat], action::OPEN);
+    }
+}
