@@ -79,31 +79,29 @@ impl IsolationForest {
     ) -> Result<Array1<f64>, Error> {
         self.check_columns(rows.ncols())?;
         let mut scores = Vec::with_capacity(rows.nrows());
-        // As many blocks a turn as stay in the first-level cache beside one tree's table.
+        // As many blocks of rows a turn as stay in the first-level cache beside one tree's table.
         let blocks = (BLOCK_VALUES / (LANES * self.columns())).max(1);
-        let mut values = vec![0.0f32; blocks * LANES * self.columns()];
+        let mut values = vec![[0.0f32; LANES]; blocks * self.columns()];
         let mut sums = vec![[0.0f64; LANES]; blocks];
         for first in (0..rows.nrows()).step_by(blocks * LANES) {
             let count = (rows.nrows() - first).min(blocks * LANES);
-            for (row, into) in values
-                .chunks_exact_mut(self.columns())
-                .take(count)
-                .enumerate()
-            {
-                self.see(
-                    rows.row(first + row).iter().map(|value| (*value).into()),
-                    into,
-                );
+            for row in 0..count {
+                let block = row / LANES * self.columns();
+                for (column, (value, median)) in
+                    rows.row(first + row).iter().zip(&self.medians).enumerate()
+                {
+                    values[block + column][row % LANES] = seen((*value).into(), *median);
+                }
             }
             sums.fill([0.0; LANES]);
             for tree in &self.trees {
-                // Rows beyond `count` are left over from the last turn: walked for nothing, never read.
+                // Lanes beyond `count` are left over from the last turn: walked for nothing, never read.
                 for (block, sums) in values
-                    .chunks_exact(LANES * self.columns())
+                    .chunks_exact(self.columns())
                     .zip(&mut sums)
                     .take(count.div_ceil(LANES))
                 {
-                    tree.add_paths(block, self.columns(), sums);
+                    tree.add_paths(block, sums);
                 }
             }
             scores.extend(
@@ -121,7 +119,9 @@ impl IsolationForest {
     pub fn explain(&self, row: &[f64]) -> Result<Explanation, Error> {
         self.check_columns(row.len())?;
         let mut values = vec![0.0; self.columns()];
-        self.see(row.iter().copied(), &mut values);
+        for ((value, median), into) in row.iter().zip(&self.medians).zip(&mut values) {
+            *into = seen(*value, *median);
+        }
         let mut credits = vec![0.0; self.columns()];
         let sum = self
             .trees
@@ -141,12 +141,6 @@ impl IsolationForest {
 
     fn normalised(&self, path_sum: f64) -> f64 {
         exp2(-(path_sum / self.trees.len() as f64) / average_path(self.samples))
-    }
-
-    fn see(&self, row: impl Iterator<Item = f64>, into: &mut [f32]) {
-        for ((value, median), into) in row.zip(&self.medians).zip(into) {
-            *into = seen(value, *median);
-        }
     }
 
     fn check_columns(&self, found: usize) -> Result<(), Error> {

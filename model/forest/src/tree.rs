@@ -44,6 +44,9 @@ const PASS: Split = Split {
 /// Rows walked down together: enough independent loads in flight to hide their latency.
 pub const LANES: usize = 16;
 
+/// Levels that are taken for all lanes at once, see [`Tree::first_levels`].
+const TOGETHER: u32 = 3;
+
 impl Tree {
     /// Lays a shape out for scoring. `Err` says what no grown tree could have.
     pub fn new(
@@ -113,19 +116,48 @@ impl Tree {
         f64::from(self.expected[0])
     }
 
-    /// Adds the path length of each of [`LANES`] rows, which lie one after the other in `rows`.
-    pub fn add_paths(&self, rows: &[f32], columns: usize, sums: &mut [f64; LANES]) {
-        let mut cells = [0usize; LANES];
-        for _ in 0..self.depth {
+    /// Adds the path length of each of [`LANES`] rows; `columns[c]` holds column `c` of all of them.
+    pub fn add_paths(&self, columns: &[[f32; LANES]], sums: &mut [f64; LANES]) {
+        let (mut cells, first) = if self.depth >= TOGETHER {
+            (self.first_levels(columns), TOGETHER)
+        } else {
+            ([0; LANES], 0)
+        };
+        for _ in first..self.depth {
             for lane in 0..LANES {
-                let split = self.splits[cells[lane]];
-                let value = rows[lane * columns + split.column as usize];
-                cells[lane] = 2 * cells[lane] + 1 + usize::from(value > split.threshold);
+                let split = self.splits[cells[lane] as usize];
+                let value = columns[split.column as usize][lane];
+                cells[lane] = 2 * cells[lane] + 1 + u32::from(value > split.threshold);
             }
         }
         for lane in 0..LANES {
-            sums[lane] += f64::from(self.expected[cells[lane]]);
+            sums[lane] += f64::from(self.expected[cells[lane] as usize]);
         }
+    }
+
+    /// The cells after [`TOGETHER`] levels. There are few splits up there: taking all of them for all lanes needs no
+    /// per-lane look-ups, so the compiler makes vector instructions of it.
+    fn first_levels(&self, columns: &[[f32; LANES]]) -> [u32; LANES] {
+        let mut right = [[0u32; LANES]; (1 << TOGETHER) - 1];
+        for (right, split) in right.iter_mut().zip(&self.splits) {
+            let values = &columns[split.column as usize];
+            for lane in 0..LANES {
+                right[lane] = u32::from(values[lane] > split.threshold);
+            }
+        }
+        let choose = |bit: u32, zero: u32, one: u32| zero ^ ((zero ^ one) & bit.wrapping_neg());
+        let mut cells = [0; LANES];
+        for lane in 0..LANES {
+            let first = right[0][lane];
+            let second = choose(first, right[1][lane], right[2][lane]);
+            let third = choose(
+                first,
+                choose(second, right[3][lane], right[4][lane]),
+                choose(second, right[5][lane], right[6][lane]),
+            );
+            cells[lane] = 7 + 4 * first + 2 * second + third;
+        }
+        cells
     }
 
     /// Path length of one row; every change of the expected path length is credited to the column that was split on.
