@@ -1,5 +1,6 @@
 //! `cargo xtask`: what builds, tests, measures and shows the project, beyond plain cargo.
 
+mod bench;
 mod ebpf;
 mod engine;
 mod matrix;
@@ -23,6 +24,8 @@ struct Cli {
 enum Task {
     /// Build the probes and put the object into recorder-ebpf/prebuilt
     Ebpf(ebpf::Args),
+    /// Measure, and put the numbers into docs/benchmarks.md
+    Bench(bench::Args),
     /// Start or stop a private Docker engine for tests and the demo
     Engine(engine::Args),
     /// Boot other kernels and record a known sequence on each
@@ -32,6 +35,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Ebpf(args) => ebpf::main(&args),
+        Task::Bench(args) => bench::main(&args),
         Task::Engine(args) => engine::main(&args),
         Task::Matrix(args) => matrix::main(&args),
     };

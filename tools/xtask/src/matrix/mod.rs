@@ -1,20 +1,81 @@
 //! The kernels Trailcam promises to run on, each booted for real: every probe loads, and a program whose
 //! acts are known is recorded exactly.
 
+mod expectation;
 mod guest;
 mod kernels;
+mod recording;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::repo;
+use expectation::Known;
+use recording::Recording;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Kernel series to boot
     #[arg(long, value_delimiter = ',', default_value = "5.10,6.1,6.12")]
     kernels: Vec<String>,
+    /// Probe object to load instead of the one built into rec
+    #[arg(long)]
+    probes: Option<PathBuf>,
+}
+
+/// Names the cgroup in which the sequence runs, as Docker would.
+const CONTAINER_ID: &str = "5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e";
+
+/// What happens in the guest. The recorder counts as started when its first chunk is in the file.
+const SCRIPT: &str = r#"
+cgroup=/sys/fs/cgroup/docker/$CONTAINER
+mkdir -p $cgroup
+[ -e /recorder.bpf.o ] && export TRAILCAM_PROBES=/recorder.bpf.o
+rec check --json > /out/check.json 2> /out/check.log
+echo $? > /out/check.status
+rec capture --profile full --duration 120s -o /out/trace.zst > /out/rec.out 2> /out/rec.log &
+rec=$!
+tries=0
+while [ ! -s /out/trace.zst ] && [ $tries -lt 600 ] && kill -0 $rec; do
+  sleep 0.1
+  tries=$((tries + 1))
+done
+sh -c "echo \$\$ > $cgroup/cgroup.procs; exec known-sequence --threads 2 --refused 2" > /out/known.json
+sleep 1
+kill -INT $rec
+wait $rec
+echo $? > /out/rec.status
+"#;
+
+pub fn main(args: &Args) -> Result<()> {
+    let work = repo::target_dir()?.join("matrix");
+    fs::create_dir_all(&work)?;
+    let cache = cache()?;
+    let initramfs = pack(args, &work)?;
+    let mut failed = Vec::new();
+    for series in &args.kernels {
+        let result = kernels::fetch(series, &cache).and_then(|kernel| {
+            eprintln!("kernel {series}: booting {}", kernel.package);
+            judge(&guest::boot(&kernel, &initramfs, &work)?)
+        });
+        match result {
+            Ok(summary) => println!("kernel {series}: ok ({summary})"),
+            Err(error) => {
+                println!("kernel {series}: FAILED\n{error:#}");
+                failed.push(series.as_str());
+            }
+        }
+    }
+    if !failed.is_empty() {
+        bail!(
+            "failed on kernel {} (what each guest left is in {})",
+            failed.join(", "),
+            work.display()
+        );
+    }
+    Ok(())
 }
 
 /// Where fetched kernels stay: `TRAILCAM_KERNEL_CACHE`, or beside the target directory, which a clean
@@ -30,22 +91,62 @@ fn cache() -> Result<PathBuf> {
         .join("kernels"))
 }
 
-pub fn main(args: &Args) -> Result<()> {
-    let work = repo::target_dir()?.join("matrix");
-    std::fs::create_dir_all(&work)?;
-    let cache = cache()?;
+/// `--workspace`: with the same features as everybody's `cargo test --workspace`, so nothing heavy is
+/// built again.
+fn pack(args: &Args, work: &Path) -> Result<PathBuf> {
+    repo::run(
+        repo::command(repo::cargo())
+            .args(["build", "--quiet", "--workspace", "--bins"])
+            .current_dir(repo::root()?),
+    )?;
     let programs = repo::target_dir()?.join("debug");
-    let known = programs.join("known-sequence");
+    let (rec, known) = (programs.join("rec"), programs.join("known-sequence"));
+    let script = SCRIPT.replace("$CONTAINER", CONTAINER_ID);
+    let files = args
+        .probes
+        .as_deref()
+        .map(|object| (object, "/recorder.bpf.o"));
     let payload = guest::Payload {
-        programs: vec![&known],
-        files: vec![],
-        script: "known-sequence --threads 2 > /out/known.json; ls /sys/kernel/btf; cat /proc/mounts; dd if=/dev/urandom of=/out/blob bs=1024 count=300; md5sum /out/blob > /out/sum",
+        programs: vec![&rec, &known],
+        files: files.into_iter().collect(),
+        script: &script,
     };
-    let initramfs = guest::initramfs(&payload, &work)?;
-    for series in &args.kernels {
-        let kernel = kernels::fetch(series, &cache)?;
-        let out = guest::boot(&kernel, &initramfs, &work)?;
-        eprintln!("{} {}", kernel.package, out.display());
+    guest::initramfs(&payload, work)
+}
+
+/// What the guest left, against what must be true; the error lists every difference.
+fn judge(out: &Path) -> Result<String> {
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap_or_default();
+    let mut wrong = Vec::new();
+    for (what, log) in [("check", "check.log"), ("rec", "rec.log")] {
+        let status = read(&format!("{what}.status"));
+        if status.trim() != "0" {
+            wrong.push(format!(
+                "`rec` ({what}) ended with {:?}: {}",
+                status.trim(),
+                read(log)
+            ));
+        }
     }
-    Ok(())
+    let trace = out.join("trace.zst");
+    if !trace.exists() {
+        wrong.push(format!(
+            "no trace; the guest said: {}{}",
+            read("script.log"),
+            read("console.log")
+        ));
+        bail!("{}", wrong.join("\n"));
+    }
+    let known = Known::parse(&read("known.json"))?;
+    let recording = Recording::read(&trace)?;
+    wrong.extend(expectation::differences(&known, &recording, CONTAINER_ID));
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n"));
+    }
+    Ok(format!(
+        "{}: {} probes attached, {} events, the known sequence exactly",
+        read("uname").trim(),
+        recording.probes.len(),
+        recording.events.len()
+    ))
 }

@@ -1,0 +1,83 @@
+//! The numbers of docs/benchmarks.md, measured again by one command each.
+
+mod capture;
+mod detect;
+mod load;
+mod observers;
+mod overhead;
+mod report;
+mod statistics;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::repo;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    question: Question,
+    /// Print the section, leave docs/benchmarks.md as it is
+    #[arg(long, global = true)]
+    dry_run: bool,
+    /// Measure the programs of this cargo profile
+    #[arg(long, global = true, default_value = "release")]
+    profile: String,
+}
+
+#[derive(clap::Subcommand)]
+enum Question {
+    /// What being observed costs a busy nginx
+    Overhead(overhead::Args),
+    /// Whether the recorder keeps up with it, and what the recorder takes
+    Capture(capture::Args),
+    /// How fast detection reads what `capture` recorded
+    Detect(detect::Args),
+}
+
+pub fn main(args: &Args) -> Result<()> {
+    if !repo::is_root() {
+        bail!("measuring needs root: it attaches probes");
+    }
+    let work = repo::target_dir()?.join("bench");
+    std::fs::create_dir_all(&work)?;
+    let rec = || program(args, "recorder", "rec");
+    let (name, section) = match &args.question {
+        Question::Overhead(question) => ("overhead", overhead::run(question, &rec()?, &work)?),
+        Question::Capture(question) => ("capture", capture::run(question, &rec()?, &work)?),
+        Question::Detect(question) => (
+            "detect",
+            detect::run(question, &program(args, "replay", "replay")?, &work)?,
+        ),
+    };
+    println!("{section}");
+    if !args.dry_run {
+        report::write_section(&repo::root()?.join("docs/benchmarks.md"), name, &section)?;
+    }
+    Ok(())
+}
+
+/// A program of the workspace, built as asked.
+fn program(args: &Args, package: &str, bin: &str) -> Result<PathBuf> {
+    repo::run(
+        repo::command(repo::cargo())
+            .args([
+                "build",
+                "--quiet",
+                "--profile",
+                &args.profile,
+                "-p",
+                package,
+                "--bin",
+                bin,
+            ])
+            .current_dir(repo::root()?),
+    )?;
+    let dir = if args.profile == "dev" {
+        "debug"
+    } else {
+        &args.profile
+    };
+    Ok(repo::target_dir()?.join(dir).join(bin))
+}
