@@ -1,0 +1,172 @@
+//! Runs the real `rec` and reads back what it wrote.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use trace_format::{ChunkSource, Context, ContextRecord, Event, Issue, TraceReader};
+
+/// Why kernel tests cannot run here; None: they can.
+pub fn cannot_record() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("not root".to_owned());
+    }
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Some("this kernel has no BTF".to_owned());
+    }
+    None
+}
+
+/// Ends the test early, by name, where the kernel cannot be recorded.
+#[macro_export]
+macro_rules! needs_kernel {
+    () => {
+        if let Some(reason) = support::cannot_record() {
+            eprintln!("skipped: {reason}");
+            return;
+        }
+    };
+}
+
+pub fn rec() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rec"));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A `rec capture` that records.
+pub struct Recording {
+    pub child: Child,
+    pub trace: PathBuf,
+    stderr: Option<BufReader<std::process::ChildStderr>>,
+}
+
+impl Recording {
+    /// Starts `rec capture` with further arguments and waits until the probes are attached.
+    pub fn start(trace: &Path, args: &[&str]) -> Self {
+        let mut child = rec()
+            .arg("capture")
+            .arg("-o")
+            .arg(trace)
+            .args(args)
+            .spawn()
+            .expect("rec starts");
+        let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            if stderr.read_line(&mut line).expect("stderr is text") == 0 {
+                panic!("rec ended before it recorded: {said}{:?}", child.wait());
+            }
+            if line.trim() == "recording" {
+                return Recording {
+                    child,
+                    trace: trace.into(),
+                    stderr: Some(stderr),
+                };
+            }
+            said += &line;
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGTERM, then the exit status and how long it took.
+    pub fn stop(mut self) -> (ExitStatus, Duration) {
+        let asked = Instant::now();
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).expect("rec runs");
+        let status = self.child.wait().expect("rec ends");
+        (status, asked.elapsed())
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().expect("rec runs");
+        self.child.wait().expect("rec ends");
+    }
+
+    /// Waits for an end of its own accord; its status and what it said.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let mut said = String::new();
+        let mut stderr = self.stderr.take().expect("not taken yet");
+        let reader = thread::spawn(move || {
+            std::io::Read::read_to_string(&mut stderr, &mut said).expect("stderr is text");
+            said
+        });
+        let status = self.child.wait().expect("rec ends");
+        (status, reader.join().expect("the reader ends"))
+    }
+}
+
+/// A whole trace in memory.
+pub struct Trace {
+    pub events: Vec<Event>,
+    pub context: Vec<ContextRecord>,
+    pub issues: Vec<Issue>,
+    pub complete: bool,
+    pub chunks: u64,
+    pub late_rows: u64,
+}
+
+pub fn read(path: &Path) -> Trace {
+    let mut reader = TraceReader::open(path).expect("the trace opens");
+    let mut trace = Trace {
+        events: Vec::new(),
+        context: Vec::new(),
+        issues: Vec::new(),
+        complete: false,
+        chunks: 0,
+        late_rows: 0,
+    };
+    while let Some(chunk) = reader.next_chunk().expect("the trace reads") {
+        trace.chunks += 1;
+        trace.late_rows += u64::from(chunk.header.late_rows);
+        let decoded = chunk.decode().expect("the chunk decodes");
+        trace.events.extend(decoded.events);
+        trace.context.extend(decoded.context);
+    }
+    trace.issues = reader.issues().to_vec();
+    trace.complete = reader.summary().is_some();
+    trace
+        .events
+        .sort_by_key(|event| (event.boot_ns, event.cpu, event.seq));
+    trace
+}
+
+impl Trace {
+    /// The probes' final counters: (cpu, probe) → (seen, dropped).
+    pub fn counters(&self) -> std::collections::BTreeMap<(u16, u8), (u64, u64)> {
+        let last = self
+            .context
+            .iter()
+            .rev()
+            .find_map(|record| match &record.body {
+                Context::Loss(loss) => Some(loss),
+                _ => None,
+            });
+        last.into_iter()
+            .flat_map(|loss| &loss.counts)
+            .map(|count| ((count.cpu, count.probe), (count.seen, count.dropped)))
+            .collect()
+    }
+
+    /// Events per (cpu, probe), of those that a probe wrote.
+    pub fn counted(&self) -> std::collections::BTreeMap<(u16, u8), u64> {
+        let mut counted = std::collections::BTreeMap::new();
+        for event in self.events.iter().filter(|event| event.probe != 0) {
+            *counted.entry((event.cpu, event.probe)).or_default() += 1;
+        }
+        counted
+    }
+}
