@@ -1,5 +1,21 @@
 //! Re-runs detection over recorded traces: the pipeline, its engines and what comes out of them.
+//!
+//! Start with [`pipeline`]: it says how a chunk becomes findings. Everything here but [`source`] and
+//! `live` is a pure fold over records.
 
+pub mod event_text;
+pub mod event_view;
+#[cfg(feature = "export")]
+pub mod export;
+pub mod findings;
+pub mod gate;
+pub mod order;
+pub mod pipeline;
 pub mod resolve;
 pub mod rules;
+mod rules_detector;
+pub mod source;
+pub mod statistics;
 pub mod syscalls;
+pub mod time;
+pub mod walk;

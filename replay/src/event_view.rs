@@ -1,0 +1,609 @@
+//! An event with what the trace knows about its surroundings, as one flat row: the columns that
+//! `replay export` writes and `replay cat --json` prints. `docs/export.md` is the table for readers.
+//!
+//! One table, [`COLUMNS`], serves every format. A column that an event has nothing for is null.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use trace_format::{
+    Event, EventData, columns,
+    event::{Endpoint, PathMarks},
+};
+
+use crate::{
+    order::EventRef,
+    resolve::{Container, Process, State},
+    syscalls,
+};
+
+/// An event at its place in the fold. Valid between `State::before` and `State::after`.
+pub struct EventView<'a> {
+    pub event: &'a Event,
+    pub at: EventRef,
+    pub state: &'a State,
+    pub process: Option<&'a Process>,
+    pub container: Option<&'a Container>,
+}
+
+impl<'a> EventView<'a> {
+    pub fn new(event: &'a Event, at: EventRef, state: &'a State) -> EventView<'a> {
+        EventView {
+            event,
+            at,
+            state,
+            process: state.process_of(event),
+            container: state.container(event.cgroup_id),
+        }
+    }
+
+    pub fn wall_ns(&self) -> Option<u64> {
+        self.state.wall_ns(self.event.boot_ns)
+    }
+
+    /// The number of the system call, for an event that is one.
+    pub fn syscall_nr(&self) -> Option<u32> {
+        match &self.event.data {
+            EventData::Syscall(call) => Some(call.nr),
+            EventData::SyscallCount(count) => Some(count.nr),
+            EventData::Open(open) => Some(open.nr),
+            EventData::PathCall(call) => Some(call.nr),
+            EventData::SockCall(call) => Some(call.nr),
+            _ => None,
+        }
+    }
+
+    /// Its name on the recording host, where it has one.
+    pub fn syscall_name(&self) -> Option<&'static str> {
+        syscalls::name(self.state.arch(), self.syscall_nr()?)
+    }
+
+    pub fn ret(&self) -> Option<i64> {
+        match &self.event.data {
+            EventData::Syscall(call) => Some(call.ret),
+            EventData::Open(open) => Some(open.ret),
+            EventData::PathCall(call) => Some(call.ret),
+            EventData::SockCall(call) => Some(call.ret),
+            _ => None,
+        }
+    }
+}
+
+/// Name of a family of events.
+pub fn family_name(family: u16) -> &'static str {
+    columns::family(family).map_or("unknown", |family| family.name)
+}
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    /// Nanoseconds since the Unix epoch.
+    Time,
+    Unsigned,
+    Signed,
+    Flag,
+    Text,
+}
+
+/// The value of one column in one row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell<'a> {
+    Null,
+    Time(u64),
+    Unsigned(u64),
+    Signed(i64),
+    Flag(bool),
+    Text(&'a [u8]),
+    Made(String),
+}
+
+impl<'a> Cell<'a> {
+    fn some<T>(value: Option<T>, cell: impl FnOnce(T) -> Cell<'a>) -> Cell<'a> {
+        value.map_or(Cell::Null, cell)
+    }
+
+    /// An empty text says nothing: null.
+    fn text(text: &'a [u8]) -> Cell<'a> {
+        if text.is_empty() {
+            Cell::Null
+        } else {
+            Cell::Text(text)
+        }
+    }
+
+    /// Zero says nothing: null.
+    fn nonzero(value: impl Into<u64>) -> Cell<'a> {
+        match value.into() {
+            0 => Cell::Null,
+            value => Cell::Unsigned(value),
+        }
+    }
+}
+
+/// One column.
+pub struct Column {
+    pub name: &'static str,
+    pub ty: ColumnType,
+    pub about: &'static str,
+    pub get: for<'a> fn(&EventView<'a>) -> Cell<'a>,
+}
+
+const fn column(
+    name: &'static str,
+    ty: ColumnType,
+    about: &'static str,
+    get: for<'a> fn(&EventView<'a>) -> Cell<'a>,
+) -> Column {
+    Column {
+        name,
+        ty,
+        about,
+        get,
+    }
+}
+
+use ColumnType::{Flag, Signed, Text, Time, Unsigned};
+
+/// The value that `$pattern` binds, or null for an event of another kind.
+macro_rules! of {
+    ($pattern:pat => $cell:expr) => {
+        |view| match &view.event.data {
+            $pattern => $cell,
+            _ => Cell::Null,
+        }
+    };
+}
+
+/// Every column, in order. Names are for ever; new ones are appended.
+#[rustfmt::skip]
+pub const COLUMNS: &[Column] = &[
+    column("time", Time, "wall time", |view| {
+        Cell::some(view.wall_ns(), Cell::Time)
+    }),
+    column(
+        "boot_ns",
+        Unsigned,
+        "nanoseconds of the boot clock",
+        |view| Cell::Unsigned(view.event.boot_ns),
+    ),
+    column("event", Text, "family of the event", |view| {
+        Cell::Text(family_name(view.at.family).as_bytes())
+    }),
+    column("cpu", Unsigned, "CPU that reported it", |view| {
+        Cell::Unsigned(view.event.cpu.into())
+    }),
+    column(
+        "probe",
+        Unsigned,
+        "probe that reported it; 0: the recorder",
+        |view| Cell::Unsigned(view.event.probe.into()),
+    ),
+    column(
+        "seq",
+        Unsigned,
+        "sequence number of CPU and probe",
+        |view| Cell::Unsigned(view.event.seq),
+    ),
+    column("pid", Unsigned, "process", |view| {
+        Cell::nonzero(view.event.pid)
+    }),
+    column("tid", Unsigned, "thread", |view| {
+        Cell::nonzero(view.event.tid)
+    }),
+    column("comm", Text, "name of the process", |view| {
+        Cell::some(view.process, |process| Cell::text(&process.comm))
+    }),
+    column("exe", Text, "its executable", |view| {
+        Cell::some(view.process, |process| Cell::text(&process.exe_path))
+    }),
+    column("ppid", Unsigned, "its parent", |view| {
+        Cell::some(view.process, |process| Cell::nonzero(process.ppid))
+    }),
+    column("uid", Unsigned, "its user", |view| {
+        Cell::some(view.process.and_then(|process| process.uid), |uid| {
+            Cell::Unsigned(uid.into())
+        })
+    }),
+    column("cgroup_id", Unsigned, "kernel id of the cgroup", |view| {
+        Cell::nonzero(view.event.cgroup_id)
+    }),
+    column("container_id", Text, "container, full id", |view| {
+        Cell::some(view.container, |container| {
+            Cell::text(container.id.as_bytes())
+        })
+    }),
+    column("container_name", Text, "its name", |view| {
+        Cell::some(view.container, |container| {
+            Cell::text(container.name.as_bytes())
+        })
+    }),
+    column("image", Text, "its image", |view| {
+        Cell::some(view.container, |container| {
+            Cell::text(container.image.as_bytes())
+        })
+    }),
+    column("syscall", Text, "name of the system call", |view| {
+        Cell::some(view.syscall_name(), |name| Cell::Text(name.as_bytes()))
+    }),
+    column("nr", Unsigned, "its number on the recording host", |view| {
+        Cell::some(view.syscall_nr(), |nr| Cell::Unsigned(nr.into()))
+    }),
+    column("ret", Signed, "its result; negative: -errno", |view| {
+        Cell::some(view.ret(), Cell::Signed)
+    }),
+    column(
+        "arg0",
+        Unsigned,
+        "first argument of a plain system call",
+        of!(EventData::Syscall(call) => Cell::Unsigned(call.args[0])),
+    ),
+    column(
+        "arg1",
+        Unsigned,
+        "second",
+        of!(EventData::Syscall(call) => Cell::Unsigned(call.args[1])),
+    ),
+    column(
+        "arg2",
+        Unsigned,
+        "third",
+        of!(EventData::Syscall(call) => Cell::Unsigned(call.args[2])),
+    ),
+    column(
+        "arg3",
+        Unsigned,
+        "fourth",
+        of!(EventData::Syscall(call) => Cell::Unsigned(call.args[3])),
+    ),
+    column(
+        "arg4",
+        Unsigned,
+        "fifth",
+        of!(EventData::Syscall(call) => Cell::Unsigned(call.args[4])),
+    ),
+    column(
+        "arg5",
+        Unsigned,
+        "sixth",
+        of!(EventData::Syscall(call) => Cell::Unsigned(call.args[5])),
+    ),
+    column(
+        "calls",
+        Unsigned,
+        "calls counted, where only counts were kept",
+        of!(EventData::SyscallCount(count) => Cell::Unsigned(count.calls)),
+    ),
+    column(
+        "path",
+        Text,
+        "path of the file, executable or cgroup",
+        |view| match &view.event.data {
+            EventData::Exec(exec) => Cell::text(&exec.path),
+            EventData::Open(open) => Cell::text(&open.path),
+            EventData::PathCall(call) => Cell::text(&call.path),
+            EventData::Cgroup(change) => Cell::text(&change.path),
+            _ => Cell::Null,
+        },
+    ),
+    column(
+        "path2",
+        Text,
+        "second path (rename, link, mount); of an exec: as the caller wrote it",
+        |view| match &view.event.data {
+            EventData::Exec(exec) => Cell::text(&exec.filename),
+            EventData::PathCall(call) => Cell::text(&call.path2),
+            _ => Cell::Null,
+        },
+    ),
+    column(
+        "args",
+        Text,
+        "arguments of an exec, joined with blanks",
+        of!(EventData::Exec(exec) => {
+            if exec.args.is_empty() { Cell::Null } else { Cell::Made(arguments(&exec.args)) }
+        }),
+    ),
+    column(
+        "flags",
+        Unsigned,
+        "flags of an open or an exec; flags or mode of a path call",
+        |view| match &view.event.data {
+            EventData::Exec(exec) => Cell::Unsigned(exec.flags.0.into()),
+            EventData::Open(open) => Cell::Unsigned(open.flags.into()),
+            EventData::PathCall(call) => Cell::Unsigned(call.arg),
+            _ => Cell::Null,
+        },
+    ),
+    column(
+        "mode",
+        Unsigned,
+        "mode of an open that may create",
+        of!(EventData::Open(open) => Cell::Unsigned(open.mode.into())),
+    ),
+    column("dev", Unsigned, "device of the file", |view| {
+        match &view.event.data {
+            EventData::Exec(exec) => Cell::nonzero(exec.dev),
+            EventData::Open(open) => Cell::nonzero(open.dev),
+            _ => Cell::Null,
+        }
+    }),
+    column("ino", Unsigned, "inode of the file", |view| {
+        match &view.event.data {
+            EventData::Exec(exec) => Cell::nonzero(exec.ino),
+            EventData::Open(open) => Cell::nonzero(open.ino),
+            _ => Cell::Null,
+        }
+    }),
+    column(
+        "marks",
+        Text,
+        "untrusted, created, cut, relative: about the path",
+        |view| {
+            let marks = match &view.event.data {
+                EventData::Open(open) => open.marks,
+                EventData::PathCall(call) => call.marks,
+                EventData::SockCall(call) => call.marks,
+                _ => return Cell::Null,
+            };
+            if marks.0 == 0 {
+                Cell::Null
+            } else {
+                Cell::Made(mark_names(marks))
+            }
+        },
+    ),
+    column(
+        "fd",
+        Signed,
+        "descriptor of a socket call",
+        of!(EventData::SockCall(call) => Cell::Signed(call.fd.into())),
+    ),
+    column("family", Text, "address family", |view| {
+        match &view.event.data {
+            EventData::SockCall(call) => Cell::Made(family_text(call.family)),
+            EventData::TcpState(state) => Cell::Made(family_text(state.family)),
+            _ => Cell::Null,
+        }
+    }),
+    column(
+        "sock_type",
+        Unsigned,
+        "SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_RAW = 3, SOCK_PACKET = 10",
+        of!(EventData::SockCall(call) => Cell::nonzero(call.sock_type)),
+    ),
+    column("local_addr", Text, "own address", |view| {
+        Cell::some(endpoints(view.event), |(local, _)| address(local))
+    }),
+    column("local_port", Unsigned, "own port", |view| {
+        Cell::some(endpoints(view.event), |(local, _)| port(local))
+    }),
+    column("remote_addr", Text, "other end's address", |view| {
+        Cell::some(endpoints(view.event), |(_, remote)| address(remote))
+    }),
+    column("remote_port", Unsigned, "other end's port", |view| {
+        Cell::some(endpoints(view.event), |(_, remote)| port(remote))
+    }),
+    column(
+        "unix_path",
+        Text,
+        "path of a unix socket; @ for the NUL of an abstract one",
+        of!(EventData::SockCall(call) => unix_path(&call.unix_path)),
+    ),
+    column(
+        "sock",
+        Unsigned,
+        "identity of the TCP socket in the trace",
+        of!(EventData::TcpState(state) => Cell::Unsigned(state.sock)),
+    ),
+    column(
+        "state_old",
+        Text,
+        "TCP state before",
+        of!(EventData::TcpState(state) => Cell::Text(tcp_state(state.old).as_bytes())),
+    ),
+    column(
+        "state_new",
+        Text,
+        "TCP state after",
+        of!(EventData::TcpState(state) => Cell::Text(tcp_state(state.new).as_bytes())),
+    ),
+    column(
+        "latency_ns",
+        Unsigned,
+        "from SYN to the end of the handshake",
+        of!(EventData::TcpState(state) => Cell::nonzero(state.latency_ns)),
+    ),
+    column(
+        "child_pid",
+        Unsigned,
+        "process of the new thread",
+        of!(EventData::Fork(fork) => Cell::Unsigned(fork.child_pid.into())),
+    ),
+    column(
+        "child_tid",
+        Unsigned,
+        "the new thread",
+        of!(EventData::Fork(fork) => Cell::Unsigned(fork.child_tid.into())),
+    ),
+    column(
+        "start_ns",
+        Unsigned,
+        "start of the process or thread, boot clock",
+        |view| match &view.event.data {
+            EventData::Fork(fork) => Cell::Unsigned(fork.child_start_ns),
+            EventData::Exec(exec) => Cell::Unsigned(exec.start_ns),
+            EventData::Exit(exit) => Cell::Unsigned(exit.start_ns),
+            _ => Cell::Null,
+        },
+    ),
+    column(
+        "exit_code",
+        Unsigned,
+        "status of an exit",
+        of!(EventData::Exit(exit) => Cell::Unsigned(exit.code.into())),
+    ),
+    column(
+        "exit_signal",
+        Unsigned,
+        "signal that ended it",
+        of!(EventData::Exit(exit) => Cell::nonzero(exit.signal)),
+    ),
+    column(
+        "last_thread",
+        Flag,
+        "the process ended with this thread",
+        of!(EventData::Exit(exit) => Cell::Flag(exit.last_thread)),
+    ),
+    column(
+        "changed_cgroup",
+        Unsigned,
+        "cgroup that was made or removed",
+        of!(EventData::Cgroup(change) => Cell::Unsigned(change.id)),
+    ),
+    column(
+        "removed",
+        Flag,
+        "it was removed",
+        of!(EventData::Cgroup(change) => Cell::Flag(change.removed)),
+    ),
+    column(
+        "cpu_ns",
+        Unsigned,
+        "CPU time used, cumulative",
+        of!(EventData::Sample(sample) => Cell::Unsigned(sample.cpu_ns)),
+    ),
+    column(
+        "throttled_ns",
+        Unsigned,
+        "time throttled, cumulative",
+        of!(EventData::Sample(sample) => Cell::Unsigned(sample.throttled_ns)),
+    ),
+    column(
+        "memory_bytes",
+        Unsigned,
+        "memory in use",
+        of!(EventData::Sample(sample) => Cell::Unsigned(sample.memory_bytes)),
+    ),
+    column(
+        "memory_limit_bytes",
+        Unsigned,
+        "memory limit",
+        of!(EventData::Sample(sample) => Cell::nonzero(sample.memory_limit_bytes)),
+    ),
+    column(
+        "pids",
+        Unsigned,
+        "threads and processes",
+        of!(EventData::Sample(sample) => Cell::Unsigned(sample.pids)),
+    ),
+    column(
+        "io_read_bytes",
+        Unsigned,
+        "read from block devices, cumulative",
+        of!(EventData::Sample(sample) => Cell::Unsigned(sample.io_read_bytes)),
+    ),
+    column(
+        "io_write_bytes",
+        Unsigned,
+        "written to block devices, cumulative",
+        of!(EventData::Sample(sample) => Cell::Unsigned(sample.io_write_bytes)),
+    ),
+    column("chunk", Unsigned, "chunk it is stored in", |view| {
+        Cell::Unsigned(view.at.chunk)
+    }),
+    column("row", Unsigned, "row among its family there", |view| {
+        Cell::Unsigned(view.at.row.into())
+    }),
+];
+
+/// argv for people: the NULs between arguments as blanks, the last one gone.
+pub fn arguments(args: &[u8]) -> String {
+    let args = args.strip_suffix(&[0]).unwrap_or(args);
+    String::from_utf8_lossy(args).replace('\0', " ")
+}
+
+fn endpoints(event: &Event) -> Option<(&Endpoint, &Endpoint)> {
+    match &event.data {
+        EventData::SockCall(call) => Some((&call.local, &call.remote)),
+        EventData::TcpState(state) => Some((&state.local, &state.remote)),
+        _ => None,
+    }
+}
+
+/// `10.0.0.1` or `fe80::1`; `None` for no address and for one of a length that no family has.
+pub fn address_text(endpoint: &Endpoint) -> Option<String> {
+    if let Ok(four) = <[u8; 4]>::try_from(&endpoint.addr[..]) {
+        return Some(Ipv4Addr::from(four).to_string());
+    }
+    let sixteen = <[u8; 16]>::try_from(&endpoint.addr[..]).ok()?;
+    Some(Ipv6Addr::from(sixteen).to_string())
+}
+
+fn address(endpoint: &Endpoint) -> Cell<'static> {
+    Cell::some(address_text(endpoint), Cell::Made)
+}
+
+fn port(endpoint: &Endpoint) -> Cell<'static> {
+    if endpoint.addr.is_empty() {
+        Cell::Null
+    } else {
+        Cell::Unsigned(endpoint.port.into())
+    }
+}
+
+fn unix_path(path: &[u8]) -> Cell<'_> {
+    match path.strip_prefix(&[0]) {
+        Some(name) => Cell::Made(format!("@{}", String::from_utf8_lossy(name))),
+        None => Cell::text(path),
+    }
+}
+
+/// The `AF_*` names that containers use; a number for the rest.
+pub fn family_text(family: u16) -> String {
+    match family {
+        0 => "unspec".into(),
+        1 => "unix".into(),
+        2 => "inet".into(),
+        10 => "inet6".into(),
+        16 => "netlink".into(),
+        17 => "packet".into(),
+        38 => "alg".into(),
+        40 => "vsock".into(),
+        44 => "xdp".into(),
+        other => other.to_string(),
+    }
+}
+
+/// `TCP_*` of the kernel's `include/net/tcp_states.h`.
+pub fn tcp_state(state: u8) -> &'static str {
+    const NAMES: [&str; 13] = [
+        "none",
+        "established",
+        "syn_sent",
+        "syn_recv",
+        "fin_wait1",
+        "fin_wait2",
+        "time_wait",
+        "close",
+        "close_wait",
+        "last_ack",
+        "listen",
+        "closing",
+        "new_syn_recv",
+    ];
+    NAMES.get(usize::from(state)).copied().unwrap_or("unknown")
+}
+
+/// Names of the marks that are set, joined with `|`.
+pub fn mark_names(marks: PathMarks) -> String {
+    let names = [
+        (PathMarks::UNTRUSTED, "untrusted"),
+        (PathMarks::CREATED, "created"),
+        (PathMarks::CUT, "cut"),
+        (PathMarks::RELATIVE, "relative"),
+    ];
+    let set: Vec<&str> = names
+        .into_iter()
+        .filter(|(bit, _)| marks.has(*bit))
+        .map(|(_, name)| name)
+        .collect();
+    set.join("|")
+}

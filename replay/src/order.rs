@@ -1,0 +1,288 @@
+//! Puts the records of a trace into one order that does not depend on where its chunks end.
+//!
+//! Chunks overlap in time, because CPUs are drained one after the other. A chunk's watermark
+//! promises that no later chunk holds an older event; records below it are released, sorted by
+//! time, then family, then the identity of the event (CPU, probe, sequence number), then chunk
+//! and row. The identity comes before chunk and row, because only the identity stays when the
+//! same events are cut into other chunks. Context comes before the events of its nanosecond.
+//!
+//! A record older than what was already released (a *late* one) is released at once and counted.
+//! What waits is bounded: past [`PENDING_ROWS_MAX`] the oldest chunk is released without waiting
+//! for its watermark, and that is counted too.
+
+use std::cmp::Ordering;
+use trace_format::{ContextRecord, DecodedChunk, Event, RowRef};
+
+/// Events that may wait for a watermark. A chunk has at most 65,536 rows and a recorder's watermark
+/// lags by less than two chunks, so this is eight times what a sound trace needs (about 250 MB).
+pub const PENDING_ROWS_MAX: usize = 1 << 20;
+
+/// Chunks that may wait. A chunk without events (an idle second) waits too, for its context.
+pub const PENDING_CHUNKS_MAX: usize = 1024;
+
+/// Where an event is stored: with the trace's UUID, the evidence of a finding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventRef {
+    pub chunk: u64,
+    pub family: u16,
+    pub row: u32,
+}
+
+/// Takes the records in their order.
+pub trait Fold {
+    fn context(&mut self, record: &ContextRecord);
+    fn event(&mut self, event: &Event, at: EventRef);
+}
+
+/// What did not go by the watermark. All zero for a sound trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Disorder {
+    /// Records older than what was already released.
+    pub late: u64,
+    /// Chunks released before their watermark, because too much waited.
+    pub forced: u64,
+}
+
+/// The buffer between chunks and the fold.
+#[derive(Default)]
+pub struct Order {
+    /// In the order of arrival, so of chunk numbers.
+    runs: Vec<Run>,
+    rows: usize,
+    /// Everything below this time has been released.
+    released_ns: u64,
+    disorder: Disorder,
+}
+
+impl Order {
+    /// Takes one chunk and releases what its watermark allows.
+    pub fn push(&mut self, chunk: DecodedChunk, fold: &mut impl Fold) {
+        let watermark_ns = chunk.header.watermark_ns;
+        let run = Run::new(chunk);
+        self.disorder.late += run.older_than(self.released_ns);
+        self.rows += run.events.len();
+        self.runs.push(run);
+        self.release(watermark_ns.max(self.released_ns), fold);
+        while self.rows > PENDING_ROWS_MAX || self.runs.len() > PENDING_CHUNKS_MAX {
+            self.disorder.forced += 1;
+            let oldest_ns = self.runs[0].last_ns();
+            self.release(oldest_ns.saturating_add(1), fold);
+        }
+    }
+
+    /// No chunk follows: releases everything.
+    pub fn finish(&mut self, fold: &mut impl Fold) {
+        self.release(u64::MAX, fold);
+        // A record may carry the largest time there is; nothing is left behind for that.
+        while let Some((best, bound)) = self.next_run(Key::AFTER_ALL) {
+            self.rows -= self.runs[best].drain(bound, fold);
+        }
+        self.runs.clear();
+    }
+
+    pub fn disorder(&self) -> Disorder {
+        self.disorder
+    }
+
+    /// Events that wait for a watermark.
+    pub fn pending(&self) -> usize {
+        self.rows
+    }
+
+    /// Releases every record before `limit_ns`.
+    fn release(&mut self, limit_ns: u64, fold: &mut impl Fold) {
+        let limit = Key::before_all_of(limit_ns);
+        while let Some((best, bound)) = self.next_run(limit) {
+            self.rows -= self.runs[best].drain(bound, fold);
+        }
+        self.runs.retain(|run| !run.is_empty());
+        self.released_ns = self.released_ns.max(limit_ns);
+    }
+
+    /// The run whose next record comes first, and the key up to which it may go on alone.
+    fn next_run(&self, limit: Key) -> Option<(usize, Key)> {
+        let mut best: Option<(usize, Key)> = None;
+        let mut bound = limit;
+        for (index, run) in self.runs.iter().enumerate() {
+            let Some(key) = run.key() else { continue };
+            match best {
+                // Equal keys: the earlier chunk goes first.
+                Some((_, first)) if first <= key => bound = bound.min(key),
+                Some((_, first)) => {
+                    bound = bound.min(first);
+                    best = Some((index, key));
+                }
+                None if key < limit => best = Some((index, key)),
+                None => {}
+            }
+        }
+        best.map(|(index, _)| (index, bound))
+    }
+}
+
+/// Position of a record in the order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    boot_ns: u64,
+    /// 0: context. An event has its family's number plus 1.
+    family: u32,
+    cpu: u16,
+    probe: u8,
+    seq: u64,
+}
+
+impl Key {
+    const AFTER_ALL: Key = Key {
+        boot_ns: u64::MAX,
+        family: u32::MAX,
+        cpu: 0,
+        probe: 0,
+        seq: 0,
+    };
+
+    fn before_all_of(boot_ns: u64) -> Key {
+        Key {
+            boot_ns,
+            family: 0,
+            cpu: 0,
+            probe: 0,
+            seq: 0,
+        }
+    }
+
+    fn of(event: &Event, row: RowRef) -> Key {
+        Key {
+            boot_ns: event.boot_ns,
+            family: u32::from(row.family) + 1,
+            cpu: event.cpu,
+            probe: event.probe,
+            seq: event.seq,
+        }
+    }
+}
+
+/// One chunk and how much of it has been released.
+struct Run {
+    chunk: u64,
+    events: Vec<Event>,
+    rows: Vec<RowRef>,
+    event_next: usize,
+    context: Vec<ContextRecord>,
+    context_next: usize,
+}
+
+impl Run {
+    fn new(chunk: DecodedChunk) -> Run {
+        let mut run = Run {
+            chunk: chunk.header.number,
+            events: chunk.events,
+            rows: chunk.rows,
+            event_next: 0,
+            context: chunk.context,
+            context_next: 0,
+        };
+        run.sort();
+        run
+    }
+
+    /// A chunk comes sorted by (time, family, row): only ties and a badly written chunk need work.
+    fn sort(&mut self) {
+        if !self.context.is_sorted_by_key(|record| record.boot_ns) {
+            self.context.sort_by_key(|record| record.boot_ns);
+        }
+        let in_order = |at: usize| {
+            let (a, b) = (&self.events[at - 1], &self.events[at]);
+            match a.boot_ns.cmp(&b.boot_ns) {
+                Ordering::Less => true,
+                Ordering::Equal => Key::of(a, self.rows[at - 1]) <= Key::of(b, self.rows[at]),
+                Ordering::Greater => false,
+            }
+        };
+        if !(1..self.events.len()).all(in_order) {
+            let mut both: Vec<(Event, RowRef)> =
+                self.events.drain(..).zip(self.rows.drain(..)).collect();
+            both.sort_by_key(|(event, row)| Key::of(event, *row));
+            (self.events, self.rows) = both.into_iter().unzip();
+        }
+    }
+
+    fn older_than(&self, boot_ns: u64) -> u64 {
+        let events = self.events.partition_point(|event| event.boot_ns < boot_ns);
+        let context = self
+            .context
+            .partition_point(|record| record.boot_ns < boot_ns);
+        (events + context) as u64
+    }
+
+    fn last_ns(&self) -> u64 {
+        let event = self.events.last().map_or(0, |event| event.boot_ns);
+        let context = self.context.last().map_or(0, |record| record.boot_ns);
+        event.max(context)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.event_next == self.events.len() && self.context_next == self.context.len()
+    }
+
+    fn key(&self) -> Option<Key> {
+        let event = self
+            .events
+            .get(self.event_next)
+            .map(|event| Key::of(event, self.rows[self.event_next]));
+        let context = self
+            .context
+            .get(self.context_next)
+            .map(|record| Key::before_all_of(record.boot_ns));
+        match (event, context) {
+            (Some(event), Some(context)) => Some(event.min(context)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Releases the next record, and those after it that come before `bound`. Returns how many events that were.
+    fn drain(&mut self, bound: Key, fold: &mut impl Fold) -> usize {
+        let start = self.event_next;
+        let mut first = true;
+        loop {
+            // Events up to the next context record need no look at the context.
+            let context_ns = self
+                .context
+                .get(self.context_next)
+                .map(|record| record.boot_ns);
+            while let Some(event) = self.events.get(self.event_next) {
+                if context_ns.is_some_and(|context_ns| context_ns <= event.boot_ns) {
+                    break;
+                }
+                let row = self.rows[self.event_next];
+                let below = match event.boot_ns.cmp(&bound.boot_ns) {
+                    Ordering::Less => true,
+                    Ordering::Equal => Key::of(event, row) < bound,
+                    Ordering::Greater => false,
+                };
+                if !below && !first {
+                    return self.event_next - start;
+                }
+                first = false;
+                fold.event(
+                    event,
+                    EventRef {
+                        chunk: self.chunk,
+                        family: row.family,
+                        row: row.row,
+                    },
+                );
+                self.event_next += 1;
+            }
+            let Some(record) = self.context.get(self.context_next) else {
+                break;
+            };
+            if Key::before_all_of(record.boot_ns) >= bound && !first {
+                break;
+            }
+            first = false;
+            fold.context(record);
+            self.context_next += 1;
+        }
+        self.event_next - start
+    }
+}

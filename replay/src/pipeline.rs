@@ -1,0 +1,310 @@
+//! The pipeline: sealed chunks in, findings out. A pure fold, the same for a file, a live stream and
+//! in process.
+//!
+//! ```text
+//! SealedChunk ─ decode ─▶ order ─▶ State.context / State.before ─▶ detectors ─▶ State.after
+//!                                                                      │
+//!                                             complete (container, lineage, wall time, loss)
+//!                                                                      │
+//!                                                             gate (wait, de-duplicate) ─▶ findings
+//! ```
+//!
+//! Nothing here reads a clock, a file or the network, and nothing depends on where chunks end: time
+//! advances with the records alone.
+
+use trace_format::{ContextRecord, DecodedChunk, Event, SealedChunk};
+
+use crate::{
+    findings::{Finding, FoundProcess},
+    gate::{Gate, Suppressed},
+    order::{Disorder, EventRef, Fold, Order},
+    resolve::{News, State},
+    rules::RuleSet,
+    rules_detector::RulesDetector,
+    statistics::Statistics,
+};
+
+/// An engine that looks at every record and says what it found.
+///
+/// The pipeline calls `advance` with the time of a record before that record changes the state, then
+/// `context` or `event`. A detector fills in what [`Finding::new`] takes and what it knows beyond;
+/// the pipeline adds the rest.
+pub trait Detector: Send {
+    /// One event; the state already shows what it changed ([`State::before`]).
+    fn event(
+        &mut self,
+        event: &Event,
+        at: &EventRef,
+        state: &State,
+        found: &mut dyn FnMut(Finding),
+    );
+
+    /// One context record, already applied to the state; `news` when it is worth judging.
+    fn context(
+        &mut self,
+        _record: &ContextRecord,
+        _news: Option<&News>,
+        _state: &State,
+        _found: &mut dyn FnMut(Finding),
+    ) {
+    }
+
+    /// Trace time has reached `boot_ns`: windows that ended before can close. Never goes back.
+    fn advance(&mut self, _boot_ns: u64, _state: &State, _found: &mut dyn FnMut(Finding)) {}
+
+    /// The trace has ended.
+    fn finish(&mut self, _state: &State, _found: &mut dyn FnMut(Finding)) {}
+}
+
+/// How far back a finding's process, descriptors and lineage may rest on earlier events: a loss in
+/// this time before it makes it degraded, also where the detector looked at one event only.
+pub const EVIDENCE_NS: u64 = 10_000_000_000;
+
+/// Ancestors in a finding. Lineages in containers have three to six; a shell bomb has thousands.
+pub const LINEAGE_MAX: usize = 16;
+
+/// What runs.
+#[derive(Default)]
+pub struct Settings {
+    pub rules: Option<RuleSet>,
+    pub statistics: bool,
+    /// Further engines, such as a trained model.
+    pub detectors: Vec<Box<dyn Detector>>,
+}
+
+/// What went through, for the summary line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub chunks: u64,
+    pub events: u64,
+    pub findings: u64,
+    /// Events known to be lost: dropped by the kernel, or in a missing chunk.
+    pub lost: u64,
+    /// Chunks whose numbers were skipped.
+    pub chunks_missing: u64,
+    pub disorder: Disorder,
+    /// Findings left out as identical, see [`Gate::suppressed`].
+    pub suppressed: u64,
+}
+
+/// One trace's fold. Another trace (another UUID) needs another pipeline.
+pub struct Pipeline {
+    order: Order,
+    engines: Engines,
+    chunks: u64,
+    chunks_missing: u64,
+    next_number: Option<u64>,
+}
+
+impl Pipeline {
+    pub fn new(settings: Settings) -> Pipeline {
+        let mut detectors: Vec<Box<dyn Detector>> = Vec::new();
+        if let Some(rules) = settings.rules {
+            detectors.push(Box::new(RulesDetector::new(rules)));
+        }
+        if settings.statistics {
+            detectors.push(Box::new(Statistics::default()));
+        }
+        detectors.extend(settings.detectors);
+        Pipeline {
+            order: Order::default(),
+            engines: Engines::new(detectors),
+            chunks: 0,
+            chunks_missing: 0,
+            next_number: None,
+        }
+    }
+
+    /// Takes the next chunk. An error says that this chunk is unreadable; the pipeline goes on
+    /// without it and counts it as missing.
+    pub fn push(&mut self, chunk: &SealedChunk) -> Result<(), trace_format::Error> {
+        let decoded = chunk.decode()?;
+        self.push_decoded(decoded);
+        Ok(())
+    }
+
+    pub fn push_decoded(&mut self, chunk: DecodedChunk) {
+        let header = &chunk.header;
+        if let Some(expected) = self.next_number
+            && header.number > expected
+        {
+            self.chunks_missing += header.number - expected;
+            self.engines.hole_ns = Some(header.first_ns);
+        }
+        self.next_number = Some(header.number + 1);
+        self.chunks += 1;
+        self.engines.trace_uuid = header.trace_uuid;
+        self.order.push(chunk, &mut self.engines);
+    }
+
+    /// The trace has ended: closes what is open.
+    pub fn finish(&mut self) {
+        self.order.finish(&mut self.engines);
+        self.engines.finish();
+    }
+
+    /// What was found since the last call, in order.
+    pub fn findings(&mut self) -> impl Iterator<Item = Finding> + '_ {
+        self.engines.out.drain(..)
+    }
+
+    pub fn state(&self) -> &State {
+        &self.engines.state
+    }
+
+    pub fn totals(&self) -> Totals {
+        Totals {
+            chunks: self.chunks,
+            events: self.engines.events,
+            findings: self.engines.findings,
+            lost: self.engines.state.lost(),
+            chunks_missing: self.chunks_missing,
+            disorder: self.order.disorder(),
+            suppressed: self
+                .engines
+                .gate
+                .suppressed()
+                .iter()
+                .map(|(_, count)| count)
+                .sum(),
+        }
+    }
+
+    /// Findings left out, by rule.
+    pub fn suppressed(&self) -> Suppressed {
+        self.engines.gate.suppressed()
+    }
+}
+
+/// State and detectors: what the order feeds.
+struct Engines {
+    state: State,
+    detectors: Vec<Box<dyn Detector>>,
+    gate: Gate,
+    /// Reused: found in the current record, not yet completed.
+    found: Vec<Finding>,
+    out: Vec<Finding>,
+    trace_uuid: [u8; 16],
+    now_ns: u64,
+    /// When the trace went on after missing chunks.
+    hole_ns: Option<u64>,
+    events: u64,
+    findings: u64,
+}
+
+impl Engines {
+    fn new(detectors: Vec<Box<dyn Detector>>) -> Engines {
+        Engines {
+            state: State::new(),
+            detectors,
+            gate: Gate::default(),
+            found: Vec::new(),
+            out: Vec::new(),
+            trace_uuid: [0; 16],
+            now_ns: 0,
+            hole_ns: None,
+            events: 0,
+            findings: 0,
+        }
+    }
+
+    /// Moves trace time on, before a record of that time applies.
+    #[inline]
+    fn advance(&mut self, boot_ns: u64) {
+        // A late record does not turn time back.
+        if boot_ns <= self.now_ns {
+            return;
+        }
+        self.now_ns = boot_ns;
+        let found = &mut self.found;
+        for detector in &mut self.detectors {
+            detector.advance(boot_ns, &self.state, &mut |finding| found.push(finding));
+        }
+        if !self.found.is_empty() {
+            self.complete();
+        }
+        if self.gate.waits() {
+            self.gate.advance(boot_ns, &self.state, &mut self.out);
+        }
+    }
+
+    /// Adds to each new finding what the state knows now, and hands it to the gate.
+    #[cold]
+    fn complete(&mut self) {
+        for mut finding in self.found.drain(..) {
+            finding.trace_uuid = self.trace_uuid;
+            if finding.pid != 0 && finding.lineage.is_empty() {
+                let lineage = self.state.lineage(finding.pid).take(LINEAGE_MAX);
+                finding.lineage = lineage
+                    .map(|process| FoundProcess {
+                        pid: process.pid,
+                        start_ns: process.start_ns,
+                        comm: process.comm.to_string(),
+                        exe: process.exe_path.to_string(),
+                    })
+                    .collect();
+            }
+            let window_ns = finding.window_ns.max(EVIDENCE_NS);
+            let gap_ns = self
+                .state
+                .last_gap_ns()
+                .max(self.hole_ns.filter(|hole_ns| *hole_ns <= self.now_ns));
+            if let Some(gap_ns) = gap_ns
+                && gap_ns.saturating_add(window_ns) >= finding.boot_ns
+            {
+                let ago = finding.boot_ns.saturating_sub(gap_ns) as f64 / 1e9;
+                finding.degraded = Some(format!(
+                    "events were lost {ago:.1} s before, within the {:.0} s it rests on",
+                    window_ns as f64 / 1e9
+                ));
+            }
+            self.gate.take(finding, self.now_ns);
+        }
+        self.gate.advance(self.now_ns, &self.state, &mut self.out);
+        self.findings = self.gate.passed();
+    }
+
+    fn finish(&mut self) {
+        let found = &mut self.found;
+        for detector in &mut self.detectors {
+            detector.finish(&self.state, &mut |finding| found.push(finding));
+        }
+        self.complete();
+        self.gate.finish(&self.state, &mut self.out);
+        self.findings = self.gate.passed();
+    }
+}
+
+impl Fold for Engines {
+    fn context(&mut self, record: &ContextRecord) {
+        self.advance(record.boot_ns);
+        let news = self.state.context(record);
+        let found = &mut self.found;
+        for detector in &mut self.detectors {
+            detector.context(record, news.as_ref(), &self.state, &mut |finding| {
+                found.push(finding)
+            });
+        }
+        if !self.found.is_empty() {
+            self.complete();
+        }
+        if self.gate.waits() {
+            self.gate.advance(self.now_ns, &self.state, &mut self.out);
+        }
+    }
+
+    #[inline]
+    fn event(&mut self, event: &Event, at: EventRef) {
+        self.advance(event.boot_ns);
+        self.events += 1;
+        self.state.before(event);
+        let found = &mut self.found;
+        for detector in &mut self.detectors {
+            detector.event(event, &at, &self.state, &mut |finding| found.push(finding));
+        }
+        if !self.found.is_empty() {
+            self.complete();
+        }
+        self.state.after(event);
+    }
+}

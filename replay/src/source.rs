@@ -1,0 +1,171 @@
+//! What a command is given to read: files, directories, standard input.
+//!
+//! Several files may be parts of one trace (same UUID, numbers that go on) or different traces; the
+//! caller sees which from each chunk's header.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+use trace_format::{ChunkSource, Issue, SealedChunk, TraceReader};
+
+/// Files taken from one directory: a year of hourly files.
+pub const DIRECTORY_FILES_MAX: usize = 10_000;
+
+/// One thing to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    File(PathBuf),
+    Stdin,
+    /// `unix://`, `http://` or `https://`: a recorder that serves live.
+    Live(String),
+}
+
+impl std::fmt::Display for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Input::File(path) => write!(f, "{}", path.display()),
+            Input::Stdin => f.write_str("standard input"),
+            Input::Live(url) => f.write_str(url),
+        }
+    }
+}
+
+/// What cannot be read, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{} does not exist", .0.display())]
+    Missing(PathBuf),
+    #[error("{} is a directory without traces: no file in it ends in .zst", .0.display())]
+    NoTraces(PathBuf),
+    #[error("{} has more than {max} traces: name the ones to read", path.display(), max = DIRECTORY_FILES_MAX)]
+    TooMany { path: PathBuf },
+    #[error("cannot read the directory {}: {source}", path.display())]
+    Directory { path: PathBuf, source: io::Error },
+    #[error(
+        "{url} is not a live address; expected unix:///path, http://host:port or https://host:port"
+    )]
+    Address { url: String },
+    #[error(transparent)]
+    Trace(#[from] trace_format::Error),
+}
+
+impl Input {
+    /// What one argument of a command names. A directory names its traces, sorted by name, which for
+    /// the recorder's rotated files is by time.
+    pub fn parse(argument: &str) -> Result<Vec<Input>, Error> {
+        if argument == "-" {
+            return Ok(vec![Input::Stdin]);
+        }
+        if let Some((scheme, _)) = argument.split_once("://") {
+            return match scheme {
+                "unix" | "http" | "https" => Ok(vec![Input::Live(argument.to_owned())]),
+                _ => Err(Error::Address {
+                    url: argument.to_owned(),
+                }),
+            };
+        }
+        let path = Path::new(argument);
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => traces_in(path),
+            Ok(_) => Ok(vec![Input::File(path.to_owned())]),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Error::Missing(path.to_owned()))
+            }
+            // The reader says what is wrong with it.
+            Err(_) => Ok(vec![Input::File(path.to_owned())]),
+        }
+    }
+}
+
+fn traces_in(directory: &Path) -> Result<Vec<Input>, Error> {
+    let failed = |source| Error::Directory {
+        path: directory.to_owned(),
+        source,
+    };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "zst") && path.is_file() {
+            paths.push(path);
+        }
+        if paths.len() > DIRECTORY_FILES_MAX {
+            return Err(Error::TooMany {
+                path: directory.to_owned(),
+            });
+        }
+    }
+    if paths.is_empty() {
+        return Err(Error::NoTraces(directory.to_owned()));
+    }
+    paths.sort();
+    Ok(paths.into_iter().map(Input::File).collect())
+}
+
+/// A file or standard input, open.
+pub struct Recorded(TraceReader);
+
+impl Recorded {
+    pub fn file(path: &Path) -> Result<Recorded, Error> {
+        Ok(Recorded(TraceReader::open(path)?))
+    }
+
+    pub fn stdin() -> Recorded {
+        Recorded(TraceReader::from_read(io::stdin()))
+    }
+
+    /// Bytes read so far and in all, for a progress bar.
+    pub fn progress(&self) -> (u64, Option<u64>) {
+        (self.0.offset(), self.0.size())
+    }
+
+    pub fn issues_not_kept(&self) -> u64 {
+        self.0.issues_not_kept()
+    }
+}
+
+impl ChunkSource for Recorded {
+    fn next_chunk(&mut self) -> Result<Option<SealedChunk>, trace_format::Error> {
+        self.0.next_chunk()
+    }
+    fn issues(&self) -> &[Issue] {
+        self.0.issues()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_names_a_file_a_directory_stdin_or_an_address() {
+        let directory = tempfile::tempdir().unwrap();
+        let named = |name: &str| directory.path().join(name);
+        for name in ["b.zst", "a.zst", "notes.txt"] {
+            fs::write(named(name), b"").unwrap();
+        }
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        assert_eq!(Input::parse("-").unwrap(), [Input::Stdin]);
+        assert_eq!(
+            Input::parse("unix:///run/x").unwrap(),
+            [Input::Live("unix:///run/x".into())]
+        );
+        assert!(matches!(
+            Input::parse("ftp://x"),
+            Err(Error::Address { .. })
+        ));
+        assert_eq!(
+            Input::parse(&text(directory.path())).unwrap(),
+            [Input::File(named("a.zst")), Input::File(named("b.zst"))]
+        );
+        assert!(matches!(
+            Input::parse(&text(&named("c.zst"))),
+            Err(Error::Missing(_))
+        ));
+        let empty = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            Input::parse(&text(empty.path())),
+            Err(Error::NoTraces(_))
+        ));
+    }
+}

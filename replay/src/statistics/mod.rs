@@ -1,0 +1,359 @@
+//! The sliding-window detector: per container and metric, did the level shift?
+//!
+//! Time is cut into bins of one second of the boot clock. Events are counted into the open bin; the
+//! first record of a later second closes it (the recorder writes a tick each second, so bins close
+//! when nothing happens too). CPU, memory and tasks come from the samples, one value a sample.
+//! A container's first [`STARTUP_BINS`] are left out: starting up is always unusual.
+//!
+//! The metrics and their sizes: [`metrics`]. The question itself: [`series`].
+
+pub mod metrics;
+pub mod series;
+mod window;
+
+use hashbrown::HashMap;
+use trace_format::{Context, ContextRecord, Event, EventData};
+
+use crate::{
+    findings::{EngineKind, Finding, Value},
+    order::EventRef,
+    pipeline::Detector,
+    resolve::{News, State},
+    syscalls::Arch,
+};
+use metrics::{COUNTED, CPU, MEMORY, METRICS, Metric, PIDS};
+use series::{Direction, Series, Shift};
+use window::{Bin, Calls, Counters};
+
+const BIN_NS: u64 = 1_000_000_000;
+
+/// Bins after a container's first event that are neither judged nor a baseline.
+pub const STARTUP_BINS: u64 = 2;
+
+/// Cgroups watched at once; past it, the one that was silent longest makes room. Ten times what a
+/// host with 110 pods has; 6 KiB each.
+pub const CGROUPS_MAX: usize = 1024;
+
+/// Seconds without any record after which the recording itself had a hole: ticks come every second.
+const HOLE_BINS: u64 = 3;
+
+/// The detector.
+pub struct Statistics {
+    cgroups: Vec<Watched>,
+    index: HashMap<u64, usize>,
+    /// Position of the last event's cgroup: events come in bursts of one container.
+    last: usize,
+    /// Number of the open bin: boot_ns / BIN_NS.
+    bin: u64,
+    /// False until the first record.
+    started: bool,
+    /// The open bin began before the recording, or after a hole in it.
+    partial: bool,
+    calls: Calls,
+}
+
+struct Watched {
+    cgroup_id: u64,
+    /// Bins before this one are start-up.
+    from_bin: u64,
+    active_bin: u64,
+    counters: Counters,
+    sample: Option<SampleSeen>,
+    series: Box<[Series; METRICS.len()]>,
+}
+
+#[derive(Clone, Copy)]
+struct SampleSeen {
+    boot_ns: u64,
+    cpu_ns: u64,
+}
+
+impl Default for Statistics {
+    fn default() -> Self {
+        Statistics {
+            cgroups: Vec::new(),
+            index: HashMap::new(),
+            last: 0,
+            bin: 0,
+            started: false,
+            partial: true,
+            calls: Calls::of(Arch::default()),
+        }
+    }
+}
+
+impl Detector for Statistics {
+    fn event(
+        &mut self,
+        event: &Event,
+        at: &EventRef,
+        state: &State,
+        found: &mut dyn FnMut(Finding),
+    ) {
+        match &event.data {
+            EventData::Cgroup(change) => {
+                if change.removed {
+                    self.forget(change.id);
+                }
+                return;
+            }
+            EventData::Sample(sample) => {
+                if event.cgroup_id != 0 {
+                    let position = self.position(event.cgroup_id);
+                    self.sample(position, event, sample, at, state, found);
+                }
+                return;
+            }
+            _ => {}
+        }
+        if event.cgroup_id == 0 {
+            return;
+        }
+        let position = match self.cgroups.get(self.last) {
+            Some(watched) if watched.cgroup_id == event.cgroup_id => self.last,
+            _ => self.position(event.cgroup_id),
+        };
+        self.last = position;
+        self.cgroups[position]
+            .counters
+            .count(event, *at, &self.calls);
+    }
+
+    fn context(
+        &mut self,
+        record: &ContextRecord,
+        _: Option<&News>,
+        _: &State,
+        _: &mut dyn FnMut(Finding),
+    ) {
+        if let Context::Host(host) = &record.body
+            && let Some(arch) = Arch::from_name(&host.arch)
+        {
+            self.calls = Calls::of(arch);
+        }
+    }
+
+    fn advance(&mut self, boot_ns: u64, state: &State, found: &mut dyn FnMut(Finding)) {
+        let bin = boot_ns / BIN_NS;
+        if bin <= self.bin && self.started {
+            return;
+        }
+        if !self.started {
+            self.started = true;
+            self.bin = bin;
+            return;
+        }
+        if bin - self.bin > HOLE_BINS {
+            for watched in &mut self.cgroups {
+                watched.counters.clear();
+                watched.sample = None;
+            }
+            self.bin = bin;
+            self.partial = true;
+            return;
+        }
+        while self.bin < bin {
+            self.close(state, found);
+            self.bin += 1;
+            self.partial = false;
+        }
+    }
+
+    /// The last bin is not complete: it says nothing.
+    fn finish(&mut self, _: &State, _: &mut dyn FnMut(Finding)) {}
+}
+
+impl Statistics {
+    /// Judges the open bin of every cgroup.
+    fn close(&mut self, state: &State, found: &mut dyn FnMut(Finding)) {
+        let end_ns = (self.bin + 1) * BIN_NS;
+        let complete = state
+            .last_gap_ns()
+            .is_none_or(|gap_ns| gap_ns / BIN_NS < self.bin);
+        for watched in &mut self.cgroups {
+            let bin = watched.counters.close(end_ns);
+            if bin.active {
+                watched.active_bin = self.bin;
+            }
+            if self.partial || self.bin < watched.from_bin {
+                continue;
+            }
+            for metric in 0..COUNTED {
+                let Some(value) = bin.values[metric] else {
+                    continue;
+                };
+                if let Some(shift) =
+                    watched.series[metric].observe(&METRICS[metric], value, complete)
+                    && is_container(state, watched.cgroup_id)
+                {
+                    found(finding(
+                        &METRICS[metric],
+                        &shift,
+                        watched.cgroup_id,
+                        end_ns,
+                        Some((&bin, metric)),
+                    ));
+                }
+            }
+        }
+    }
+
+    fn sample(
+        &mut self,
+        position: usize,
+        event: &Event,
+        sample: &trace_format::event::Sample,
+        at: &EventRef,
+        state: &State,
+        found: &mut dyn FnMut(Finding),
+    ) {
+        let watched = &mut self.cgroups[position];
+        watched.active_bin = self.bin;
+        let before = watched.sample.replace(SampleSeen {
+            boot_ns: event.boot_ns,
+            cpu_ns: sample.cpu_ns,
+        });
+        if self.bin < watched.from_bin {
+            return;
+        }
+        let cpu_share = before.and_then(|before| {
+            let elapsed_ns = event.boot_ns.saturating_sub(before.boot_ns);
+            // Two samples close together divide by almost nothing; a counter that fell was reset.
+            let used_ns = sample.cpu_ns.checked_sub(before.cpu_ns)?;
+            (elapsed_ns >= BIN_NS / 5).then(|| used_ns as f64 / elapsed_ns as f64)
+        });
+        let values = [
+            (CPU, cpu_share),
+            (MEMORY, Some(sample.memory_bytes as f64)),
+            (PIDS, Some(sample.pids as f64)),
+        ];
+        for (metric, value) in values {
+            let Some(value) = value else { continue };
+            if let Some(shift) = watched.series[metric].observe(&METRICS[metric], value, true)
+                && is_container(state, watched.cgroup_id)
+            {
+                let mut finding = finding(
+                    &METRICS[metric],
+                    &shift,
+                    watched.cgroup_id,
+                    event.boot_ns,
+                    None,
+                );
+                finding.evidence = Some(*at);
+                found(finding);
+            }
+        }
+    }
+
+    /// Position of a cgroup, which is watched from now on.
+    fn position(&mut self, cgroup_id: u64) -> usize {
+        if let Some(&position) = self.index.get(&cgroup_id) {
+            return position;
+        }
+        if self.cgroups.len() == CGROUPS_MAX {
+            let silent = self
+                .cgroups
+                .iter()
+                .min_by_key(|watched| watched.active_bin)
+                .map(|watched| watched.cgroup_id);
+            self.forget(silent.unwrap_or(0));
+        }
+        // A container that is there in the first second was there before: it is not starting up.
+        let from_bin = if self.partial {
+            self.bin
+        } else {
+            self.bin + STARTUP_BINS
+        };
+        self.cgroups.push(Watched {
+            cgroup_id,
+            from_bin,
+            active_bin: self.bin,
+            counters: Counters::default(),
+            sample: None,
+            series: Box::default(),
+        });
+        self.index.insert(cgroup_id, self.cgroups.len() - 1);
+        self.cgroups.len() - 1
+    }
+
+    fn forget(&mut self, cgroup_id: u64) {
+        let Some(position) = self.index.remove(&cgroup_id) else {
+            return;
+        };
+        self.cgroups.swap_remove(position);
+        if let Some(moved) = self.cgroups.get(position) {
+            self.index.insert(moved.cgroup_id, position);
+        }
+        self.last = 0;
+    }
+}
+
+fn is_container(state: &State, cgroup_id: u64) -> bool {
+    state
+        .container(cgroup_id)
+        .is_some_and(|container| !container.id.is_empty())
+}
+
+fn finding(
+    metric: &Metric,
+    shift: &Shift,
+    cgroup_id: u64,
+    boot_ns: u64,
+    counted: Option<(&Bin, usize)>,
+) -> Finding {
+    let (verb, word) = match shift.direction {
+        Direction::Up => ("rose", "up"),
+        Direction::Down => ("fell", "down"),
+    };
+    let mut finding = Finding::new(
+        EngineKind::Statistics,
+        metric.name.into(),
+        metric.severity,
+        boot_ns,
+    );
+    finding.message = format!(
+        "{} {verb} to {} {}: usually {} (score {:.1}, {} s)",
+        metric.title,
+        readable(shift.value),
+        metric.unit,
+        readable(shift.baseline),
+        shift.score,
+        shift.bins
+    );
+    finding.cgroup_id = cgroup_id;
+    finding.window_ns = (shift.baseline_bins as u64 + u64::from(shift.bins)) * BIN_NS;
+    finding.fields = vec![
+        ("metric".into(), Value::Text(metric.name.into())),
+        ("direction".into(), Value::Text(word.into())),
+        ("value".into(), Value::Number(shift.value)),
+        ("baseline".into(), Value::Number(shift.baseline)),
+        ("scale".into(), Value::Number(shift.scale)),
+        ("score".into(), Value::Number(shift.score)),
+        ("unit".into(), Value::Text(metric.unit.into())),
+        ("bins".into(), Value::Unsigned(u64::from(shift.bins))),
+        (
+            "baseline_bins".into(),
+            Value::Unsigned(shift.baseline_bins as u64),
+        ),
+    ];
+    if shift.direction == Direction::Up {
+        finding.tags = metric.tags.iter().map(|tag| (*tag).to_owned()).collect();
+    }
+    if let Some((bin, metric)) = counted {
+        finding.evidence = bin.evidence[metric];
+        finding.pid = bin.process[metric];
+    }
+    finding
+}
+
+/// Three significant digits are all a message needs; the fields have more.
+fn readable(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        0.0..10.0 => format!("{value:.2}"),
+        10.0..1_000.0 => format!("{value:.0}"),
+        1_000.0..1e6 => format!("{:.1}k", value / 1e3),
+        1e6..1e9 => format!("{:.1}M", value / 1e6),
+        _ => format!("{:.1}G", value / 1e9),
+    }
+}

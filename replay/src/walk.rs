@@ -1,0 +1,130 @@
+//! Walks through a trace's events in order, with the state they happened in: what `cat` and `export`
+//! are made of.
+
+use trace_format::{ContextRecord, DecodedChunk, Event};
+
+use crate::{
+    event_view::EventView,
+    order::{Disorder, EventRef, Fold, Order},
+    resolve::State,
+    time::Point,
+};
+
+/// From the first point on, up to and without the second. An open end is no end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeRange {
+    pub from: Option<Point>,
+    pub to: Option<Point>,
+}
+
+/// The fold: order, state and a visitor that may fail.
+pub struct Walk<V, E> {
+    order: Order,
+    visiting: Visiting<V, E>,
+}
+
+struct Visiting<V, E> {
+    state: State,
+    visit: V,
+    range: TimeRange,
+    /// Time of the trace's first record.
+    start_ns: Option<u64>,
+    /// The first failure; nothing is visited after it.
+    failed: Option<E>,
+    /// An event at or after the range's end came: nothing follows.
+    past_end: bool,
+}
+
+impl<V, E> Walk<V, E>
+where
+    V: FnMut(&EventView<'_>) -> Result<(), E>,
+{
+    pub fn new(range: TimeRange, visit: V) -> Self {
+        let visiting = Visiting {
+            state: State::new(),
+            visit,
+            range,
+            start_ns: None,
+            failed: None,
+            past_end: false,
+        };
+        Walk {
+            order: Order::default(),
+            visiting,
+        }
+    }
+
+    /// Takes the next chunk; `Ok(false)`: the range has ended, further chunks change nothing.
+    pub fn push(&mut self, chunk: DecodedChunk) -> Result<bool, E> {
+        self.visiting.start_ns.get_or_insert(chunk.header.first_ns);
+        self.order.push(chunk, &mut self.visiting);
+        self.outcome()
+    }
+
+    pub fn finish(&mut self) -> Result<bool, E> {
+        self.order.finish(&mut self.visiting);
+        self.outcome()
+    }
+
+    pub fn disorder(&self) -> Disorder {
+        self.order.disorder()
+    }
+
+    pub fn state(&self) -> &State {
+        &self.visiting.state
+    }
+
+    fn outcome(&mut self) -> Result<bool, E> {
+        match self.visiting.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(!self.visiting.past_end),
+        }
+    }
+}
+
+impl<V, E> Visiting<V, E> {
+    /// Whether an event's time is at or after a point. Wall times compare from the first clock record on.
+    fn reached(&self, point: Point, boot_ns: u64) -> bool {
+        match point {
+            Point::Boot(ns) => boot_ns >= ns,
+            Point::Offset(ns) => boot_ns >= self.start_ns.unwrap_or(0).saturating_add(ns),
+            Point::Wall(ns) => self
+                .state
+                .wall_ns(boot_ns)
+                .is_some_and(|wall_ns| wall_ns >= ns),
+        }
+    }
+}
+
+impl<V, E> Fold for Visiting<V, E>
+where
+    V: FnMut(&EventView<'_>) -> Result<(), E>,
+{
+    fn context(&mut self, record: &ContextRecord) {
+        self.state.context(record);
+    }
+
+    fn event(&mut self, event: &Event, at: EventRef) {
+        if self.failed.is_some() || self.past_end {
+            return;
+        }
+        if self
+            .range
+            .to
+            .is_some_and(|to| self.reached(to, event.boot_ns))
+        {
+            self.past_end = true;
+            return;
+        }
+        self.state.before(event);
+        if self
+            .range
+            .from
+            .is_none_or(|from| self.reached(from, event.boot_ns))
+            && let Err(error) = (self.visit)(&EventView::new(event, at, &self.state))
+        {
+            self.failed = Some(error);
+        }
+        self.state.after(event);
+    }
+}
