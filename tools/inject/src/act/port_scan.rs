@@ -1,0 +1,54 @@
+//! Connects to port after port on loopback, the only address the container can reach.
+
+use std::{
+    io::ErrorKind,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use rand::seq::SliceRandom;
+
+use super::{Act, ActError, Ctx, Info};
+
+pub struct PortScan;
+
+static INFO: Info = Info {
+    name: "port_scan",
+    attack_id: "T1046",
+    about: "connects to ports 1 to 1024 of loopback in random order, 50 to 1000 a second",
+    needs: "nothing",
+    signals: &["distinct_ports", "connect_refused", "connect_rate"],
+};
+
+/// Loopback answers at once: more means that the listener's queue is full.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
+
+impl Act for PortScan {
+    fn info(&self) -> &'static Info {
+        &INFO
+    }
+
+    fn run(&self, ctx: &mut Ctx) -> Result<String, ActError> {
+        // The normal workload's own port is the one that a scan finds open.
+        let mut ports: Vec<u16> = (1..=1024).chain([crate::inside::web::PORT]).collect();
+        let pause = Duration::from_secs_f64(1.0 / ctx.scale(50.0, 1000.0));
+        let (mut tried, mut refused, mut open) = (0u64, 0u64, 0u64);
+        while !ctx.over() {
+            ports.shuffle(&mut ctx.rng);
+            for &port in &ports {
+                if ctx.over() {
+                    break;
+                }
+                let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                tried += 1;
+                match TcpStream::connect_timeout(&peer, CONNECT_TIMEOUT) {
+                    Ok(_) => open += 1,
+                    Err(error) if error.kind() == ErrorKind::ConnectionRefused => refused += 1,
+                    Err(_) => {}
+                }
+                ctx.sleep(pause);
+            }
+        }
+        Ok(format!("{tried} connects, {refused} refused, {open} open"))
+    }
+}

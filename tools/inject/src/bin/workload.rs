@@ -1,0 +1,5 @@
+//! The only program inside a container: see [`inject::inside`].
+
+fn main() {
+    std::process::exit(inject::inside::main())
+}

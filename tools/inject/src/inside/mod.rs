@@ -1,0 +1,44 @@
+//! What runs inside a container: one static program under several names.
+//!
+//! The name it was started by says what it is, as in busybox. Every part refuses to run outside a
+//! container, except [`cage`], which builds one.
+
+mod cage;
+pub mod guard;
+mod job;
+mod stray;
+mod supervisor;
+pub mod web;
+
+use std::{fs::File, mem::ManuallyDrop, os::fd::FromRawFd, path::Path};
+
+/// Runs the part that the program's name asks for; the result is the exit code.
+pub fn main() -> i32 {
+    let mut args = std::env::args();
+    let called = args.next().unwrap_or_default();
+    let name = Path::new(&called).file_name().unwrap_or_default();
+    let args: Vec<String> = args.collect();
+    let part = name.to_string_lossy();
+    if part == "workload" {
+        return cage::main(&args);
+    }
+    if let Err(refusal) = guard::check() {
+        // The supervisor's reader listens on stdout; a person at a terminal on stderr.
+        println!("{}", crate::frame::Said::Fatal(refusal.to_string()));
+        eprintln!("error: {part}: {refusal}");
+        return 1;
+    }
+    match &*part {
+        "appd" => supervisor::main(),
+        "webd" => web::serve(),
+        "fetchd" => web::fetch(&args),
+        "compactd" => job::compact(&args),
+        _ => stray::main(),
+    }
+}
+
+/// Stdin without a buffer: a reader that looks ahead would take what belongs to the next.
+fn raw_stdin() -> ManuallyDrop<File> {
+    // SAFETY: descriptor 0 is open for the life of the process, and the file is never dropped.
+    ManuallyDrop::new(unsafe { File::from_raw_fd(0) })
+}

@@ -1,0 +1,445 @@
+//! Carries out a plan: recorder, containers, acts, labels, and everything away again.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::{
+    act::{self, ATTACK_VERSION},
+    cgroup::Limits,
+    entropy,
+    frame::{Ending, Moment, Order, Said},
+    interrupt,
+    label::{Label, LabelWriter},
+    plan::{Plan, PlannedAct},
+    proc,
+    record::{Recorded, Recorder},
+    runtime::{self, Container, Heard, Identity, Runtime},
+};
+
+/// How often containers are listened to and the pids of acts looked up: shorter than any process
+/// that an act leaves to be seen.
+const TICK: Duration = Duration::from_millis(40);
+
+/// An act of which nothing is heard this long after its time is given up.
+const LOST_AFTER: Duration = Duration::from_secs(15);
+
+/// Pids that one label can name; a storm of processes is not listed one by one.
+const PIDS_MAX: usize = 256;
+
+/// What to record with, and where to.
+pub struct Recording {
+    pub program: PathBuf,
+    pub profile: Option<String>,
+    pub directory: PathBuf,
+}
+
+/// What a run came to: the fixed shape of `--json`.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    pub run: String,
+    pub runtime: &'static str,
+    pub seed: u64,
+    /// Containers of an earlier injector that were still there.
+    pub reaped: usize,
+    pub interrupted: bool,
+    pub recorded: Option<Recorded>,
+    pub containers: Vec<Ran>,
+    pub acts: Vec<Acted>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Ran {
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// Acts that were ordered in it.
+    pub acts: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Acted {
+    #[serde(flatten)]
+    pub label: Label,
+    /// What the act said it did.
+    pub detail: String,
+}
+
+impl Outcome {
+    pub fn all_done(&self) -> bool {
+        self.acts.iter().all(|acted| acted.label.outcome == "done")
+    }
+}
+
+/// Steps of a run, for whoever watches.
+pub enum Step<'a> {
+    Note(&'a str),
+    Progress {
+        done: Duration,
+        total: Duration,
+        acting: usize,
+    },
+}
+
+pub fn run(
+    plan: &Plan,
+    runtime: &mut dyn Runtime,
+    limits: &Limits,
+    recording: Option<&Recording>,
+    watch: &mut dyn FnMut(Step),
+) -> Result<Outcome> {
+    let reaped = runtime
+        .reap()
+        .context("cannot clean up after an earlier run")?;
+    if reaped > 0 {
+        watch(Step::Note(&format!(
+            "removed {reaped} containers of an injector that was killed"
+        )));
+    }
+    let run = entropy::hex::<8>()?;
+    let mut labels = recording
+        .map(|recording| prepare(&recording.directory, plan))
+        .transpose()?;
+    let recorder = recording
+        .map(|to| {
+            let bound = Duration::from_millis(plan.lifetime_ms);
+            Recorder::start(&to.program, &to.directory, to.profile.as_deref(), bound)
+        })
+        .transpose()?;
+    let mut stage = Stage {
+        run,
+        plan,
+        containers: Vec::new(),
+        acted: Vec::new(),
+    };
+    let played = stage
+        .raise(runtime, limits, watch)
+        .and_then(|()| stage.play(labels.as_mut(), watch));
+    // Everything is put away before an error is passed on.
+    let stopped = stage.strike();
+    let finished = runtime.finish();
+    let recorded = recorder.map(Recorder::stop).transpose();
+    played?;
+    stopped?;
+    finished?;
+    let containers = stage
+        .containers
+        .iter()
+        .map(|live| Ran {
+            identity: live.identity(),
+            acts: live.ordered,
+        })
+        .collect();
+    Ok(Outcome {
+        run: stage.run,
+        runtime: runtime.name(),
+        seed: plan.seed,
+        reaped,
+        interrupted: interrupt::asked(),
+        recorded: recorded?,
+        containers,
+        acts: stage.acted,
+    })
+}
+
+fn prepare(directory: &Path, plan: &Plan) -> Result<LabelWriter> {
+    fs::create_dir_all(directory).with_context(|| format!("cannot create {directory:?}"))?;
+    let labels = LabelWriter::create(directory)?;
+    let path = directory.join("plan.json");
+    let json = serde_json::to_string_pretty(plan).context("cannot encode the plan")? + "\n";
+    fs::write(&path, json).with_context(|| format!("cannot write {path:?}"))?;
+    Ok(labels)
+}
+
+struct Stage<'a> {
+    run: String,
+    plan: &'a Plan,
+    containers: Vec<Live>,
+    acted: Vec<Acted>,
+}
+
+/// A container and what is still to be done in it.
+struct Live {
+    container: Box<dyn Container>,
+    /// By the time they are due, the next one last.
+    due: Vec<PlannedAct>,
+    acting: Vec<Acting>,
+    ordered: usize,
+}
+
+/// An act that was ordered and has not ended.
+struct Acting {
+    task: u64,
+    act: PlannedAct,
+    /// In the container, and the moment before it was forked.
+    started: Option<(u32, Moment)>,
+    pids: Vec<u32>,
+    lost_at: Instant,
+}
+
+impl Stage<'_> {
+    /// Starts the containers and their workloads.
+    fn raise(
+        &mut self,
+        runtime: &mut dyn Runtime,
+        limits: &Limits,
+        watch: &mut dyn FnMut(Step),
+    ) -> Result<()> {
+        for planned in &self.plan.containers {
+            let mut container = runtime.start(&planned.name, limits)?;
+            let order = Order::Begin {
+                seed: planned.seed,
+                lifetime_ms: self.plan.lifetime_ms,
+                pace_milli: if runtime.is_guest() {
+                    0
+                } else {
+                    planned.pace_milli
+                },
+            };
+            runtime::begin(&mut *container, &order, runtime.may_share())?;
+            let mut due = planned.acts.clone();
+            due.sort_by_key(|act| std::cmp::Reverse(act.at_ms));
+            self.containers.push(Live {
+                container,
+                due,
+                acting: Vec::new(),
+                ordered: 0,
+            });
+            if interrupt::asked() {
+                break;
+            }
+        }
+        watch(Step::Note(&format!(
+            "{} containers run in the {} runtime",
+            self.containers.len(),
+            runtime.name()
+        )));
+        Ok(())
+    }
+
+    /// From the warm-up to the end of the last act and the time after it.
+    fn play(
+        &mut self,
+        mut labels: Option<&mut LabelWriter>,
+        watch: &mut dyn FnMut(Step),
+    ) -> Result<()> {
+        let start = Instant::now();
+        let total = Duration::from_millis(self.plan.total_ms);
+        let mut next_task = 1;
+        loop {
+            let done = start.elapsed();
+            let into_acts = done.checked_sub(Duration::from_millis(self.plan.warmup_ms));
+            let mut ended = Vec::new();
+            for live in &mut self.containers {
+                if let Some(time) = into_acts {
+                    live.order_due(time, &mut next_task)?;
+                }
+                live.listen(&self.run, &mut ended, watch);
+                live.look_up_pids();
+                live.give_up(&self.run, &mut ended, interrupt::asked());
+            }
+            for acted in ended {
+                if let Some(labels) = &mut labels {
+                    labels.write(&acted.label)?;
+                }
+                self.acted.push(acted);
+            }
+            let acting = self.containers.iter().map(|live| live.acting.len()).sum();
+            let due: usize = self.containers.iter().map(|live| live.due.len()).sum();
+            watch(Step::Progress {
+                done: done.min(total),
+                total,
+                acting,
+            });
+            if interrupt::asked() || (done >= total && acting == 0 && due == 0) {
+                return Ok(());
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    fn strike(&mut self) -> Result<()> {
+        let mut result = Ok(());
+        for live in &mut self.containers {
+            let stopped = live.container.stop();
+            // The first error counts, but every container is stopped.
+            result = result.and(stopped);
+        }
+        result
+    }
+}
+
+impl Live {
+    fn identity(&self) -> Identity {
+        self.container.identity().clone()
+    }
+
+    fn order_due(&mut self, time: Duration, next_task: &mut u64) -> Result<()> {
+        while let Some(act) = self
+            .due
+            .pop_if(|act| u128::from(act.at_ms) <= time.as_millis())
+        {
+            let task = *next_task;
+            *next_task += 1;
+            self.ordered += 1;
+            let order = Order::Act {
+                task,
+                class: act.number,
+                intensity_milli: (act.intensity * 1000.0).round() as u64,
+                duration_ms: act.duration_ms,
+                seed: act.seed,
+            };
+            let lost_at = Instant::now() + Duration::from_millis(act.duration_ms) + LOST_AFTER;
+            self.acting.push(Acting {
+                task,
+                act,
+                started: None,
+                pids: Vec::new(),
+                lost_at,
+            });
+            if self.container.wire().order(&order).is_err()
+                && let Some(acting) = self.acting.last_mut()
+            {
+                acting.lost_at = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    fn listen(&mut self, run: &str, ended: &mut Vec<Acted>, watch: &mut dyn FnMut(Step)) {
+        loop {
+            let name = self.container.identity().name.clone();
+            let said = match self.container.wire().hear(Duration::ZERO) {
+                Heard::Said(said) => said,
+                Heard::Nothing => return,
+                Heard::Closed => {
+                    // It is gone, and with it what ran in it.
+                    for acting in &mut self.acting {
+                        acting.lost_at = Instant::now();
+                    }
+                    return;
+                }
+            };
+            match said {
+                Said::Start { task, pid, at } => {
+                    if let Some(acting) = self.acting.iter_mut().find(|acting| acting.task == task)
+                    {
+                        acting.started = Some((pid, at));
+                    }
+                }
+                Said::End {
+                    task,
+                    at,
+                    how,
+                    detail,
+                    ..
+                } => {
+                    let Some(place) = self.acting.iter().position(|acting| acting.task == task)
+                    else {
+                        continue;
+                    };
+                    let acting = self.acting.remove(place);
+                    let outcome = outcome(&how, &detail);
+                    ended.push(acting.into_acted(
+                        run,
+                        self.container.identity(),
+                        at,
+                        outcome,
+                        detail,
+                    ));
+                }
+                Said::Fatal(text) => watch(Step::Note(&format!("{name} gave up: {text}"))),
+                Said::Other(text) => watch(Step::Note(&format!("{name}: {text}"))),
+                Said::Hello { .. } | Said::Ready => {}
+            }
+        }
+    }
+
+    fn look_up_pids(&mut self) {
+        let cgroup = self.container.identity().cgroup.clone();
+        for acting in &mut self.acting {
+            let Some((task, _)) = acting.started else {
+                continue;
+            };
+            for pid in proc::of_task(&cgroup, task) {
+                if !acting.pids.contains(&pid) && acting.pids.len() < PIDS_MAX {
+                    acting.pids.push(pid);
+                }
+            }
+        }
+    }
+
+    fn give_up(&mut self, run: &str, ended: &mut Vec<Acted>, interrupted: bool) {
+        let now = Instant::now();
+        let over = |acting: &mut Acting| interrupted || now >= acting.lost_at;
+        let outcome = match interrupted {
+            true => "interrupted",
+            false => "lost: the container said nothing of its end",
+        };
+        for acting in self.acting.extract_if(.., over) {
+            let identity = self.container.identity();
+            ended.push(acting.into_acted(
+                run,
+                identity,
+                Moment::now(),
+                outcome.into(),
+                String::new(),
+            ));
+        }
+    }
+}
+
+fn outcome(how: &Ending, detail: &str) -> String {
+    match how {
+        Ending::Exit(0) => "done".into(),
+        Ending::Exit(_) => format!("failed: {detail}"),
+        Ending::Signal(signal) => format!("killed: signal {signal}"),
+        Ending::Overran => "overran: killed after its time".into(),
+        Ending::Refused => format!("refused: {detail}"),
+    }
+}
+
+impl Acting {
+    fn into_acted(
+        self,
+        run: &str,
+        identity: &Identity,
+        end: Moment,
+        outcome: String,
+        detail: String,
+    ) -> Acted {
+        let info = act::by_number(self.act.number).map(|act| act.info());
+        let (start, end) = match self.started {
+            Some((_, start)) => (start, end),
+            None => (Moment::default(), Moment::default()),
+        };
+        let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
+        let label = Label {
+            run: run.to_owned(),
+            container_id: identity.id.clone(),
+            container_name: identity.name.clone(),
+            image: identity.image.clone(),
+            cgroup_id: identity.cgroup_id,
+            class: self.act.class.to_owned(),
+            attack_id: info
+                .map(|info| info.attack_id)
+                .unwrap_or_default()
+                .to_owned(),
+            attack_version: ATTACK_VERSION.to_owned(),
+            intensity: self.act.intensity,
+            start_boot_ns: start.boot_ns,
+            end_boot_ns: end.boot_ns,
+            start_wall_ns: start.wall_ns,
+            end_wall_ns: end.wall_ns,
+            pids: pids.join(" "),
+            seed: self.act.seed,
+            expected_signals: info.map(|info| info.signals.join(" ")).unwrap_or_default(),
+            outcome,
+        };
+        Acted { label, detail }
+    }
+}
