@@ -42,6 +42,7 @@ struct Scratch {
     seqs: Vec<u64>,
     payloads: Vec<u8>,
     body: Vec<u8>,
+    frame: Vec<u8>,
 }
 
 pub struct ChunkBuilder {
@@ -390,15 +391,16 @@ impl ChunkBuilder {
 
     /// The chunk's bytes; fills the header's lengths and hash.
     fn compress(&mut self, header: &mut ChunkHeader) -> Arc<[u8]> {
-        let body = &self.scratch.body;
-        let mut frame = Vec::with_capacity(zstd::zstd_safe::compress_bound(body.len()));
+        let Scratch { body, frame, .. } = &mut self.scratch;
+        frame.clear();
+        frame.reserve(zstd::zstd_safe::compress_bound(body.len()));
         self.zstd
-            .compress_to_buffer(body, &mut frame)
+            .compress_to_buffer(body.as_slice(), frame)
             .expect("the buffer has the size zstd asks for in the worst case");
         header.body_compressed_len = frame.len() as u32;
         let mut bytes = Vec::with_capacity(frame.len() + 4096);
-        header.write(&frame, &mut bytes);
-        bytes.extend_from_slice(&frame);
+        header.write(frame, &mut bytes);
+        bytes.extend_from_slice(frame);
         Arc::from(bytes)
     }
 

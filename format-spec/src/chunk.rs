@@ -184,6 +184,18 @@ fn decode_body(header: ChunkHeader, body: &[u8]) -> Result<DecodedChunk, Error> 
             });
         }
     }
+    // Readers skip chunks by this range: it must hold.
+    let range = header.first_ns..=header.last_ns;
+    let outside = |time: &&u64| !range.contains(time);
+    let written = context.iter().map(|record| &record.boot_ns);
+    if let Some(time) = times.iter().chain(written).find(outside) {
+        return Err(Error::malformed(
+            "time range of a chunk",
+            64,
+            format_args!("{range:?}"),
+            time,
+        ));
+    }
     let in_time = order::by_time(&times);
     let seqs = match only(&sections, body::SEQUENCES, "sequences")? {
         Some((section, bytes)) if section.rows as usize == total => {

@@ -32,7 +32,10 @@ pub struct TraceReader {
     trace_uuid: Option<[u8; 16]>,
     next_number: u64,
     seen_frame: bool,
-    summary: Option<Summary>,
+    /// The summary that was reached, and the length of its frame.
+    end_of_trace: Option<(Summary, u32)>,
+    /// The summary as read from the end of a file.
+    tail: Option<Summary>,
     seen_seek_table: bool,
     ended: bool,
     vain_bytes: u64,
@@ -105,7 +108,8 @@ impl TraceReader {
             trace_uuid: None,
             next_number: 0,
             seen_frame: false,
-            summary: None,
+            end_of_trace: None,
+            tail: None,
             seen_seek_table: false,
             ended: false,
             vain_bytes: 0,
@@ -135,10 +139,13 @@ impl TraceReader {
     /// The summary: of a file from its end, at any time; of a stream once it was reached. `None` for
     /// an unfinished or damaged end.
     pub fn summary(&mut self) -> Option<&Summary> {
-        if self.summary.is_none() {
-            self.summary = self.read_tail();
+        if let Some((summary, _)) = &self.end_of_trace {
+            return Some(summary);
         }
-        self.summary.as_ref()
+        if self.tail.is_none() {
+            self.tail = self.read_tail();
+        }
+        self.tail.as_ref()
     }
 
     /// Reads one chunk of a regular file by its index entry, without moving.
@@ -160,11 +167,18 @@ impl TraceReader {
     /// The next chunk's header, its body skipped unread where the input can seek. The hash covers
     /// the body too, so it is not checked: good for overviews, not for evidence.
     pub fn next_header(&mut self) -> Result<Option<HeaderAt>, Error> {
-        Ok(self.next(false)?.map(|(offset, candidate)| HeaderAt {
+        Ok(self.advance(false)?.map(|(offset, candidate)| HeaderAt {
             offset,
             header_len: candidate.header_len as u32,
             header: candidate.header,
         }))
+    }
+
+    /// [`TraceReader::next`]; an error is the end.
+    fn advance(&mut self, whole: bool) -> Result<Option<(u64, Candidate)>, Error> {
+        let next = self.next(whole);
+        self.ended |= next.is_err();
+        next
     }
 
     /// The next chunk that belongs to this trace.
@@ -174,27 +188,24 @@ impl TraceReader {
             match self.examine(whole)? {
                 Found::End => self.end()?,
                 Found::Chunk(candidate) => {
-                    self.seen_frame = true;
-                    let accepted = self.accept(offset, &candidate.header);
-                    let len = candidate.header_len as u64
-                        + u64::from(candidate.header.body_compressed_len);
+                    let body_len = u64::from(candidate.header.body_compressed_len);
+                    let len = candidate.header_len as u64 + body_len;
                     let there = self.input.skip(len)?;
                     if there < len {
+                        // Only in a scan of headers: `examine` has not seen the body.
                         let reason = format!("the last chunk has {there} of {len} bytes");
                         self.pending = Some(Issue::new(offset, IssueKind::Truncated { reason }));
-                    }
-                    if accepted {
+                    } else if self.accept(offset, &candidate.header) {
                         return Ok(Some((offset, *candidate)));
                     }
                 }
                 Found::Summary(summary, len) => {
-                    self.seen_frame = true;
                     self.check_summary(offset, &summary);
-                    self.summary = Some(*summary);
+                    self.end_of_trace = Some((*summary, len as u32));
                     self.input.consume(len);
                 }
                 Found::SeekTable(len) => {
-                    self.seen_frame = true;
+                    self.settle(None, offset, None);
                     self.seen_seek_table = true;
                     self.input.consume(len);
                 }
@@ -237,6 +248,8 @@ impl TraceReader {
         if size > SUMMARY_BYTES_MAX || (size as usize) < FIXED_LEN + HASH_LEN {
             return Ok(damaged(format!("a frame header claims {size} bytes")));
         }
+        let marker = &self.input.window()[SKIPPABLE_LEN..];
+        self.seen_frame |= marker.starts_with(&SYNC_MARKER);
         if available < SKIPPABLE_LEN + FIXED_LEN {
             return Ok(truncated(
                 "a frame header",
@@ -268,7 +281,11 @@ impl TraceReader {
         };
         let available = self.input.fill(wanted)?;
         if available < wanted {
-            return Ok(truncated("a frame", wanted, available));
+            return Ok(match fixed.kind {
+                // Nothing but the overview is lost.
+                KIND_SUMMARY => Found::Bad(IssueKind::NoSummary),
+                _ => truncated("a frame", wanted, available),
+            });
         }
         let frame = &self.input.window()[..wanted];
         let found = self.judge(&fixed, frame, header_len, scan)?;
@@ -339,23 +356,20 @@ impl TraceReader {
         })
     }
 
+    /// The seek table follows from the summary's index: it must be exactly that.
     fn examine_seek_table(&mut self, size: u32) -> Result<Found, Error> {
-        let size = size as usize;
-        if !(SEEK_FOOTER_LEN..=SEEK_TABLE_BYTES_MAX).contains(&size) {
-            return Ok(damaged(format!("a seek table claims {size} bytes")));
+        let wanted = SKIPPABLE_LEN + size as usize;
+        if (SEEK_FOOTER_LEN..=SEEK_TABLE_BYTES_MAX).contains(&(size as usize))
+            && self.input.fill(wanted)? >= wanted
+            && let Some((summary, summary_len)) = &self.end_of_trace
+        {
+            let mut expected = Vec::with_capacity(wanted);
+            summary::write_seek_table(summary, *summary_len, &mut expected);
+            if self.input.window()[..wanted] == expected {
+                return Ok(Found::SeekTable(wanted));
+            }
         }
-        let wanted = SKIPPABLE_LEN + size;
-        let available = self.input.fill(wanted)?;
-        if available < wanted {
-            return Ok(truncated("the seek table", wanted, available));
-        }
-        let footer = self.input.window()[wanted - SEEK_FOOTER_LEN..wanted]
-            .try_into()
-            .expect("the footer's length");
-        match summary::seek_table_len(&footer) {
-            Some(len) if len == wanted as u64 => Ok(Found::SeekTable(wanted)),
-            _ => Ok(damaged("the seek table's footer is wrong".to_owned())),
-        }
+        Ok(Found::Bad(IssueKind::NoSeekTable))
     }
 
     /// Moves to the next sync marker after the current frame's own, or to the end.
@@ -450,6 +464,14 @@ impl TraceReader {
         before_ns: Option<u64>,
     ) {
         if let Some(mut issue) = self.pending.take() {
+            // Something good follows: the input was not cut, a length or a kind was damaged.
+            issue.what = match issue.what {
+                IssueKind::Truncated { reason } => IssueKind::Damaged { reason },
+                IssueKind::NoSummary | IssueKind::NoSeekTable => IssueKind::Damaged {
+                    reason: "a frame claims to be the end of the trace".to_owned(),
+                },
+                what => what,
+            };
             issue.bytes = offset - issue.offset;
             issue.missing = missing;
             issue.after_ns = self.last.as_ref().map(|last| last.last_ns);
@@ -504,10 +526,21 @@ impl TraceReader {
         if !self.seen_frame {
             return Err(self.not_a_trace());
         }
-        self.settle(None, offset, None);
-        match &self.summary {
+        let mut told = false;
+        if let Some(mut issue) = self.pending.take() {
+            issue.bytes = offset - issue.offset;
+            issue.after_ns = self.last.as_ref().map(|last| last.last_ns);
+            if self.end_of_trace.is_some() && matches!(issue.what, IssueKind::Truncated { .. }) {
+                // Behind a summary only the seek table is left to be cut.
+                issue.what = IssueKind::NoSeekTable;
+            }
+            told = !issue.is_loss();
+            self.report(issue);
+        }
+        match &self.end_of_trace {
+            _ if told => {}
             None => self.report(Issue::new(offset, IssueKind::NoSummary)),
-            Some(summary) if summary.index_complete && !self.seen_seek_table => {
+            Some((summary, _)) if summary.index_complete && !self.seen_seek_table => {
                 self.report(Issue::new(offset, IssueKind::NoSeekTable));
             }
             Some(_) => {}
@@ -548,11 +581,8 @@ impl TraceReader {
 
 impl ChunkSource for TraceReader {
     fn next_chunk(&mut self) -> Result<Option<SealedChunk>, Error> {
-        let next = self.next(true);
-        if next.is_err() {
-            self.ended = true;
-        }
-        Ok(next?.map(|(_, candidate)| candidate.chunk.expect("whole chunks were asked for")))
+        let next = self.advance(true)?;
+        Ok(next.map(|(_, candidate)| candidate.chunk.expect("whole chunks were asked for")))
     }
     fn issues(&self) -> &[Issue] {
         &self.issues
@@ -578,10 +608,9 @@ pub fn read_info(path: impl AsRef<Path>) -> Result<TraceInfo, Error> {
             .get_or_insert_with(|| Summary::new(at.header.trace_uuid))
             .add(&at.header, at.offset, at.header_len);
     }
-    let complete = reader.summary.is_some();
-    let summary = match reader.summary.take() {
-        Some(summary) => summary,
-        None => gathered.unwrap_or_default(),
+    let (summary, complete) = match reader.end_of_trace.take() {
+        Some((summary, _)) => (summary, true),
+        None => (gathered.unwrap_or_default(), false),
     };
     Ok(TraceInfo {
         file_bytes: reader.offset(),

@@ -93,7 +93,8 @@ impl Issue {
 
     /// True when content was lost or cannot be trusted; false for a missing summary or seek table only.
     pub fn is_loss(&self) -> bool {
-        !matches!(self.what, IssueKind::NoSummary | IssueKind::NoSeekTable)
+        self.missing.is_some()
+            || !matches!(self.what, IssueKind::NoSummary | IssueKind::NoSeekTable)
     }
 }
 
@@ -115,7 +116,7 @@ impl std::fmt::Display for Issue {
             }
             IssueKind::NoSummary => write!(f, "no summary: the capture was not finished")?,
             IssueKind::SummaryDisagrees { reason } => write!(f, "the summary disagrees: {reason}")?,
-            IssueKind::NoSeekTable => write!(f, "no seek table")?,
+            IssueKind::NoSeekTable => write!(f, "no seek table that fits the summary")?,
             IssueKind::NotSent { reason } => write!(f, "not sent: {reason}")?,
         }
         if self.bytes > 0 {

@@ -10,7 +10,6 @@ use trace_format::*;
 /// arrival per thread; threads by first appearance. So sort what went in the same way.
 fn promised_order(mut events: Vec<Event>) -> Vec<Event> {
     let family = |event: &Event| family_of(&event.data);
-    // Rank of each (family, thread): by its first event in time, earlier arrival first.
     let mut by_time: Vec<&Event> = events.iter().collect();
     by_time.sort_by_key(|event| event.boot_ns);
     let mut ranks = std::collections::HashMap::new();
@@ -28,19 +27,337 @@ fn promised_order(mut events: Vec<Event>) -> Vec<Event> {
     events
 }
 
+fn seal(events: &[Event]) -> SealedChunk {
+    let mut builder = ChunkBuilder::new(UUID, Limits::default());
+    events.iter().for_each(|event| builder.push(event.clone()));
+    builder.seal(5)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn every_event_comes_back_in_time_order(events in vec(event(), 0..120)) {
-        let mut builder = ChunkBuilder::new(UUID, Limits::default());
-        for event in &events {
-            builder.push(event.clone());
-        }
-        let chunk = builder.seal(5);
+        let chunk = seal(&events);
         let decoded = SealedChunk::from_bytes(chunk.bytes.clone()).unwrap().decode().unwrap();
         prop_assert_eq!(&decoded.header, &chunk.header);
         prop_assert_eq!(decoded.events.len(), decoded.rows.len());
+        prop_assert!(decoded.rows.iter().zip(&decoded.events).all(|(row, event)| row.family == family_of(&event.data)));
         prop_assert_eq!(decoded.events, promised_order(events));
     }
+
+    /// A reused builder must not remember anything of the chunk before but numbers, chain, loss and watermark.
+    #[test]
+    fn a_reused_builder_seals_what_a_fresh_one_would(first in vec(event(), 0..40), second in vec(event(), 0..40)) {
+        let mut builder = ChunkBuilder::new(UUID, Limits::default());
+        first.iter().for_each(|event| builder.push(event.clone()));
+        builder.seal(0);
+        second.iter().for_each(|event| builder.push(event.clone()));
+        let reused = builder.seal(5).decode().unwrap();
+        let fresh = seal(&second).decode().unwrap();
+        prop_assert_eq!(reused.events, fresh.events);
+        prop_assert_eq!(reused.header.cgroups, fresh.header.cgroups);
+        prop_assert_eq!(reused.header.sequences, fresh.header.sequences);
+    }
+}
+
+/// One of everything, with no field left at its default.
+fn one_of_each_context() -> Vec<ContextRecord> {
+    let bodies = [
+        Context::CheckpointBegin,
+        Context::Host(Host {
+            host_uuid: [1; 16],
+            hostname: "web-1".into(),
+            kernel_release: "6.18.0".into(),
+            arch: "x86_64".into(),
+            cpus: 2,
+            memory_bytes: 24 << 30,
+            boot_id: [2; 16],
+            recorder_version: "0.1.0".into(),
+        }),
+        Context::Clock(Clock {
+            boot_ns: 9,
+            wall_ns: 1_795_000_000_000_000_000,
+        }),
+        Context::Process(Process {
+            pid: 10,
+            ppid: 1,
+            start_ns: 3,
+            uid: 33,
+            gid: 34,
+            cgroup_id: 7,
+            comm: b"nginx".to_vec(),
+            exe: b"/usr/sbin/nginx".to_vec(),
+            args: b"nginx\0-g\0daemon off;".to_vec(),
+            cwd: b"/".to_vec(),
+            ns_pid: 1,
+        }),
+        Context::Container(Container {
+            cgroup_id: 7,
+            cgroup_path: "/docker/abc".into(),
+            id: "abc".into(),
+            runtime: "docker".into(),
+            name: "web".into(),
+            image: "nginx:1.22".into(),
+            privileged: true,
+            pod: "p".into(),
+            namespace: "n".into(),
+            labels: vec![("a".into(), "b".into())],
+            resolution: Resolution::GaveUp,
+        }),
+        Context::Probes(Probes {
+            profile: "full".into(),
+            probes: vec![Probe {
+                id: 2,
+                name: "sys_exit".into(),
+                attached: "tp_btf/sys_exit".into(),
+                reason: "r".into(),
+            }],
+        }),
+        Context::Loss(Loss {
+            counts: vec![
+                LossCount {
+                    cpu: 0,
+                    probe: 2,
+                    seen: 100,
+                    dropped: 3,
+                    filtered: 1,
+                },
+                LossCount {
+                    cpu: 1,
+                    probe: 2,
+                    seen: 50,
+                    dropped: 4,
+                    filtered: 0,
+                },
+            ],
+        }),
+        Context::Mark(Mark {
+            label: "note".into(),
+            text: "here".into(),
+        }),
+        Context::Tick,
+        Context::User(User {
+            uid: 33,
+            name: "www-data".into(),
+        }),
+        Context::Unknown {
+            kind: 900,
+            payload: vec![1, 2, 3],
+        },
+        Context::CheckpointEnd,
+    ];
+    bodies
+        .into_iter()
+        .zip(40..)
+        .map(|(body, boot_ns)| ContextRecord { boot_ns, body })
+        .collect()
+}
+
+#[test]
+fn every_context_record_comes_back_in_order() {
+    let records = one_of_each_context();
+    let mut builder = ChunkBuilder::new(UUID, Limits::default());
+    records
+        .iter()
+        .for_each(|record| builder.context(record.clone()).unwrap());
+    let decoded = builder.seal(60).decode().unwrap();
+    assert_eq!(decoded.context, records);
+    assert_eq!((decoded.header.first_ns, decoded.header.last_ns), (40, 51));
+    assert_eq!(decoded.header.records, 12);
+    assert_eq!(
+        decoded.header.loss,
+        LossTotal {
+            seen: 150,
+            dropped: 7
+        }
+    );
+    assert!(decoded.header.has_checkpoint);
+}
+
+/// A reader that starts at a chunk with the flag must find the whole checkpoint in it.
+#[test]
+fn a_checkpoint_across_two_chunks_is_in_neither() {
+    let mut builder = ChunkBuilder::new(UUID, Limits::default());
+    builder
+        .context(ContextRecord {
+            boot_ns: 1,
+            body: Context::CheckpointBegin,
+        })
+        .unwrap();
+    assert!(!builder.seal(1).header.has_checkpoint);
+    builder
+        .context(ContextRecord {
+            boot_ns: 2,
+            body: Context::CheckpointEnd,
+        })
+        .unwrap();
+    assert!(!builder.seal(2).header.has_checkpoint);
+}
+
+#[test]
+fn the_header_lists_what_the_body_holds() {
+    let mut builder = ChunkBuilder::new(UUID, Limits::default());
+    for (seq, cgroup) in [(5, 30), (6, 10), (9, 30)] {
+        builder.push(Event {
+            cgroup_id: cgroup,
+            seq,
+            ..read_call(1000 + seq, 1, seq)
+        });
+    }
+    // Samples are no probe's: they have no sequence.
+    builder.push(Event {
+        probe: 0,
+        seq: 0,
+        cgroup_id: 20,
+        data: EventData::Sample(Sample::default()),
+        ..read_call(1000, 0, 0)
+    });
+    let header = builder.seal(2000).header;
+    assert_eq!(header.rows, 4);
+    assert_eq!(
+        header.kinds,
+        [
+            KindCount { kind: 1, rows: 3 },
+            KindCount { kind: 11, rows: 1 }
+        ]
+    );
+    assert_eq!(header.cgroups, [10, 20, 30]);
+    assert_eq!(
+        header.sequences,
+        [SequenceRange {
+            cpu: 0,
+            probe: 1,
+            first: 5,
+            last: 9,
+            rows: 3
+        }]
+    );
+    assert_eq!(
+        (header.first_ns, header.last_ns, header.watermark_ns),
+        (1000, 1009, 2000)
+    );
+}
+
+#[test]
+fn events_older_than_the_last_watermark_are_counted_as_late() {
+    let mut builder = ChunkBuilder::new(UUID, Limits::default());
+    builder.push(read_call(90, 1, 0));
+    assert_eq!(builder.seal(100).header.late_rows, 0);
+    for (seq, boot_ns) in [(1, 99), (2, 100), (3, 40)] {
+        builder.push(read_call(boot_ns, 1, seq));
+    }
+    let second = builder.seal(50);
+    assert_eq!(second.header.late_rows, 2, "99 and 40 are late, 100 is not");
+    assert_eq!(
+        second.header.watermark_ns, 100,
+        "a watermark is never taken back"
+    );
+}
+
+#[test]
+fn chunks_are_numbered_and_chained() {
+    let chunks = small_chunks(3, 4);
+    assert_eq!(chunks[0].header.prev_hash, [0; 32]);
+    for (number, pair) in chunks.windows(2).enumerate() {
+        assert_eq!(pair[0].header.number, number as u64);
+        assert_eq!(pair[1].header.prev_hash, pair[0].header.hash);
+    }
+}
+
+/// One probe writes several families: its numbers are dense over all of them, in no one of them.
+#[test]
+fn a_capture_without_loss_spends_nothing_on_sequence_numbers() {
+    let build = |seq_of: fn(u64) -> u64| {
+        let mut builder = ChunkBuilder::new(UUID, Limits::default());
+        for row in 0..20_000u64 {
+            let mut event = read_call(row * 1000, 1 + (row % 5) as u32, seq_of(row));
+            if row % 3 == 0 {
+                event.data = EventData::PathCall(PathCall {
+                    nr: 87,
+                    ret: 0,
+                    arg: 0,
+                    path: "/tmp/x".into(),
+                    path2: Text::default(),
+                    marks: PathMarks(0),
+                });
+            }
+            builder.push(event);
+        }
+        builder.seal(1 << 40).bytes.len()
+    };
+    let dense = build(|row| 1_000_000 + row);
+    let none = build(|_| 0) as i64; // All equal: each is one less than predicted, one value repeated.
+    assert!(
+        (dense as i64) - none < 64,
+        "{dense} bytes with numbers, {none} with a constant"
+    );
+}
+
+#[test]
+fn a_finished_trace_reads_back_without_issues_and_says_what_it_holds() {
+    let chunks = small_chunks(5, 20);
+    let bytes = trace_of(&chunks);
+    let (read, issues) = read_all(&bytes).unwrap();
+    assert_eq!(read, chunks);
+    assert_eq!(issues, []);
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("trace.zst");
+    std::fs::write(&path, &bytes).unwrap();
+    let info = read_info(&path).unwrap();
+    assert!(info.complete);
+    assert_eq!(info.file_bytes, bytes.len() as u64);
+    assert_eq!(info.summary.rows, 100);
+    assert_eq!(info.summary.records, 5);
+    assert_eq!(info.summary.chunks, 5);
+    assert_eq!(info.summary.kinds, [KindTotal { kind: 1, rows: 100 }]);
+    assert_eq!(info.summary.cgroups, [7]);
+    assert_eq!(info.summary.head_hash, chunks[4].header.hash);
+    assert_eq!((info.summary.first_ns, info.summary.last_ns), (0, 99_000));
+
+    let mut reader = TraceReader::open(&path).unwrap();
+    assert_eq!(
+        reader.summary(),
+        Some(&info.summary),
+        "from the end, before reading any chunk"
+    );
+    for (entry, chunk) in info.summary.index.iter().zip(&chunks) {
+        assert_eq!(&reader.read_chunk(entry).unwrap(), chunk);
+    }
+    let mut headers = Vec::new();
+    while let Some(at) = reader.next_header().unwrap() {
+        headers.push((at.offset, at.header));
+    }
+    let expected: Vec<_> = info
+        .summary
+        .index
+        .iter()
+        .zip(&chunks)
+        .map(|(entry, chunk)| (entry.offset, chunk.header.clone()))
+        .collect();
+    assert_eq!(headers, expected);
+    assert_eq!(reader.issues(), []);
+}
+
+#[test]
+fn a_trace_without_its_end_is_described_from_its_headers() {
+    let chunks = small_chunks(5, 20);
+    let whole = trace_of(&chunks);
+    let chunk_bytes: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cut.zst");
+    std::fs::write(&path, &whole[..chunk_bytes - 10]).unwrap();
+    let info = read_info(&path).unwrap();
+    assert!(!info.complete);
+    assert_eq!(
+        (info.summary.chunks, info.summary.rows),
+        (4, 80),
+        "the cut chunk does not count"
+    );
+    assert!(
+        matches!(info.issues[0].what, IssueKind::Truncated { .. }),
+        "{:?}",
+        info.issues
+    );
 }

@@ -1,6 +1,8 @@
 //! Events for the tests: any event of any family, and small traces.
 #![allow(dead_code)] // Each test program uses its part.
 
+pub mod forge;
+
 use proptest::{collection::vec, prelude::*};
 use trace_format::*;
 

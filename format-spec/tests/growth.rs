@@ -1,0 +1,192 @@
+//! What a newer writer may add must not disturb today's reader, and what an older writer left out
+//! must not either. The chunks are forged by SPEC.md, not by the codec.
+
+mod support;
+
+use support::{
+    forge::{Forge, Section},
+    *,
+};
+use trace_format::*;
+
+fn decode(forge: &Forge) -> DecodedChunk {
+    SealedChunk::from_bytes(forge.close())
+        .unwrap()
+        .decode()
+        .unwrap()
+}
+
+fn a_chunk() -> (Forge, DecodedChunk) {
+    let chunk = small_chunks(1, 8).remove(0);
+    (Forge::open(&chunk.bytes), chunk.decode().unwrap())
+}
+
+/// Guards the forge: without changes it must make the very same bytes, or the tests below test nothing.
+#[test]
+fn the_forge_repeats_a_chunk_byte_for_byte() {
+    let chunk = small_chunks(1, 8).remove(0);
+    assert_eq!(Forge::open(&chunk.bytes).close(), &chunk.bytes[..]);
+}
+
+#[test]
+fn an_unknown_column_is_skipped() {
+    let (mut forge, original) = a_chunk();
+    forge.sections.push(Section {
+        kind: 1,
+        encoding: 77,
+        family: 1,
+        column: 99,
+        rows: 8,
+        payload: vec![1, 2, 3],
+    });
+    assert_eq!(decode(&forge).events, original.events);
+}
+
+#[test]
+fn an_unknown_section_kind_is_skipped() {
+    let (mut forge, original) = a_chunk();
+    forge.sections.insert(
+        0,
+        Section {
+            kind: 200,
+            encoding: 9,
+            family: 9,
+            column: 9,
+            rows: 1,
+            payload: vec![7; 50],
+        },
+    );
+    let decoded = decode(&forge);
+    assert_eq!(
+        (decoded.events, decoded.context),
+        (original.events, original.context)
+    );
+}
+
+/// Its rows are not handed out, but they take part in the order and in the sequence numbers.
+#[test]
+fn an_unknown_family_is_skipped_and_the_others_keep_their_sequence_numbers() {
+    // Two families, one probe, alternating; then one of them gets a number nobody knows.
+    let mut builder = ChunkBuilder::new(UUID, Limits::default());
+    for seq in 0..10 {
+        let mut event = read_call(1000 + seq, 1, seq);
+        if seq % 2 == 1 {
+            event.data = EventData::Cgroup(CgroupChange {
+                id: 5,
+                path: "/x".into(),
+                removed: false,
+            });
+        }
+        builder.push(event);
+    }
+    let chunk = builder.seal(2000);
+    let mut forge = Forge::open(&chunk.bytes);
+    for section in &mut forge.sections {
+        if section.family == 10 {
+            section.family = 900;
+        }
+    }
+    // kinds: u64 count, then {u16, u32} each; the second is family 10.
+    let kinds = &mut forge.parts.iter_mut().find(|part| part.0 == 1).unwrap().1;
+    kinds[14..16].copy_from_slice(&900u16.to_le_bytes());
+    let decoded = decode(&forge);
+    let seqs: Vec<u64> = decoded.events.iter().map(|event| event.seq).collect();
+    assert_eq!(seqs, [0, 2, 4, 6, 8]);
+    assert_eq!(decoded.header.rows, 10);
+    assert_eq!(decoded.header.rows_of(900), 5);
+}
+
+#[test]
+fn a_column_that_an_older_writer_lacked_reads_as_zero() {
+    let (mut forge, original) = a_chunk();
+    forge
+        .sections
+        .retain(|section| !(section.family == 1 && section.column == 17));
+    let decoded = decode(&forge);
+    assert_eq!(decoded.events.len(), original.events.len());
+    for event in decoded.events {
+        let EventData::Syscall(call) = event.data else {
+            panic!("{event:?}")
+        };
+        assert_eq!((call.ret, call.args[0]), (0, 3));
+    }
+}
+
+#[test]
+fn an_unknown_record_kind_survives_as_unknown() {
+    let (mut forge, original) = a_chunk();
+    let context = forge.section(3);
+    context.rows += 1;
+    context.payload.extend([
+        0x34, 0x12, 3, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, b'x', b'y', b'z',
+    ]);
+    let decoded = decode(&forge);
+    let unknown = ContextRecord {
+        boot_ns: 9,
+        body: Context::Unknown {
+            kind: 0x1234,
+            payload: b"xyz".to_vec(),
+        },
+    };
+    assert_eq!(decoded.context, [original.context, vec![unknown]].concat());
+}
+
+/// A newer writer appended a field to a record: the known ones read as before.
+#[test]
+fn bytes_appended_to_a_known_record_are_ignored() {
+    let user = User {
+        uid: 33,
+        name: "www-data".into(),
+    };
+    let mut builder = ChunkBuilder::new(UUID, Limits::default());
+    builder
+        .context(ContextRecord {
+            boot_ns: 4,
+            body: Context::User(user.clone()),
+        })
+        .unwrap();
+    let mut forge = Forge::open(&builder.seal(5).bytes);
+    let context = forge.section(3);
+    let len = u32::from_le_bytes(context.payload[2..6].try_into().unwrap());
+    assert_eq!(len as usize, context.payload.len() - 14, "one record");
+    context.payload[2..6].copy_from_slice(&(len + 5).to_le_bytes());
+    context.payload.extend(b"extra");
+    assert_eq!(
+        decode(&forge).context,
+        [ContextRecord {
+            boot_ns: 4,
+            body: Context::User(user)
+        }]
+    );
+}
+
+#[test]
+fn unknown_and_longer_header_parts_are_ignored() {
+    let (mut forge, original) = a_chunk();
+    for part in &mut forge.parts {
+        part.1.extend(b"appended");
+    }
+    forge.parts.insert(0, (4711, vec![1; 100]));
+    forge.parts.push((4712, Vec::new()));
+    let decoded = decode(&forge);
+    assert_eq!(decoded.events, original.events);
+    let header = ChunkHeader {
+        hash: original.header.hash,
+        ..decoded.header
+    };
+    assert_eq!(header, original.header);
+}
+
+#[test]
+fn an_unknown_frame_kind_is_passed_over() {
+    let chunks = small_chunks(2, 5);
+    let mut unknown = Forge::open(&chunks[0].bytes);
+    unknown.fixed[20] = 77;
+    let bytes = [&chunks[0].bytes[..], &unknown.close(), &chunks[1].bytes].concat();
+    let (read, issues) = read_all(&bytes).unwrap();
+    assert_eq!(read, chunks);
+    assert_eq!(
+        issues.iter().map(|issue| &issue.what).collect::<Vec<_>>(),
+        [&IssueKind::NoSummary]
+    );
+}

@@ -1,0 +1,300 @@
+//! Chunks whose hash is right and whose content is a lie: refused with a reason, bounded in memory,
+//! never a panic. Each case is the smallest change to a good chunk.
+
+mod support;
+
+use proptest::{collection::vec, prelude::*};
+use support::{
+    forge::{Forge, Section},
+    *,
+};
+use trace_format::{limits::*, *};
+
+fn refused(forge: &Forge, because: &str) {
+    let error = SealedChunk::from_bytes(forge.close())
+        .and_then(|chunk| chunk.decode())
+        .expect_err("a lie must be refused")
+        .to_string();
+    assert!(error.contains(because), "{error:?} should name {because:?}");
+}
+
+fn a_chunk() -> Forge {
+    let mut builder = ChunkBuilder::new(UUID, Limits::default());
+    builder.context(tick(1)).unwrap();
+    builder.push(read_call(10, 1, 0));
+    builder.push(Event {
+        data: EventData::Open(Open {
+            nr: 257,
+            ret: -2,
+            flags: 0,
+            mode: 0,
+            path: "/etc/shadow".into(),
+            dev: 1,
+            ino: 2,
+            marks: PathMarks(1),
+        }),
+        ..read_call(11, 1, 1)
+    });
+    Forge::open(&builder.seal(20).bytes)
+}
+
+fn column(forge: &mut Forge, family: u16, column: u16) -> &mut Section {
+    forge
+        .sections
+        .iter_mut()
+        .find(|section| (section.kind, section.family, section.column) == (1, family, column))
+        .unwrap()
+}
+
+#[test]
+fn a_lie_in_the_directory_is_refused() {
+    let lie = |because: &str, change: &dyn Fn(&mut Forge)| {
+        let mut forge = a_chunk();
+        change(&mut forge);
+        refused(&forge, because);
+    };
+    lie("time column", &|forge| {
+        forge
+            .sections
+            .retain(|section| (section.family, section.column) != (6, 1))
+    });
+    lie("rows", &|forge| column(forge, 6, 16).rows = 2);
+    lie("planes", &|forge| column(forge, 6, 16).payload.push(0));
+    lie("0 to 8 planes", &|forge| {
+        column(forge, 6, 16).payload[0] = 9
+    });
+    lie("encoding", &|forge| column(forge, 6, 16).encoding = 3);
+    lie("several", &|forge| {
+        let again = column(forge, 6, 16).clone();
+        forge.sections.push(again);
+    });
+    lie("one dictionary section", &|forge| {
+        let again = forge.section(2).clone();
+        forge.sections.push(again);
+    });
+    lie("kinds of a chunk", &|forge| forge.parts[0].1[10] += 1);
+    lie("time range", &|forge| column(forge, 6, 1).payload[0] = 99);
+    lie("time range", &|forge| forge.section(3).payload[6] = 99);
+    lie("rows of a chunk", &|forge| forge.set_rows(3));
+    lie("for every CPU and probe", &|forge| {
+        forge.section(4).payload[6] = 9
+    });
+}
+
+#[test]
+fn a_value_outside_its_type_is_refused() {
+    let mut forge = a_chunk();
+    column(&mut forge, 6, 20).payload = vec![1, 2];
+    refused(&forge, "path"); // Dictionary id 2 of 1.
+    let mut forge = a_chunk();
+    column(&mut forge, 6, 23).payload = vec![5, 0, 0, 0, 0, 1];
+    refused(&forge, "marks"); // 2^32
+    let mut forge = a_chunk();
+    column(&mut forge, 1, 6).payload = vec![2, 0, 1];
+    refused(&forge, "probe"); // 256
+}
+
+#[test]
+fn claims_beyond_the_limits_are_refused_before_memory_is_taken() {
+    let mut forge = a_chunk();
+    forge.set_rows(ROWS_MAX + 1);
+    refused(&forge, "rows of a chunk");
+    let forge = a_chunk();
+    let claim = |frame: Vec<u8>, len: u32| {
+        SealedChunk::from_bytes(forge.close_frame(&frame, len)).and_then(|chunk| chunk.decode())
+    };
+    let body = forge.body();
+    let frame = zstd::bulk::compress(&body, 3).unwrap();
+    assert!(matches!(
+        claim(frame.clone(), BODY_BYTES_MAX + 1),
+        Err(Error::Limit {
+            what: "body of a chunk",
+            ..
+        })
+    ));
+    assert!(matches!(
+        claim(frame.clone(), body.len() as u32 - 1),
+        Err(Error::Zstd { .. })
+    ));
+    assert!(matches!(
+        claim(frame, body.len() as u32 + 1),
+        Err(Error::Malformed { what: "body", .. })
+    ));
+    // A bomb: expands to far more than it claims.
+    let bomb = zstd::bulk::compress(&vec![0; 200 << 20], 3).unwrap();
+    assert!(matches!(claim(bomb, 1000), Err(Error::Zstd { .. })));
+
+    let mut forge = a_chunk();
+    forge.section(2).rows = DICTIONARY_ENTRIES_MAX + 1;
+    refused(&forge, "dictionary entries");
+    let mut forge = a_chunk();
+    forge.section(2).payload[0..4].copy_from_slice(&(TEXT_BYTES_MAX as u32 + 1).to_le_bytes());
+    refused(&forge, "length of a string");
+    let mut forge = a_chunk();
+    forge.section(3).rows = RECORDS_MAX + 1;
+    refused(&forge, "context records");
+    let mut forge = a_chunk();
+    forge.section(3).payload[2..6].copy_from_slice(&(RECORD_BYTES_MAX as u32 + 1).to_le_bytes());
+    refused(&forge, "context record");
+    let mut forge = a_chunk();
+    column(&mut forge, 6, 1).rows = ROWS_MAX;
+    refused(&forge, "rows of a chunk is 131073, the limit is 131072");
+    // A list in a header that claims more than its bytes.
+    let mut forge = a_chunk();
+    forge.parts[1].1[0..8].copy_from_slice(&(u64::MAX / 16).to_le_bytes());
+    refused(&forge, "cgroups of a chunk");
+}
+
+#[test]
+fn the_builder_keeps_the_limits_it_writes_under() {
+    // A string at the limit stays whole, one byte more is cut and counted.
+    let long = |len: usize| Event {
+        data: EventData::Cgroup(CgroupChange {
+            id: 1,
+            path: Text::from(vec![b'x'; len]),
+            removed: false,
+        }),
+        ..read_call(1, 1, 1)
+    };
+    for (len, cut) in [(TEXT_BYTES_MAX, 0), (TEXT_BYTES_MAX + 1, 1)] {
+        let mut builder = ChunkBuilder::new(UUID, Limits::default());
+        builder.push(long(len));
+        let decoded = builder.seal(2).decode().unwrap();
+        let EventData::Cgroup(change) = &decoded.events[0].data else {
+            panic!("one cgroup event")
+        };
+        assert_eq!(
+            (change.path.len(), decoded.header.texts_cut),
+            (TEXT_BYTES_MAX, cut)
+        );
+    }
+    // A record over the limit is refused, and leaves nothing behind.
+    let mut builder = ChunkBuilder::new(UUID, Limits::default());
+    let mark = |len| ContextRecord {
+        boot_ns: 1,
+        body: Context::Unknown {
+            kind: 500,
+            payload: vec![0; len],
+        },
+    };
+    assert!(matches!(
+        builder.context(mark(RECORD_BYTES_MAX + 1)),
+        Err(Error::Limit { .. })
+    ));
+    assert!(builder.is_empty());
+    builder.context(mark(RECORD_BYTES_MAX)).unwrap();
+    assert_eq!(
+        builder.seal(2).decode().unwrap().context,
+        [mark(RECORD_BYTES_MAX)]
+    );
+    // Labels are many and short: what the writer accepts, the reader must.
+    let labels = vec![(String::new(), String::new()); RECORD_BYTES_MAX / 16 - 50];
+    let container = ContextRecord {
+        boot_ns: 1,
+        body: Context::Container(Container {
+            labels,
+            ..Default::default()
+        }),
+    };
+    builder.context(container.clone()).unwrap();
+    assert_eq!(builder.seal(3).decode().unwrap().context, [container]);
+}
+
+#[test]
+fn more_cgroups_and_pairs_than_a_header_lists_are_left_out_and_said_to_be() {
+    for (count, listed) in [(CGROUPS_MAX as u64, true), (CGROUPS_MAX as u64 + 1, false)] {
+        let mut builder = ChunkBuilder::new(UUID, Limits::default());
+        for n in 0..count {
+            builder.push(Event {
+                cgroup_id: n,
+                cpu: n as u16,
+                ..read_call(n, 1, 0)
+            });
+        }
+        let decoded = builder.seal(1 << 30).decode().unwrap();
+        let lens = if listed {
+            (count as usize, count as usize)
+        } else {
+            (0, 0)
+        };
+        assert_eq!(
+            (decoded.header.cgroups.len(), decoded.header.sequences.len()),
+            lens
+        );
+        assert_eq!(
+            (
+                decoded.header.cgroups_listed,
+                decoded.header.sequences_listed
+            ),
+            (listed, listed)
+        );
+        assert_eq!(decoded.events.len(), count as usize);
+    }
+}
+
+#[test]
+fn a_full_builder_says_so_and_holds_no_more_than_the_format_allows() {
+    let mut builder = ChunkBuilder::new(
+        UUID,
+        Limits {
+            rows_max: 3,
+            ..Limits::default()
+        },
+    );
+    for (row, full) in [(0, false), (1, false), (2, true)] {
+        builder.push(read_call(row, 1, row));
+        assert_eq!(builder.is_full(), full);
+    }
+    let mut builder = ChunkBuilder::new(
+        UUID,
+        Limits {
+            rows_max: u32::MAX,
+            ..Limits::default()
+        },
+    );
+    for row in 0..u64::from(ROWS_MAX) {
+        builder.push(read_call(row, 1, row));
+    }
+    assert!(builder.is_full());
+    let overflow = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        builder.push(read_call(0, 1, 0))
+    }));
+    assert!(
+        overflow.is_err(),
+        "one row beyond the limit is the caller's mistake"
+    );
+    assert_eq!(
+        builder.seal(1 << 40).decode().unwrap().events.len(),
+        ROWS_MAX as usize
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// A good hash around a damaged body: the decoder itself, without the hash to protect it.
+    #[test]
+    fn any_body_decodes_or_is_refused(changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..8), cut in any::<prop::sample::Index>(), keep in any::<bool>()) {
+        let forge = a_chunk();
+        let mut body = forge.body();
+        for (place, byte) in changes {
+            let place = place.index(body.len());
+            body[place] = byte;
+        }
+        if !keep {
+            body.truncate(cut.index(body.len()));
+        }
+        let chunk = SealedChunk::from_bytes(forge.close_with(&body, body.len() as u32)).unwrap();
+        let _ = chunk.decode();
+    }
+
+    #[test]
+    fn any_bytes_read_as_a_trace_or_are_refused(bytes in vec(any::<u8>(), 1..300), cut in 0..300usize) {
+        let chunks = small_chunks(2, 3);
+        let mut all = chunks[0].bytes[..cut.min(chunks[0].bytes.len())].to_vec();
+        all.extend(&bytes);
+        all.extend(&chunks[1].bytes[..]);
+        let (read, _) = read_all(&all).unwrap();
+        prop_assert_eq!(read.last(), Some(&chunks[1]));
+    }
+}
