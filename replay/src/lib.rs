@@ -3,12 +3,18 @@
 //! Start with [`pipeline`]: it says how a chunk becomes findings. Everything here but [`source`] and
 //! `live` is a pure fold over records.
 
+pub mod artifact;
+pub mod event_json;
 pub mod event_text;
 pub mod event_view;
 #[cfg(feature = "export")]
 pub mod export;
+pub mod features;
 pub mod findings;
 pub mod gate;
+#[cfg(feature = "live")]
+pub mod live;
+pub mod model_detector;
 pub mod order;
 pub mod pipeline;
 pub mod resolve;

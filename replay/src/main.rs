@@ -1,1 +1,102 @@
-fn main() {}
+//! `replay`: inspect traces and run detection over them, again and again.
+//!
+//! Parses the command line, runs one command from [`commands`] and turns its outcome into the exit
+//! code: 0 ok, 1 failed, 2 usage, 3 finished with loss or damage, 4 findings at or above `--fail-on`
+//! (4 wins over 3).
+
+mod commands;
+mod output;
+mod progress;
+mod trace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Inspect traces and run detection over them, again and again.
+#[derive(Parser)]
+#[command(name = "replay", version, about, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage, 3 finished with loss or damage, 4 findings at or above --fail-on.\n\
+    TRACE is a file, several files, a directory of .zst files, - for standard input, or a live address.";
+
+/// Switches that every command has.
+#[derive(clap::Args, Clone, Copy, Debug)]
+struct Global {
+    /// Machine-readable output, one fixed shape
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say more on standard error
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// Say only errors on standard error
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What a trace holds: time range, hosts, totals, loss; without reading the chunks' bodies
+    Info(commands::info::Arguments),
+    /// Print the events of a trace in order
+    Cat(commands::cat::Arguments),
+    /// Check hashes, chain and completeness of a trace
+    Verify(commands::verify::Arguments),
+    /// Run rules and statistics over a trace and print the findings
+    Detect(commands::detect::Arguments),
+    /// Write the events of a trace as a table
+    #[cfg(feature = "export")]
+    Export(commands::export::Arguments),
+    /// Run detection on a recorder's live stream
+    #[cfg(feature = "live")]
+    Live(commands::live::Arguments),
+}
+
+/// How a command that did not fail ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    /// The trace is incomplete or damaged, or the recorder dropped events.
+    loss: bool,
+    /// A finding was at or above `--fail-on`.
+    found: bool,
+}
+
+/// A mistake in the arguments that shows only when they are used: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let global = arguments.global;
+    let outcome = match arguments.command {
+        Command::Info(arguments) => commands::info::run(&arguments, global),
+        Command::Cat(arguments) => commands::cat::run(&arguments, global),
+        Command::Verify(arguments) => commands::verify::run(&arguments, global),
+        Command::Detect(arguments) => commands::detect::run(&arguments, global),
+        #[cfg(feature = "export")]
+        Command::Export(arguments) => commands::export::run(&arguments, global),
+        #[cfg(feature = "live")]
+        Command::Live(arguments) => commands::live::run(&arguments, global),
+    };
+    match outcome {
+        Ok(Outcome { found: true, .. }) => ExitCode::from(4),
+        Ok(Outcome { loss: true, .. }) => ExitCode::from(3),
+        Ok(_) => ExitCode::SUCCESS,
+        // Whoever reads our output has seen enough.
+        Err(error) if error.downcast_ref::<output::Closed>().is_some() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("replay: {error:#}");
+            ExitCode::from(if error.downcast_ref::<Usage>().is_some() {
+                2
+            } else {
+                1
+            })
+        }
+    }
+}

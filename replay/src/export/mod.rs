@@ -9,11 +9,7 @@ mod parquet;
 
 use std::io::{self, Write};
 
-pub use self::{
-    csv::CsvWriter,
-    jsonl::{JsonLinesWriter, write_json},
-    parquet::ParquetWriter,
-};
+pub use self::{csv::CsvWriter, jsonl::JsonLinesWriter, parquet::ParquetWriter};
 use crate::event_view::EventView;
 
 /// Why a table could not be written.

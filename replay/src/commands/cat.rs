@@ -1,0 +1,127 @@
+//! `replay cat`: the events of a trace in order, one line each.
+
+use anyhow::Context;
+use replay::{
+    event_text::write_line,
+    event_view::EventView,
+    rules::Filter,
+    time::Point,
+    walk::{TimeRange, Walk},
+};
+
+use crate::{
+    Global, Outcome, Usage,
+    output::Output,
+    trace::{self, TraceArguments},
+};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub traces: TraceArguments,
+    #[command(flatten)]
+    pub select: Select,
+}
+
+/// Which events.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Select {
+    /// Only events that fulfil this condition of the rule language, such as
+    /// 'evt.type=openat and fd.name startswith /etc'
+    #[arg(long, value_name = "EXPR")]
+    pub filter: Option<String>,
+    /// Only events from this time on: 2026-11-22T17:08:34Z, boot+1234.5, or 10s after the trace's start
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Point>,
+    /// Only events before this time
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<Point>,
+}
+
+impl Select {
+    pub fn range(&self) -> TimeRange {
+        TimeRange {
+            from: self.from,
+            to: self.to,
+        }
+    }
+
+    /// The compiled filter. A mistake in it names its position.
+    pub fn compile(&self) -> anyhow::Result<Option<Filter>> {
+        self.filter
+            .as_deref()
+            .map(|condition| {
+                Filter::compile(condition).map_err(|error| Usage(error.to_string()).into())
+            })
+            .transpose()
+    }
+}
+
+pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
+    let filter = arguments.select.compile()?;
+    let mut out = Output::new();
+    let mut line = String::new();
+    let mut json = Vec::new();
+    let mut print = |view: &EventView<'_>| -> anyhow::Result<()> {
+        if filter
+            .as_ref()
+            .is_some_and(|filter| !filter.matches(view.event, view.state))
+        {
+            return Ok(());
+        }
+        if global.json {
+            json.clear();
+            replay::event_json::write_json(view, &mut json).context("cannot write JSON")?;
+            json.push(b'\n');
+            out.bytes(&json)
+        } else {
+            line.clear();
+            write_line(view, &mut line);
+            line.push('\n');
+            out.bytes(line.as_bytes())
+        }
+    };
+    let condition = walk(
+        &arguments.traces,
+        arguments.select.range(),
+        true,
+        global,
+        &mut print,
+    )?;
+    out.flush()?;
+    condition.report(global);
+    Ok(condition.outcome())
+}
+
+/// Visits the events of every trace that the arguments name, each trace with a state of its own.
+pub fn walk(
+    traces: &TraceArguments,
+    range: TimeRange,
+    results_too: bool,
+    global: Global,
+    visit: &mut dyn FnMut(&EventView<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<trace::Condition> {
+    // The visitor serves one walk after the other, and each walk is dropped before the next begins.
+    let visit = std::cell::RefCell::new(visit);
+    let new_walk = || Walk::new(range, |view: &EventView<'_>| (visit.borrow_mut())(view));
+    let mut current = None;
+    let condition = trace::read_all(traces, results_too, global, |input, chunk, condition| {
+        let uuid = chunk.header.trace_uuid;
+        if current.as_ref().is_none_or(|(of, _)| *of != uuid)
+            && let Some((_, mut ended)) = current.replace((uuid, new_walk()))
+        {
+            ended.finish()?;
+        }
+        let Some((_, walk)) = &mut current else {
+            return Ok(false);
+        };
+        match trace::decode(input, chunk, condition) {
+            Some(decoded) => walk.push(decoded),
+            None => Ok(true),
+        }
+    })?;
+    if let Some((_, mut last)) = current {
+        last.finish()?;
+    }
+    Ok(condition)
+}

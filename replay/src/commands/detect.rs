@@ -1,0 +1,264 @@
+//! `replay detect`: rules and statistics over a trace; findings on standard output.
+
+use anyhow::Context;
+use replay::{
+    findings::{Finding, Severity},
+    pipeline::{Pipeline, Settings, Totals},
+    rules::RuleSet,
+};
+use serde::Serialize;
+use std::{fs, path::PathBuf};
+use trace_format::SealedChunk;
+
+use crate::{
+    Global, Outcome, Usage,
+    output::Output,
+    trace::{self, Condition, TraceArguments},
+};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub traces: TraceArguments,
+    #[command(flatten)]
+    pub detection: Detection,
+}
+
+/// What looks for anomalies, and what to do about them.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Detection {
+    /// Rule file in Falco's language, beside or over the shipped rules; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub rules: Vec<PathBuf>,
+    /// Leave the shipped rules out
+    #[arg(long)]
+    pub no_default_rules: bool,
+    /// Leave the statistics out
+    #[arg(long)]
+    pub no_statistics: bool,
+    /// Exit with 4 when a finding is at least this severe (debug … emergency)
+    #[arg(long, value_name = "SEVERITY")]
+    pub fail_on: Option<Severity>,
+}
+
+/// Rule files larger than this are a mistake: Falco's whole stock set is 64 KiB.
+const RULE_FILE_BYTES_MAX: u64 = 16 << 20;
+
+pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
+    let mut findings = Findings::new(&arguments.detection, global)?;
+    let condition = trace::read_all(&arguments.traces, true, global, |_, chunk, condition| {
+        findings.push(chunk, condition)?;
+        Ok(true)
+    })?;
+    findings.finish(&condition, global)
+}
+
+/// Runs detection over chunks, one pipeline per trace, and prints what is found.
+pub struct Findings {
+    rules: RuleSet,
+    statistics: bool,
+    fail_on: Option<Severity>,
+    json: bool,
+    out: Output,
+    pipeline: Option<([u8; 16], Pipeline)>,
+    summary: Summary,
+}
+
+/// The last line: on standard error, as text or JSON.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Summary {
+    chunks: u64,
+    events: u64,
+    findings: u64,
+    /// Findings left out because an identical one had just been reported.
+    suppressed: u64,
+    /// By severity, worst first; severities without findings are left out.
+    by_severity: Vec<(&'static str, u64)>,
+    /// Events lost in holes that the trace shows, whatever the recorder counted.
+    events_lost: u64,
+    chunks_missing: u64,
+    /// Exit code 3 is due.
+    loss: bool,
+    /// Exit code 4 is due.
+    fail_on: bool,
+}
+
+impl Findings {
+    pub fn new(detection: &Detection, global: Global) -> anyhow::Result<Findings> {
+        Ok(Findings {
+            rules: load_rules(detection, global)?,
+            statistics: !detection.no_statistics,
+            fail_on: detection.fail_on,
+            json: global.json,
+            out: Output::new(),
+            pipeline: None,
+            summary: Summary::default(),
+        })
+    }
+
+    pub fn push(&mut self, chunk: &SealedChunk, condition: &mut Condition) -> anyhow::Result<()> {
+        let uuid = chunk.header.trace_uuid;
+        if self.pipeline.as_ref().is_none_or(|(of, _)| *of != uuid) {
+            self.end_trace()?;
+            let settings = Settings {
+                rules: Some(self.rules.clone()),
+                statistics: self.statistics,
+                detectors: Vec::new(),
+            };
+            self.pipeline = Some((uuid, Pipeline::new(settings)));
+        }
+        let Some((_, pipeline)) = &mut self.pipeline else {
+            return Ok(());
+        };
+        if let Err(error) = pipeline.push(chunk) {
+            condition.incomplete = true;
+            condition.issues.push(format!(
+                "chunk {} is left out: {error}",
+                chunk.header.number
+            ));
+        }
+        self.print()
+    }
+
+    /// Ends the last trace and says how it went.
+    pub fn finish(mut self, condition: &Condition, global: Global) -> anyhow::Result<Outcome> {
+        self.end_trace()?;
+        self.out.flush()?;
+        condition.report(global);
+        let mut outcome = condition.outcome();
+        outcome.loss |= self.summary.chunks_missing > 0 || self.summary.events_lost > 0;
+        outcome.found = self.summary.fail_on;
+        self.summary.loss = outcome.loss;
+        if global.json {
+            eprintln!("{}", serde_json::to_string(&self.summary)?);
+        } else if !global.quiet {
+            eprintln!("{}", self.summary.to_text());
+        }
+        Ok(outcome)
+    }
+
+    fn end_trace(&mut self) -> anyhow::Result<()> {
+        if let Some((_, pipeline)) = &mut self.pipeline {
+            pipeline.finish();
+        }
+        self.print()?;
+        if let Some((_, pipeline)) = self.pipeline.take() {
+            self.summary.add(&pipeline.totals());
+        }
+        Ok(())
+    }
+
+    fn print(&mut self) -> anyhow::Result<()> {
+        let Some((_, pipeline)) = &mut self.pipeline else {
+            return Ok(());
+        };
+        let mut printed = false;
+        for finding in pipeline.findings() {
+            self.summary.count(&finding);
+            self.summary.fail_on |= self.fail_on.is_some_and(|least| finding.severity >= least);
+            let line = if self.json {
+                finding.to_json()
+            } else {
+                finding.to_text()
+            };
+            self.out.line(&line)?;
+            printed = true;
+        }
+        // Whoever watches a live stream wants to see it now.
+        if printed { self.out.flush() } else { Ok(()) }
+    }
+}
+
+impl Summary {
+    fn count(&mut self, finding: &Finding) {
+        self.findings += 1;
+        let name = finding.severity.name();
+        match self
+            .by_severity
+            .iter_mut()
+            .find(|(severity, _)| *severity == name)
+        {
+            Some((_, count)) => *count += 1,
+            None => {
+                self.by_severity.push((name, 1));
+                let rank = |name: &str| {
+                    Severity::ALL
+                        .iter()
+                        .rposition(|severity| severity.name() == name)
+                };
+                self.by_severity
+                    .sort_by_key(|(name, _)| std::cmp::Reverse(rank(name)));
+            }
+        }
+    }
+
+    fn add(&mut self, totals: &Totals) {
+        self.chunks += totals.chunks;
+        self.events += totals.events;
+        self.suppressed += totals.suppressed;
+        self.events_lost += totals.lost;
+        self.chunks_missing += totals.chunks_missing;
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = format!(
+            "{} events in {} chunks: {} findings",
+            self.events, self.chunks, self.findings
+        );
+        if !self.by_severity.is_empty() {
+            let counts: Vec<String> = self
+                .by_severity
+                .iter()
+                .map(|(name, count)| format!("{count} {name}"))
+                .collect();
+            text.push_str(&format!(" ({})", counts.join(", ")));
+        }
+        if self.suppressed > 0 {
+            text.push_str(&format!(", {} repetitions left out", self.suppressed));
+        }
+        if self.chunks_missing > 0 {
+            text.push_str(&format!("; {} chunks are missing", self.chunks_missing));
+        }
+        if self.events_lost > 0 {
+            text.push_str(&format!("; {} events were lost", self.events_lost));
+        }
+        text
+    }
+}
+
+/// The shipped rules and the given files, as one set.
+fn load_rules(detection: &Detection, global: Global) -> anyhow::Result<RuleSet> {
+    if detection.rules.is_empty() {
+        return Ok(if detection.no_default_rules {
+            RuleSet::default()
+        } else {
+            RuleSet::shipped()
+        });
+    }
+    let mut files: Vec<(String, String)> = Vec::new();
+    for path in &detection.rules {
+        let name = path.display().to_string();
+        let size = fs::metadata(path)
+            .with_context(|| format!("cannot read the rule file {name}"))?
+            .len();
+        if size > RULE_FILE_BYTES_MAX {
+            anyhow::bail!(
+                "the rule file {name} has {size} bytes, the limit is {RULE_FILE_BYTES_MAX}"
+            );
+        }
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("cannot read the rule file {name}"))?;
+        files.push((name, text));
+    }
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let (rules, warnings) = RuleSet::load(&files).map_err(|error| Usage(error.to_string()))?;
+    if !global.quiet {
+        for warning in warnings {
+            eprintln!("replay: {warning}");
+        }
+    }
+    Ok(rules)
+}

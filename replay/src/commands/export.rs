@@ -1,0 +1,131 @@
+//! `replay export`: the events of a trace as a table.
+
+use replay::{
+    event_view::EventView,
+    export::{self, Format},
+};
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, BufWriter, IsTerminal, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use super::cat::{Select, walk};
+use crate::{Global, Outcome, Usage, output, trace::TraceArguments};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub traces: TraceArguments,
+    #[command(flatten)]
+    pub select: Select,
+    /// Form of the table
+    #[arg(long, value_enum)]
+    pub format: TableFormat,
+    /// File to write; - for standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableFormat {
+    Parquet,
+    Csv,
+    Jsonl,
+}
+
+pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
+    let filter = arguments.select.compile()?;
+    let to_stdout = arguments.output.as_os_str() == "-";
+    if to_stdout && arguments.format == TableFormat::Parquet && io::stdout().is_terminal() {
+        return Err(Usage(
+            "Parquet is binary: give a file with -o, or redirect standard output".into(),
+        )
+        .into());
+    }
+    let out: Box<dyn Write + Send> = if to_stdout {
+        Box::new(BufWriter::with_capacity(1 << 16, io::stdout()))
+    } else {
+        Box::new(BufWriter::with_capacity(
+            1 << 16,
+            create(&arguments.output, arguments.force)?,
+        ))
+    };
+    let format = match arguments.format {
+        TableFormat::Parquet => Format::Parquet,
+        TableFormat::Csv => Format::Csv,
+        TableFormat::Jsonl => Format::JsonLines,
+    };
+    let written = || -> anyhow::Result<(u64, crate::trace::Condition)> {
+        let mut writer = export::writer(format, out).map_err(write_failed)?;
+        let mut rows = 0u64;
+        let mut write = |view: &EventView<'_>| -> anyhow::Result<()> {
+            if filter
+                .as_ref()
+                .is_none_or(|filter| filter.matches(view.event, view.state))
+            {
+                writer.row(view).map_err(write_failed)?;
+                rows += 1;
+            }
+            Ok(())
+        };
+        let condition = walk(
+            &arguments.traces,
+            arguments.select.range(),
+            to_stdout,
+            global,
+            &mut write,
+        )?;
+        writer.finish().map_err(write_failed)?;
+        Ok((rows, condition))
+    };
+    let (rows, condition) = match written() {
+        Ok(written) => written,
+        Err(error) => {
+            // Half a table is worse than none: a reader would take it for the whole.
+            if !to_stdout {
+                let _ = fs::remove_file(&arguments.output);
+            }
+            return Err(error.context(format!("cannot export to {}", arguments.output.display())));
+        }
+    };
+    condition.report(global);
+    if !global.quiet {
+        eprintln!(
+            "replay: {rows} events written to {}",
+            arguments.output.display()
+        );
+    }
+    Ok(condition.outcome())
+}
+
+/// A new file that only its owner can read: a trace holds what a host's processes did.
+pub fn create(path: &Path, force: bool) -> anyhow::Result<fs::File> {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    if force {
+        options.create(true).truncate(true);
+    } else {
+        options.create_new(true);
+    }
+    options.open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            anyhow::anyhow!("{} exists: --force replaces it", path.display())
+        }
+        _ => anyhow::Error::new(error).context(format!("cannot create {}", path.display())),
+    })
+}
+
+fn write_failed(error: export::Error) -> anyhow::Error {
+    if error
+        .io()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    {
+        return output::Closed.into();
+    }
+    anyhow::Error::new(error)
+}

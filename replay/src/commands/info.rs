@@ -1,0 +1,247 @@
+//! `replay info`: what a trace holds, from its summary; of an unfinished one, from the chunk headers.
+//!
+//! Of the bodies only the first chunk's is read: it holds the host and the first pair of clocks.
+
+use replay::{event_view::family_name, findings::uuid_text, resolve::State, source::Input, time};
+use serde::Serialize;
+use trace_format::{ChunkSource, SealedChunk, Summary, TraceReader, read_info};
+
+use crate::{Global, Outcome, output::Output, trace};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Trace: a file, a directory of .zst files, or - for standard input
+    #[arg(value_name = "TRACE", required = true)]
+    pub traces: Vec<String>,
+}
+
+/// What is said about one trace.
+#[derive(Serialize)]
+struct Info {
+    trace: String,
+    uuid: String,
+    /// It ends with a summary, so nothing after its last chunk is missing.
+    complete: bool,
+    hostname: String,
+    kernel: String,
+    arch: String,
+    cpus: u32,
+    recorder: String,
+    first_boot_ns: u64,
+    last_boot_ns: u64,
+    /// `null` when the first chunk names no clock pair.
+    first_time: Option<String>,
+    last_time: Option<String>,
+    duration_ns: u64,
+    chunks: u64,
+    file_bytes: u64,
+    body_bytes: u64,
+    events: u64,
+    bytes_per_event: f64,
+    records: u64,
+    late_events: u64,
+    cgroups: usize,
+    families: Vec<Family>,
+    seen: u64,
+    dropped: u64,
+    issues: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Family {
+    family: &'static str,
+    id: u16,
+    events: u64,
+}
+
+pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
+    let mut out = Output::new();
+    let mut outcome = Outcome::default();
+    for (index, input) in trace::inputs(&arguments.traces)?.iter().enumerate() {
+        let info = match input {
+            Input::File(path) => {
+                let info = read_info(path)?;
+                let first = TraceReader::open(path)?.next_chunk().ok().flatten();
+                describe(
+                    input,
+                    &info.summary,
+                    info.complete,
+                    info.file_bytes,
+                    first,
+                    info.issues.iter(),
+                )
+            }
+            Input::Stdin => from_stream(input)?,
+            Input::Live(url) => {
+                anyhow::bail!("{url}: replay info reads files; replay live shows a stream")
+            }
+        };
+        outcome.loss |= !info.complete || !info.issues.is_empty() || info.dropped > 0;
+        if global.json {
+            out.line(&serde_json::to_string(&info)?)?;
+        } else {
+            if index > 0 {
+                out.line("")?;
+            }
+            print(&info, &mut out)?;
+        }
+    }
+    out.flush()?;
+    Ok(outcome)
+}
+
+/// Standard input cannot seek: every chunk passes by.
+fn from_stream(input: &Input) -> anyhow::Result<Info> {
+    let mut reader = TraceReader::from_read(std::io::stdin());
+    let mut summary = None;
+    let mut first = None;
+    let mut offset = 0;
+    while let Some(chunk) = reader.next_chunk()? {
+        let header_len = chunk.bytes.len() as u64 - u64::from(chunk.header.body_compressed_len);
+        summary
+            .get_or_insert_with(|| Summary::new(chunk.header.trace_uuid))
+            .add(&chunk.header, offset, header_len as u32);
+        offset += chunk.bytes.len() as u64;
+        first.get_or_insert(chunk);
+    }
+    let complete = reader.summary().is_some();
+    let summary = summary.unwrap_or_default();
+    let bytes = reader.offset();
+    Ok(describe(
+        input,
+        &summary,
+        complete,
+        bytes,
+        first,
+        reader.issues().iter(),
+    ))
+}
+
+fn describe<'a>(
+    input: &Input,
+    summary: &Summary,
+    complete: bool,
+    file_bytes: u64,
+    first: Option<SealedChunk>,
+    issues: impl Iterator<Item = &'a trace_format::Issue>,
+) -> Info {
+    let mut state = State::new();
+    if let Some(decoded) = first.and_then(|chunk| chunk.decode().ok()) {
+        decoded.context.iter().for_each(|record| {
+            state.context(record);
+        });
+    }
+    let host = state.host().cloned().unwrap_or_default();
+    let empty = summary.chunks == 0;
+    let first_ns = if empty { 0 } else { summary.first_ns };
+    Info {
+        trace: input.to_string(),
+        uuid: uuid_text(summary.trace_uuid),
+        complete,
+        hostname: host.hostname,
+        kernel: host.kernel_release,
+        arch: host.arch,
+        cpus: host.cpus,
+        recorder: host.recorder_version,
+        first_boot_ns: first_ns,
+        last_boot_ns: summary.last_ns,
+        first_time: state.wall_ns(first_ns).map(time::rfc3339),
+        last_time: state.wall_ns(summary.last_ns).map(time::rfc3339),
+        duration_ns: summary.last_ns.saturating_sub(first_ns),
+        chunks: summary.chunks,
+        file_bytes,
+        body_bytes: summary.body_bytes,
+        events: summary.rows,
+        bytes_per_event: if summary.rows == 0 {
+            0.0
+        } else {
+            hundredths(file_bytes as f64 / summary.rows as f64)
+        },
+        records: summary.records,
+        late_events: summary.late_rows,
+        cgroups: summary.cgroups.len(),
+        families: summary
+            .kinds
+            .iter()
+            .map(|total| Family {
+                family: family_name(total.kind),
+                id: total.kind,
+                events: total.rows,
+            })
+            .collect(),
+        seen: summary.loss.seen,
+        dropped: summary.loss.dropped,
+        issues: issues.map(ToString::to_string).collect(),
+    }
+}
+
+fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+fn print(info: &Info, out: &mut Output) -> anyhow::Result<()> {
+    let state = if info.complete {
+        "complete"
+    } else {
+        "INCOMPLETE: the capture was not finished, or its end is missing"
+    };
+    let mut line = |name: &str, value: String| out.line(&format!("{name:<9} {value}"));
+    line("file", info.trace.clone())?;
+    line("trace", info.uuid.clone())?;
+    line("state", state.to_owned())?;
+    if !info.hostname.is_empty() || !info.kernel.is_empty() {
+        line(
+            "host",
+            format!(
+                "{}, Linux {} {}, {} CPUs",
+                info.hostname, info.kernel, info.arch, info.cpus
+            ),
+        )?;
+    }
+    let shown =
+        |wall: &Option<String>, boot_ns| wall.clone().unwrap_or_else(|| time::show(None, boot_ns));
+    line("from", shown(&info.first_time, info.first_boot_ns))?;
+    line(
+        "to",
+        format!(
+            "{}  ({})",
+            shown(&info.last_time, info.last_boot_ns),
+            time::duration(info.duration_ns)
+        ),
+    )?;
+    line(
+        "size",
+        format!(
+            "{} bytes in {} chunks, {} uncompressed, {:.2} bytes an event",
+            info.file_bytes, info.chunks, info.body_bytes, info.bytes_per_event
+        ),
+    )?;
+    line("events", info.events.to_string())?;
+    for family in &info.families {
+        line("", format!("{:<14} {}", family.family, family.events))?;
+    }
+    line(
+        "context",
+        format!(
+            "{} records, {} cgroups with events",
+            info.records, info.cgroups
+        ),
+    )?;
+    line(
+        "loss",
+        format!(
+            "{} of {} events dropped by the recorder",
+            info.dropped, info.seen
+        ),
+    )?;
+    if info.late_events > 0 {
+        line(
+            "late",
+            format!("{} events came after their watermark", info.late_events),
+        )?;
+    }
+    for issue in &info.issues {
+        line("issue", issue.clone())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! One file per command: its arguments, and what it does with them.
+
+pub mod cat;
+pub mod detect;
+#[cfg(feature = "export")]
+pub mod export;
+pub mod info;
+#[cfg(feature = "live")]
+pub mod live;
+pub mod verify;

@@ -1,0 +1,239 @@
+//! Reads what a command was given, chunk by chunk, and says afterwards what was missing.
+
+use anyhow::Context;
+use replay::source::{Input, Recorded};
+use std::path::PathBuf;
+use trace_format::{ChunkSource, LossTotal, SealedChunk};
+
+use crate::{Global, Outcome, Usage, progress::Progress};
+
+/// The arguments that name traces.
+#[derive(clap::Args, Clone, Debug)]
+pub struct TraceArguments {
+    /// Trace: a file, a directory of .zst files, - for standard input, or a live address
+    #[arg(value_name = "TRACE", required = true)]
+    pub traces: Vec<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// How to reach a live address.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Connection {
+    /// Accept http://: neither end is authenticated, and everything recorded crosses the network readable
+    #[arg(long)]
+    pub insecure: bool,
+    /// Certificate (PEM) of the authority that signed the recorder's certificate
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Own certificate (PEM), shown to the recorder
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Key (PEM) of the own certificate
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+}
+
+/// Everything that the arguments name, in order.
+pub fn inputs(arguments: &[String]) -> anyhow::Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    for argument in arguments {
+        inputs.extend(Input::parse(argument).map_err(|error| match error {
+            replay::source::Error::Address { .. } => anyhow::Error::new(Usage(error.to_string())),
+            error => error.into(),
+        })?);
+    }
+    if inputs
+        .iter()
+        .filter(|input| **input == Input::Stdin)
+        .count()
+        > 1
+    {
+        return Err(Usage("standard input can be read once: - is given twice".into()).into());
+    }
+    Ok(inputs)
+}
+
+/// What was found about the inputs while they were read.
+#[derive(Clone, Debug, Default)]
+pub struct Condition {
+    /// What is missing or damaged, one line each.
+    pub issues: Vec<String>,
+    pub issues_not_kept: u64,
+    /// Some input was cut short, damaged or not finished.
+    pub incomplete: bool,
+    pub chunks: u64,
+    pub bytes: u64,
+    /// The recorder's own account, summed over traces.
+    pub loss: LossTotal,
+}
+
+/// Lines that are printed about what is wrong with the inputs; `info` and `verify` print all.
+const ISSUES_SHOWN_MAX: usize = 5;
+
+impl Condition {
+    pub fn outcome(&self) -> Outcome {
+        Outcome {
+            loss: self.incomplete || self.loss.dropped > 0,
+            found: false,
+        }
+    }
+
+    /// Says on standard error what was wrong.
+    pub fn report(&self, global: Global) {
+        let shown = if global.verbose {
+            self.issues.len()
+        } else {
+            ISSUES_SHOWN_MAX
+        };
+        for issue in self.issues.iter().take(shown) {
+            eprintln!("replay: {issue}");
+        }
+        let more = self.issues.len().saturating_sub(shown) as u64 + self.issues_not_kept;
+        if more > 0 {
+            eprintln!("replay: … and {more} more; replay verify lists them");
+        }
+        if self.loss.dropped > 0 && !global.quiet {
+            eprintln!(
+                "replay: the recorder dropped {} of {} events: findings near a gap say degraded",
+                self.loss.dropped, self.loss.seen
+            );
+        }
+    }
+}
+
+/// Reads every chunk of every input. `take` returns false when it needs no more of this input.
+/// An input that cannot be read at all fails the command; damage inside is reported in the condition.
+pub fn read_all(
+    arguments: &TraceArguments,
+    results_too: bool,
+    global: Global,
+    mut take: impl FnMut(&Input, &SealedChunk, &mut Condition) -> anyhow::Result<bool>,
+) -> anyhow::Result<Condition> {
+    let mut condition = Condition::default();
+    for input in inputs(&arguments.traces)? {
+        match &input {
+            Input::File(path) => read(
+                Recorded::file(path)?,
+                &input,
+                results_too,
+                global,
+                &mut condition,
+                &mut take,
+            )?,
+            Input::Stdin => read(
+                Recorded::stdin(),
+                &input,
+                results_too,
+                global,
+                &mut condition,
+                &mut take,
+            )?,
+            Input::Live(url) => read_live(
+                url,
+                &arguments.connection,
+                &input,
+                &mut condition,
+                &mut take,
+            )?,
+        }
+    }
+    Ok(condition)
+}
+
+type Take<'a> = dyn FnMut(&Input, &SealedChunk, &mut Condition) -> anyhow::Result<bool> + 'a;
+
+fn read(
+    mut source: Recorded,
+    input: &Input,
+    results_too: bool,
+    global: Global,
+    condition: &mut Condition,
+    take: &mut Take<'_>,
+) -> anyhow::Result<()> {
+    let progress = Progress::new(source.progress().1, results_too, global);
+    let mut loss = LossTotal::default();
+    let mut enough = false;
+    while !enough {
+        let Some(chunk) = source.next_chunk()? else {
+            break;
+        };
+        condition.chunks += 1;
+        condition.bytes += chunk.bytes.len() as u64;
+        loss = chunk.header.loss;
+        enough = !take(input, &chunk, condition)?;
+        progress.at(source.progress().0);
+    }
+    condition.loss.seen += loss.seen;
+    condition.loss.dropped += loss.dropped;
+    condition.issues_not_kept += source.issues_not_kept();
+    // Without a summary the end may be missing; that is loss as much as a damaged chunk.
+    condition.incomplete |= !source.issues().is_empty();
+    condition.issues.extend(
+        source
+            .issues()
+            .iter()
+            .map(|issue| format!("{input}: {issue}")),
+    );
+    Ok(())
+}
+
+#[cfg(feature = "live")]
+fn read_live(
+    url: &str,
+    connection: &Connection,
+    input: &Input,
+    condition: &mut Condition,
+    take: &mut Take<'_>,
+) -> anyhow::Result<()> {
+    let mut source = crate::commands::live::connect(url, connection)?;
+    let mut loss = LossTotal::default();
+    while let Some(chunk) = source.next_chunk()? {
+        condition.chunks += 1;
+        condition.bytes += chunk.bytes.len() as u64;
+        loss = chunk.header.loss;
+        if !take(input, &chunk, condition)? {
+            break;
+        }
+    }
+    condition.loss.seen += loss.seen;
+    condition.loss.dropped += loss.dropped;
+    condition.incomplete |= !source.issues().is_empty();
+    condition.issues.extend(
+        source
+            .issues()
+            .iter()
+            .map(|issue| format!("{input}: {issue}")),
+    );
+    Ok(())
+}
+
+#[cfg(not(feature = "live"))]
+fn read_live(
+    url: &str,
+    _: &Connection,
+    _: &Input,
+    _: &mut Condition,
+    _: &mut Take<'_>,
+) -> anyhow::Result<()> {
+    anyhow::bail!("{url}: this replay was built without live streams (feature `live`)")
+}
+
+/// Decodes a chunk. One that fails its checks costs only itself.
+pub fn decode(
+    input: &Input,
+    chunk: &SealedChunk,
+    condition: &mut Condition,
+) -> Option<trace_format::DecodedChunk> {
+    match chunk
+        .decode()
+        .with_context(|| format!("{input}: chunk {} is left out", chunk.header.number))
+    {
+        Ok(decoded) => Some(decoded),
+        Err(error) => {
+            condition.incomplete = true;
+            condition.issues.push(format!("{error:#}"));
+            None
+        }
+    }
+}
