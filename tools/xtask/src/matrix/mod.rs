@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::repo;
 use expectation::Known;
@@ -23,6 +24,9 @@ pub struct Args {
     /// Probe object to load instead of the one built into rec
     #[arg(long)]
     probes: Option<PathBuf>,
+    /// Take the programs as they were last built
+    #[arg(long)]
+    no_build: bool,
 }
 
 /// Names the cgroup in which the sequence runs, as Docker would.
@@ -94,11 +98,13 @@ fn cache() -> Result<PathBuf> {
 /// `--workspace`: with the same features as everybody's `cargo test --workspace`, so nothing heavy is
 /// built again.
 fn pack(args: &Args, work: &Path) -> Result<PathBuf> {
-    repo::run(
-        repo::command(repo::cargo())
+    if !args.no_build {
+        let mut cargo = repo::command(repo::cargo());
+        cargo
             .args(["build", "--quiet", "--workspace", "--bins"])
-            .current_dir(repo::root()?),
-    )?;
+            .current_dir(repo::root()?);
+        repo::run(&mut cargo)?;
+    }
     let programs = repo::target_dir()?.join("debug");
     let (rec, known) = (programs.join("rec"), programs.join("known-sequence"));
     let script = SCRIPT.replace("$CONTAINER", CONTAINER_ID);
@@ -128,6 +134,7 @@ fn judge(out: &Path) -> Result<String> {
             ));
         }
     }
+    wrong.extend(not_offered(&read("check.json")));
     let trace = out.join("trace.zst");
     if !trace.exists() {
         wrong.push(format!(
@@ -135,13 +142,13 @@ fn judge(out: &Path) -> Result<String> {
             read("script.log"),
             read("console.log")
         ));
-        bail!("{}", wrong.join("\n"));
+        bail!("{}", report(&wrong));
     }
     let known = Known::parse(&read("known.json"))?;
     let recording = Recording::read(&trace)?;
     wrong.extend(expectation::differences(&known, &recording, CONTAINER_ID));
     if !wrong.is_empty() {
-        bail!("{}", wrong.join("\n"));
+        bail!("{}", report(&wrong));
     }
     Ok(format!(
         "{}: {} probes attached, {} events, the known sequence exactly",
@@ -149,4 +156,56 @@ fn judge(out: &Path) -> Result<String> {
         recording.probes.len(),
         recording.events.len()
     ))
+}
+
+/// Probes that `rec check` says this kernel does not offer: here, every one must load.
+fn not_offered(check: &str) -> Vec<String> {
+    let check: Value = match serde_json::from_str(check) {
+        Ok(check) => check,
+        Err(error) => {
+            return vec![format!(
+                "`rec check --json` printed no JSON ({error}): {check:?}"
+            )];
+        }
+    };
+    let probes = check["probes"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    if probes.is_empty() {
+        return vec!["`rec check` names no probes".into()];
+    }
+    let missing = probes
+        .iter()
+        .filter(|probe| probe["attached"].as_str().is_none_or(str::is_empty));
+    missing
+        .map(|probe| {
+            format!(
+                "`rec check`: {} is not offered: {}",
+                probe["name"], probe["reason"]
+            )
+        })
+        .collect()
+}
+
+/// The first differences, each short: a verifier's log alone has megabytes, and the files hold all of it.
+fn report(wrong: &[String]) -> String {
+    const LINES_MAX: usize = 25;
+    const HEAD: usize = 400;
+    const TAIL: usize = 800;
+    let mut lines: Vec<String> = Vec::new();
+    for difference in wrong.iter().take(LINES_MAX) {
+        let characters: Vec<char> = difference.chars().collect();
+        if characters.len() <= HEAD + TAIL {
+            lines.push(difference.clone());
+            continue;
+        }
+        let head: String = characters[..HEAD].iter().collect();
+        let tail: String = characters[characters.len() - TAIL..].iter().collect();
+        lines.push(format!("{head} […] {tail}"));
+    }
+    if wrong.len() > LINES_MAX {
+        lines.push(format!("… and {} more", wrong.len() - LINES_MAX));
+    }
+    lines.join("\n")
 }
