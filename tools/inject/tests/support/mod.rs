@@ -1,0 +1,286 @@
+//! Running `inject` and watching its containers from outside while it runs.
+
+// Each test program uses its own part of this.
+#![allow(dead_code)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Read,
+    os::{fd::AsRawFd, unix::ffi::OsStrExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+pub const INJECT: &str = env!("CARGO_BIN_EXE_inject");
+pub const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
+
+/// Nothing here takes as long; a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Why containers cannot be started in the sandbox here; `None` when they can.
+pub fn no_sandbox() -> Option<&'static str> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return Some("the sandbox needs root");
+    }
+    if unified().is_none() {
+        return Some("no cgroup2 hierarchy is mounted");
+    }
+    if fs::write(unified()?.join("trailcam-test"), "").is_ok() {
+        return Some("cgroup2 is not what is mounted");
+    }
+    None
+}
+
+pub fn no_docker() -> Option<&'static str> {
+    let Ok(socket) = inject::runtime::docker::Docker::socket() else {
+        return Some("no container engine (DOCKER_HOST or the usual socket)");
+    };
+    match std::os::unix::net::UnixStream::connect(socket) {
+        Ok(_) => None,
+        Err(_) => Some("no container engine answers"),
+    }
+}
+
+pub fn unified() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/mounts").ok()?;
+    let line = mounts
+        .lines()
+        .find(|line| line.split(' ').nth(2) == Some("cgroup2"))?;
+    Some(PathBuf::from(line.split(' ').nth(1)?))
+}
+
+pub fn inject(args: &[&str]) -> Command {
+    let mut command = Command::new(INJECT);
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// What a finished program left: exit code, stdout, stderr.
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error} in {:?}; stderr: {}", self.stdout, self.stderr))
+    }
+}
+
+pub fn end(mut child: Child) -> Ended {
+    let drain = |pipe: Option<Box<dyn Read + Send>>| {
+        thread::spawn(move || {
+            let mut text = String::new();
+            if let Some(mut pipe) = pipe {
+                let _ = pipe.read_to_string(&mut text);
+            }
+            text
+        })
+    };
+    let stdout = drain(child.stdout.take().map(|pipe| Box::new(pipe) as _));
+    let stderr = drain(child.stderr.take().map(|pipe| Box::new(pipe) as _));
+    let code = child.wait().unwrap().code();
+    Ended {
+        code,
+        stdout: stdout.join().unwrap(),
+        stderr: stderr.join().unwrap(),
+    }
+}
+
+pub fn finish(args: &[&str]) -> Ended {
+    end(inject(args).spawn().unwrap())
+}
+
+/// Waits for something that must come.
+pub fn await_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "{what} did not come");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Cgroups (by container id) below the unified hierarchy in which `inject` puts its containers.
+pub fn cgroups() -> BTreeMap<String, PathBuf> {
+    let mut found = BTreeMap::new();
+    for parent in ["trailcam", "docker"] {
+        let Some(entries) = unified().and_then(|root| fs::read_dir(root.join(parent)).ok()) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            found.insert(
+                entry.file_name().to_string_lossy().into_owned(),
+                entry.path(),
+            );
+        }
+    }
+    found
+}
+
+pub fn members(cgroup: &Path) -> Vec<u32> {
+    inject::cgroup::members(cgroup)
+}
+
+/// What was seen of one container while it ran. Everything comes from the kernel, nothing from the acts.
+#[derive(Default, Debug)]
+pub struct Seen {
+    pub cpu_ns: u64,
+    /// `AttemptFails` of its network namespace: connects that were refused.
+    pub refused: u64,
+    /// Opens of its decoy shadow file, at least: the kernel merges notices that nobody read in between.
+    pub shadow_opens: u64,
+    /// Executables that ran, as its processes see them.
+    pub programs: BTreeSet<String>,
+    /// Names, arguments and environments of its processes.
+    pub texts: BTreeSet<String>,
+    pub supervisor: Option<u32>,
+}
+
+/// Looks at all containers until the child ends.
+pub fn watch(mut child: Child) -> (Ended, BTreeMap<String, Seen>) {
+    let mut all: BTreeMap<String, Seen> = BTreeMap::new();
+    let mut shadows = Shadows::new();
+    while child.try_wait().unwrap().is_none() {
+        for (id, cgroup) in cgroups() {
+            let seen = all.entry(id.clone()).or_default();
+            look(&cgroup, seen);
+            if let Some(pid) = seen.supervisor {
+                shadows.watch(&id, pid);
+            }
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    for (id, opens) in shadows.opens() {
+        all.entry(id).or_default().shadow_opens = opens;
+    }
+    (end(child), all)
+}
+
+fn look(cgroup: &Path, seen: &mut Seen) {
+    seen.cpu_ns = seen.cpu_ns.max(cpu_ns(cgroup).unwrap_or(0));
+    for pid in members(cgroup) {
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        let Ok(program) = fs::read_link(proc.join("exe")) else {
+            continue;
+        };
+        let program = program.to_string_lossy().into_owned();
+        // Before that, the processes that build the container are in its cgroup.
+        let comm = fs::read_to_string(proc.join("comm")).unwrap_or_default();
+        let first = fs::read_to_string(proc.join("status")).is_ok_and(|status| {
+            status
+                .lines()
+                .any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
+        });
+        if first && comm.trim() == "appd" && program == "/usr/bin/appd" {
+            seen.supervisor = Some(pid);
+        }
+        if seen.supervisor.is_none() {
+            continue;
+        }
+        seen.programs.insert(program);
+        seen.texts.insert(comm);
+        for file in ["cmdline", "environ"] {
+            let bytes = fs::read(proc.join(file)).unwrap_or_default();
+            seen.texts
+                .insert(String::from_utf8_lossy(&bytes).into_owned());
+        }
+        if let Ok(snmp) = fs::read_to_string(proc.join("net/snmp")) {
+            seen.refused = seen.refused.max(attempt_fails(&snmp).unwrap_or(0));
+        }
+    }
+}
+
+/// v1 counts in cpuacct, v2 in cpu.stat.
+pub fn cpu_ns(cgroup: &Path) -> Option<u64> {
+    let relative = cgroup.strip_prefix(unified()?).ok()?;
+    let v1 = Path::new("/sys/fs/cgroup/cpuacct")
+        .join(relative)
+        .join("cpuacct.usage");
+    if let Ok(text) = fs::read_to_string(v1) {
+        return text.trim().parse().ok();
+    }
+    let stat = fs::read_to_string(cgroup.join("cpu.stat")).ok()?;
+    let usage = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("usage_usec "))?;
+    Some(usage.parse::<u64>().ok()? * 1000)
+}
+
+fn attempt_fails(snmp: &str) -> Option<u64> {
+    let mut tcp = snmp.lines().filter(|line| line.starts_with("Tcp:"));
+    let (names, values) = (tcp.next()?, tcp.next()?);
+    let place = names.split(' ').position(|name| name == "AttemptFails")?;
+    values.split(' ').nth(place)?.parse().ok()
+}
+
+/// Counts opens of each container's shadow file, through the kernel's inotify: it watches the inode,
+/// whichever mount namespace it is opened in.
+struct Shadows {
+    fd: std::os::fd::OwnedFd,
+    watched: BTreeMap<i32, String>,
+}
+
+impl Shadows {
+    fn new() -> Shadows {
+        use std::os::fd::FromRawFd;
+        // SAFETY: a new descriptor that nothing else owns.
+        let fd = unsafe {
+            let fd = libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC);
+            assert!(fd >= 0);
+            std::os::fd::OwnedFd::from_raw_fd(fd)
+        };
+        Shadows {
+            fd,
+            watched: BTreeMap::new(),
+        }
+    }
+
+    fn watch(&mut self, id: &str, pid: u32) {
+        if self.watched.values().any(|known| known == id) {
+            return;
+        }
+        let path = PathBuf::from(format!("/proc/{pid}/root/etc/shadow"));
+        let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+        // SAFETY: the path is a C string that outlives the call.
+        let watch =
+            unsafe { libc::inotify_add_watch(self.fd.as_raw_fd(), path.as_ptr(), libc::IN_OPEN) };
+        if watch >= 0 {
+            self.watched.insert(watch, id.to_owned());
+        }
+    }
+
+    fn opens(self) -> BTreeMap<String, u64> {
+        let mut opens = BTreeMap::new();
+        let mut buffer = vec![0u8; 1 << 16];
+        while let Ok(length @ 1..) = nix::unistd::read(&self.fd, &mut buffer) {
+            let mut at = 0;
+            while at + 16 <= length {
+                let word = |place: usize| {
+                    i32::from_ne_bytes(buffer[at + place..at + place + 4].try_into().unwrap())
+                };
+                let (watch, mask, name) = (word(0), word(4) as u32, word(12) as usize);
+                if let Some(id) = self.watched.get(&watch)
+                    && mask & libc::IN_OPEN != 0
+                {
+                    *opens.entry(id.clone()).or_default() += 1;
+                }
+                at += 16 + name;
+            }
+        }
+        opens
+    }
+}
