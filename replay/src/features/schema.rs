@@ -1,0 +1,217 @@
+//! What a window is described by: one table, [`FEATURES`], and its version.
+//!
+//! Rates and levels differ by orders of magnitude between workloads, so a window says how far the
+//! container is from its own past: a logarithm of the ratio, a difference of shares, or a count of
+//! things never seen before. What those mean is in [`Kind`]. `docs/labeled-data.md` has the table
+//! for readers.
+//!
+//! A model stores [`hash`] and the names: it is refused where they differ. Whoever changes what a
+//! value means, not only its name, raises [`VERSION`].
+
+/// Raised when the meaning of a feature changes under the same name.
+pub const VERSION: u32 = 1;
+
+/// How a feature's value reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Natural logarithm of (now + floor) ÷ (usual + floor): 0 as usual, 0.7 twice as much.
+    Ratio,
+    /// A share of 0 to 1, minus its usual value.
+    Difference,
+    /// Distance of two distributions, 0 to 1.
+    Distance,
+    /// ln(1 + count).
+    Count,
+}
+
+/// One column of a window.
+#[derive(Clone, Copy, Debug)]
+pub struct Feature {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// For people: "new child programs".
+    pub title: &'static str,
+    /// In the unit of the rate or level; keeps small numbers from looking like large changes.
+    pub floor: f64,
+    /// A surprise of this size (in the feature's own unit) happens now and then in any container.
+    /// Training spreads its rows by it: a forest cannot split on a column that never varied.
+    pub scale: f64,
+}
+
+pub const SYSCALLS: usize = 0;
+pub const EXECS: usize = 1;
+pub const FORKS: usize = 2;
+pub const FAILED_EXITS: usize = 3;
+pub const OPENS: usize = 4;
+pub const WRITES: usize = 5;
+pub const CONNECTS: usize = 6;
+pub const PORTS: usize = 7;
+pub const CPU: usize = 8;
+pub const MEMORY: usize = 9;
+pub const PIDS: usize = 10;
+pub const IO: usize = 11;
+/// Features before this one compare with the container's usual level.
+pub const RATIOS: usize = 12;
+pub const FAILURES: usize = 12;
+pub const REFUSED: usize = 13;
+pub const THROTTLED: usize = 14;
+pub const MEMORY_SLOPE: usize = 15;
+/// Features before this one are compared with a mean of earlier windows.
+pub const COMPARED: usize = 16;
+pub const MIX: usize = 16;
+pub const NEW_EDGES: usize = 17;
+pub const NEW_PATHS: usize = 18;
+pub const NEW_PORTS: usize = 19;
+pub const NEW_CALLS: usize = 20;
+pub const BORN_EXECS: usize = 21;
+pub const COUNT: usize = 22;
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+#[rustfmt::skip]
+pub const FEATURES: [Feature; COUNT] = [
+    // A shell one-liner makes a few hundred calls: ten seconds of an idle container hold that many.
+    ratio("syscalls", "system calls a second", 20.0, 0.3),
+    ratio("execs", "program starts a second", 0.2, 0.3),
+    ratio("forks", "new processes and threads a second", 0.2, 0.3),
+    ratio("failed_exits", "failed exits a second", 0.2, 0.3),
+    ratio("opens", "file opens a second", 2.0, 0.3),
+    ratio("writes", "files written, removed or renamed a second", 0.5, 0.3),
+    ratio("connects", "connection attempts a second", 0.5, 0.3),
+    // A window's distinct ports, not a rate.
+    ratio("ports", "distinct ports connected to", 2.0, 0.2),
+    ratio("cpu", "CPU cores used", 0.05, 0.2),
+    ratio("memory", "memory", 8.0 * MIB, 0.1),
+    ratio("pids", "processes and threads alive", 3.0, 0.1),
+    ratio("io", "bytes to and from block devices a second", 64.0 * 1024.0, 0.3),
+    Feature { name: "failures", kind: Kind::Difference, title: "share of failed calls", floor: 0.0, scale: 0.02 },
+    Feature { name: "refused", kind: Kind::Difference, title: "share of refused connections", floor: 0.0, scale: 0.05 },
+    Feature { name: "throttled", kind: Kind::Difference, title: "share of time throttled", floor: 0.0, scale: 0.05 },
+    Feature { name: "memory_slope", kind: Kind::Difference, title: "growth of memory (logarithm)", floor: 8.0 * MIB, scale: 0.05 },
+    Feature { name: "mix", kind: Kind::Distance, title: "change of the mix of system calls", floor: 0.0, scale: 0.05 },
+    count("new_edges", "new child programs"),
+    count("new_paths", "new directories"),
+    count("new_ports", "new ports"),
+    count("new_calls", "new system calls and pairs of them"),
+    count("born_execs", "started programs that were written here or lie in memory"),
+];
+
+const fn ratio(name: &'static str, title: &'static str, floor: f64, scale: f64) -> Feature {
+    Feature {
+        name,
+        kind: Kind::Ratio,
+        title,
+        floor,
+        scale,
+    }
+}
+
+const fn count(name: &'static str, title: &'static str) -> Feature {
+    // One new thing now and then: ln 2, less often two.
+    Feature {
+        name,
+        kind: Kind::Count,
+        title,
+        floor: 0.0,
+        scale: 0.35,
+    }
+}
+
+impl Feature {
+    /// Feature and value in one phrase.
+    pub fn describe(&self, value: f64) -> String {
+        match self.kind {
+            Kind::Count => format!("{} {}", self.show(value), self.title),
+            _ => format!("{} {}", self.title, self.show(value)),
+        }
+    }
+
+    /// A value for people: `×4.2`, `+12 %`, `3`.
+    pub fn show(&self, value: f64) -> String {
+        if value.is_nan() {
+            return "unknown".to_owned();
+        }
+        match self.kind {
+            Kind::Ratio => format!("×{}", digits(value.exp())),
+            Kind::Difference => format!("{:+.0} %", value * 100.0),
+            Kind::Distance => format!("{value:.2}"),
+            Kind::Count => format!("{:.0}", value.exp_m1()),
+        }
+    }
+}
+
+/// Two significant digits.
+fn digits(value: f64) -> String {
+    match value {
+        0.0..0.095 => format!("{value:.2}"),
+        0.0..9.95 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FEATURES.iter().map(|feature| feature.name)
+}
+
+/// Identity of the schema: its version and its names in order.
+pub fn hash() -> u64 {
+    let mut hash = super::novelty::Hash::new();
+    hash.number(VERSION);
+    for name in names() {
+        hash.bytes(name.as_bytes());
+        hash.byte(0);
+    }
+    hash.value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_index_names_its_row() {
+        for (index, name) in [
+            (SYSCALLS, "syscalls"),
+            (FAILED_EXITS, "failed_exits"),
+            (WRITES, "writes"),
+            (PORTS, "ports"),
+            (IO, "io"),
+            (FAILURES, "failures"),
+            (THROTTLED, "throttled"),
+            (MEMORY_SLOPE, "memory_slope"),
+            (MIX, "mix"),
+            (NEW_EDGES, "new_edges"),
+            (NEW_CALLS, "new_calls"),
+            (BORN_EXECS, "born_execs"),
+        ] {
+            assert_eq!(FEATURES[index].name, name);
+        }
+        let compared = &FEATURES[..COMPARED];
+        assert!(
+            compared[..RATIOS]
+                .iter()
+                .all(|feature| feature.kind == Kind::Ratio && feature.floor > 0.0)
+        );
+        assert!(
+            compared[RATIOS..]
+                .iter()
+                .all(|feature| feature.kind == Kind::Difference)
+        );
+    }
+
+    /// Stored in every model: a change here makes all of them unreadable, so it must be meant.
+    #[test]
+    fn the_hash_is_pinned() {
+        assert_eq!(hash(), PINNED, "{:#x}", hash());
+    }
+    const PINNED: u64 = 0;
+
+    #[test]
+    fn values_read_as_people_say_them() {
+        assert_eq!(FEATURES[CPU].show(4f64.ln()), "×4.0");
+        assert_eq!(FEATURES[CPU].show(-3.0), "×0.05");
+        assert_eq!(FEATURES[REFUSED].show(0.253), "+25 %");
+        assert_eq!(FEATURES[NEW_PATHS].show(4f64.ln()), "3");
+        assert_eq!(FEATURES[CPU].show(f64::NAN), "unknown");
+    }
+}
