@@ -207,6 +207,14 @@ fn one_line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
 }
 
+/// As much of a text as fits into `bytes` without half a character.
+pub fn cut(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len()))
+        .rev()
+        .find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
+}
+
 impl Said {
     /// Understands a line; what it does not understand is [`Said::Other`], never an error.
     pub fn parse(line: &str) -> Said {
@@ -301,6 +309,14 @@ mod tests {
         let mut frame = Order::Stop.encode();
         frame[4] = 9;
         assert_eq!(Order::decode(&frame), Err(FrameError::Kind { kind: 9 }));
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(
+            [0, 1, 2, 3, 4, 9].map(|bytes| cut("aéz", bytes)),
+            ["", "a", "a", "aé", "aéz", "aéz"]
+        );
     }
 
     #[test]

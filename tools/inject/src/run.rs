@@ -329,6 +329,10 @@ impl Live {
                     if let Some(acting) = self.acting.iter_mut().find(|acting| acting.task == task)
                     {
                         acting.started = Some((pid, at));
+                        watch(Step::Note(&format!(
+                            "{name}: {} has begun",
+                            acting.act.class
+                        )));
                     }
                 }
                 Said::End {

@@ -2,13 +2,18 @@
 
 mod support;
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use support::{await_some, end, finish, inject, no_sandbox};
+use support::{end, finish, inject, no_sandbox};
 
 /// A recorder that keeps to the contract and writes when it started and ended.
 fn recorder(directory: &Path, end: &str) -> String {
@@ -182,22 +187,18 @@ fn an_interrupted_run_labels_what_was_begun_and_ends_the_recorder() {
     ]
     .concat();
     let mut child = inject(&args).spawn().unwrap();
-    // The act has begun when its process is there: supervisor, server, client and the act or a job.
-    await_some("the act", || {
-        let own = support::cgroups().into_values().filter(|cgroup| {
-            support::members(cgroup).iter().any(|pid| {
-                fs::read_to_string(format!("/proc/{pid}/status"))
-                    .is_ok_and(|status| status.contains(&format!("PPid:\t{}\n", child.id())))
-            })
-        });
-        let sizes: Vec<usize> = own.map(|cgroup| support::members(&cgroup).len()).collect();
-        assert!(child.try_wait().unwrap().is_none());
-        (sizes.len() == 3 && sizes.iter().any(|&size| size >= 4)).then_some(())
-    });
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let mut notes = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    assert!(notes.any(|note| note.ends_with(": noop has begun")));
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     let ended = end(child);
-    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert_eq!(
+        ended.code,
+        Some(1),
+        "{}",
+        notes.collect::<Vec<_>>().join("\n")
+    );
     assert!(stopped.exists(), "the recorder was told to stop");
     let csv = fs::read_to_string(Path::new(&to).join("labels.csv")).unwrap();
     let rows: Vec<&str> = csv.lines().skip(1).collect();

@@ -7,8 +7,14 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
+use inject::{
+    cgroup::Limits,
+    frame::Order,
+    runtime::{Heard, Runtime, sandbox::Sandbox},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -317,4 +323,42 @@ fn dry_run_names(args: &[&str]) -> Vec<String> {
         .iter()
         .map(|container| container["name"].as_str().unwrap().to_owned())
         .collect()
+}
+
+#[test]
+fn a_container_ends_by_itself_when_its_lifetime_is_over() {
+    if let Some(reason) = no_sandbox() {
+        println!("skipped: {reason}");
+        return;
+    }
+    let payload = match inject::payload::find(Some(Path::new(WORKLOAD))) {
+        Ok(payload) => payload,
+        Err(error) => return println!("skipped: {error}"),
+    };
+    let mut runtime = Sandbox::new(&payload, "appd:test").unwrap();
+    let limits = Limits {
+        memory_bytes: 64 << 20,
+        cpu_milli: 500,
+        pids: 32,
+    };
+    let mut container = runtime.start("app-test", &limits).unwrap();
+    let order = Order::Begin {
+        seed: 1,
+        lifetime_ms: 200,
+        pace_milli: 10_000,
+    };
+    inject::runtime::begin(&mut *container, &order, runtime.may_share()).unwrap();
+    let cgroup = container.identity().cgroup.clone();
+    await_some("its end", || {
+        matches!(
+            container.wire().hear(Duration::from_millis(50)),
+            Heard::Closed
+        )
+        .then_some(())
+    });
+    await_some("the end of its processes", || {
+        members(&cgroup).is_empty().then_some(())
+    });
+    container.stop().unwrap();
+    assert!(!cgroup.exists());
 }

@@ -32,7 +32,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use super::{guard, job};
 use crate::{
     act::{self, Ctx},
-    frame::{Ending, FRAME_BYTES, Moment, Order, Said},
+    frame::{Ending, FRAME_BYTES, LINE_BYTES_MAX, Moment, Order, Said, cut},
 };
 
 /// Tasks at once: far below the container's pids limit; more than a campaign gives one container.
@@ -105,9 +105,8 @@ pub fn main() -> i32 {
 
 fn say(said: &Said) {
     let mut line = format!("{said}\n");
-    if line.len() > crate::frame::LINE_BYTES_MAX {
-        let cut = line.floor_char_boundary(crate::frame::LINE_BYTES_MAX - 1);
-        line.truncate(cut);
+    if line.len() > LINE_BYTES_MAX {
+        line.truncate(cut(&line, LINE_BYTES_MAX - 1).len());
         line.push('\n');
     }
     // Nobody listens any more: the closed stdin ends the supervisor.
@@ -463,7 +462,6 @@ fn in_task(work: &Work, detail: &OwnedFd) -> i32 {
         Ok(text) => (0, text),
         Err(text) => (1, text),
     };
-    let text = &text.as_bytes()[..text.floor_char_boundary(DETAIL_BYTES_MAX)];
-    let _ = nix::unistd::write(detail, text);
+    let _ = nix::unistd::write(detail, cut(&text, DETAIL_BYTES_MAX).as_bytes());
     code
 }
