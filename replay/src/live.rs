@@ -5,7 +5,7 @@
 //! was too slow or came too late, is an issue ([`IssueKind::NotSent`]).
 
 use hyper_util::rt::TokioIo;
-use std::{future::Future, io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 use tokio::{
     net::UnixStream,
     runtime::{Builder, Runtime},
@@ -378,17 +378,15 @@ impl ChunkSource for LiveSource {
 }
 
 /// Ready when a signal came; never without signals.
-fn stopped(signals: &mut Option<(Signal, Signal)>) -> impl Future<Output = ()> + '_ {
-    async move {
-        match signals {
-            Some((interrupt, terminate)) => {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
+async fn stopped(signals: &mut Option<(Signal, Signal)>) {
+    match signals {
+        Some((interrupt, terminate)) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
             }
-            None => std::future::pending().await,
         }
+        None => std::future::pending().await,
     }
 }
 

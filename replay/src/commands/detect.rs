@@ -4,7 +4,7 @@ use anyhow::Context;
 use replay::{
     findings::{Finding, Severity},
     pipeline::{Pipeline, Settings, Totals},
-    rules::RuleSet,
+    rules::{RuleSet, SHIPPED},
 };
 use serde::Serialize;
 use std::{fs, path::PathBuf};
@@ -250,10 +250,12 @@ fn load_rules(detection: &Detection, global: Global) -> anyhow::Result<RuleSet> 
             .with_context(|| format!("cannot read the rule file {name}"))?;
         files.push((name, text));
     }
-    let files: Vec<(&str, &str)> = files
+    // The shipped rules come first: a later file may change what earlier ones define.
+    let shipped = (!detection.no_default_rules).then_some(SHIPPED);
+    let own = files
         .iter()
-        .map(|(name, text)| (name.as_str(), text.as_str()))
-        .collect();
+        .map(|(name, text)| (name.as_str(), text.as_str()));
+    let files: Vec<(&str, &str)> = shipped.into_iter().chain(own).collect();
     let (rules, warnings) = RuleSet::load(&files).map_err(|error| Usage(error.to_string()))?;
     if !global.quiet {
         for warning in warnings {
