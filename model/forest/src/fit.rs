@@ -127,7 +127,7 @@ impl Grower<'_> {
     }
 
     fn grow(&self, tree: u32) -> Tree {
-        let mut random = SplitMix64::for_tree(self.seed, u64::from(tree));
+        let mut random = SplitMix64::stream(self.seed, u64::from(tree));
         let mut sample = self.sample(&mut random);
         let height = height(self.samples);
         let mut shape = Vec::with_capacity(2 * sample.len());

@@ -42,4 +42,5 @@ pub use params::{
     IsolationForestParams, IsolationForestValidParams, MAX_COLUMNS, MAX_SAMPLES, MAX_TREES,
     ParamsError,
 };
+pub use random::SplitMix64;
 pub use score::{Explanation, IsolationForest};

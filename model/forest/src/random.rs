@@ -6,12 +6,13 @@
 /// Weyl increment of SplitMix64: 2^64 divided by the golden ratio, made odd.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
+/// Numbers that depend on the seed alone, today and in ten years.
 pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    /// The stream of one tree: depends on the seed and the tree's number, on nothing else.
-    pub fn for_tree(seed: u64, tree: u64) -> Self {
-        SplitMix64(mix(seed ^ mix(tree.wrapping_add(1).wrapping_mul(STEP))))
+    /// One of many independent streams of a seed (each tree has one).
+    pub fn stream(seed: u64, stream: u64) -> Self {
+        SplitMix64(mix(seed ^ mix(stream.wrapping_add(1).wrapping_mul(STEP))))
     }
 
     pub fn next_u64(&mut self) -> u64 {
@@ -59,7 +60,7 @@ mod tests {
 
     #[test]
     fn draws_stay_in_range_and_reach_both_ends() {
-        let mut random = SplitMix64::for_tree(7, 0);
+        let mut random = SplitMix64::stream(7, 0);
         let draws: Vec<usize> = (0..1000).map(|_| random.below(3)).collect();
         assert!(draws.contains(&0) && draws.contains(&2) && draws.iter().all(|d| *d < 3));
         assert!(
