@@ -125,7 +125,6 @@ pub fn run(
     stop: &AtomicBool,
     progress: &Progress,
 ) -> anyhow::Result<(Report, Vec<anyhow::Error>)> {
-    let started = Instant::now();
     let arch = Arch::native()
         .ok_or_else(|| anyhow::anyhow!("recording works on x86-64 and aarch64 only"))?;
     let mut probes = Probes::load(&probes::Options {
@@ -174,6 +173,8 @@ pub fn run(
         filtered: 0,
     };
     probes.attach()?;
+    // The duration is that of recording, not of starting to.
+    let started = Instant::now();
     capture.probe_table = describe(&probes, options.profile);
     // Events are waiting from here on; everything else about the start is written after them.
     progress.recording.store(true, Ordering::Release);

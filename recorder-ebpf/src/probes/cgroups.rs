@@ -1,14 +1,14 @@
 //! Cgroups made and removed: how a container gets its name even when it is gone before anyone looks.
 
 use aya_ebpf::{
-    helpers::generated::bpf_probe_read_kernel_str, macros::btf_tracepoint,
+    macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
 use recorder_ebpf::{CgroupRecord, USER_PATH_MAX, kind, probe};
 
 use crate::{
     Ring, current, header,
-    kernel::{bounded, read},
+    kernel::{kernel_string, read},
     offset, scratch, send,
 };
 
@@ -36,19 +36,8 @@ fn change(ctx: &BtfTracePointContext, probe: u8, removed: u32) -> Option<()> {
     let current = current(probe)?;
     let scratch = scratch(probe)?;
     let header = header(probe, kind::CGROUP, current)?;
-    // SAFETY: USER_PATH_MAX bytes from the start of a longer array.
-    let len = unsafe {
-        bpf_probe_read_kernel_str(
-            scratch.data.as_mut_ptr().cast(),
-            USER_PATH_MAX as u32,
-            path as *const _,
-        )
-    };
-    let end = if len > 0 {
-        bounded(len as usize, USER_PATH_MAX * 2 - 1)
-    } else {
-        0
-    };
+    kernel_string(scratch, path, USER_PATH_MAX);
+    let end = scratch.at();
     let node: u64 = read(cgroup, offset!(cgroup_kn));
     let record = scratch.fixed::<CgroupRecord>();
     record.header = header;
@@ -56,6 +45,6 @@ fn change(ctx: &BtfTracePointContext, probe: u8, removed: u32) -> Option<()> {
     record.id = read(node, offset!(kernfs_id));
     record.removed = removed;
     record.reserved = 0;
-    send::<CgroupRecord>(Ring::Urgent, probe, scratch, end);
+    send::<CgroupRecord>(Ring::Urgent, probe, scratch);
     Some(())
 }

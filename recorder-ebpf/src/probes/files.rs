@@ -60,14 +60,13 @@ pub fn open(call: Call, current: Current) -> Option<()> {
         ),
     };
     let (mut ino, mut dev, mut marks, mut user_len) = (0u64, 0u32, 0u32, 0usize);
-    let end;
     let file = if call.ret >= 0 {
         file_of(call.ret as u32)
     } else {
         0
     };
     if file != 0 {
-        end = file_path(scratch, 0, file);
+        file_path(scratch, file);
         let inode: u64 = read(file, offset!(file_inode));
         let superblock: u64 = read(inode, offset!(inode_sb));
         ino = read(inode, offset!(inode_ino));
@@ -76,10 +75,12 @@ pub fn open(call: Call, current: Current) -> Option<()> {
             marks |= marks::CREATED;
         }
     } else {
-        user_len = user_string(scratch, 0, path);
-        end = directory(scratch, 0, user_len, dir as i32);
+        user_string(scratch, path);
+        user_len = scratch.at();
+        directory(scratch, 0, user_len, dir as i32);
         marks |= marks::UNTRUSTED;
     }
+    let end = scratch.at();
     let record = scratch.fixed::<OpenRecord>();
     record.header = header;
     record.header.data_len = end as u32;
@@ -91,7 +92,7 @@ pub fn open(call: Call, current: Current) -> Option<()> {
     record.mode = mode;
     record.user_len = user_len as u32;
     record.marks = marks;
-    send::<OpenRecord>(Ring::Bulk, probe::SYS_EXIT, scratch, end);
+    send::<OpenRecord>(Ring::Bulk, probe::SYS_EXIT, scratch);
     Some(())
 }
 
@@ -101,19 +102,17 @@ fn user_u64(address: u64) -> u64 {
     unsafe { aya_ebpf::helpers::bpf_probe_read_user(address as *const u64).unwrap_or(0) }
 }
 
-/// Where the path that lies at `start..end` is relative, appends its directory. Returns the new end.
+/// Where the path that lies at `start..end` is relative, appends its directory.
 #[inline(always)]
-fn directory(scratch: &mut Scratch, start: usize, end: usize, dirfd: i32) -> usize {
+fn directory(scratch: &mut Scratch, start: usize, end: usize, dirfd: i32) {
     if end == start || !is_relative(scratch, start) {
-        return end;
+        return;
     }
     if dirfd == AT_FDCWD {
-        return cwd_path(scratch, end);
+        cwd_path(scratch);
+    } else if dirfd >= 0 {
+        file_path(scratch, file_of(dirfd as u32));
     }
-    if dirfd < 0 {
-        return end;
-    }
-    file_path(scratch, end, file_of(dirfd as u32))
 }
 
 #[inline(always)]
@@ -130,12 +129,16 @@ pub fn path_call(policy: u32, call: Call, current: Current) -> Option<()> {
     let shape = PathShape::unpack(policy);
     let scratch = scratch(probe::SYS_EXIT)?;
     let header = header(probe::SYS_EXIT, kind::PATH_CALL, current)?;
-    let user_end = user_string(scratch, 0, call.arg_at(shape.path));
-    let dir_end = directory(scratch, 0, user_end, dirfd(&call, shape.dir));
+    user_string(scratch, call.arg_at(shape.path));
+    let user_end = scratch.at();
+    directory(scratch, 0, user_end, dirfd(&call, shape.dir));
+    let dir_end = scratch.at();
     let (mut user2_end, mut dir2_end) = (dir_end, dir_end);
     if shape.path2 != PathShape::NONE {
-        user2_end = user_string(scratch, dir_end, call.arg_at(shape.path2));
-        dir2_end = directory(scratch, dir_end, user2_end, dirfd(&call, shape.dir2));
+        user_string(scratch, call.arg_at(shape.path2));
+        user2_end = scratch.at();
+        directory(scratch, dir_end, user2_end, dirfd(&call, shape.dir2));
+        dir2_end = scratch.at();
     }
     let record = scratch.fixed::<PathCallRecord>();
     record.header = header;
@@ -146,6 +149,6 @@ pub fn path_call(policy: u32, call: Call, current: Current) -> Option<()> {
     record.marks = marks::UNTRUSTED;
     record.user_len = [user_end as u32, (user2_end - dir_end) as u32];
     record.dir_len = [(dir_end - user_end) as u32, (dir2_end - user2_end) as u32];
-    send::<PathCallRecord>(Ring::Bulk, probe::SYS_EXIT, scratch, dir2_end);
+    send::<PathCallRecord>(Ring::Bulk, probe::SYS_EXIT, scratch);
     Some(())
 }

@@ -52,38 +52,35 @@ pub fn file_of(fd: u32) -> u64 {
     read(array, fd as usize * 8)
 }
 
-/// Appends the components of `file`'s path, leaf first, each with its NUL. Returns the new end.
+/// Appends the components of `file`'s path, leaf first, each with its NUL.
 #[inline(always)]
-pub fn file_path(scratch: &mut Scratch, at: usize, file: u64) -> usize {
+pub fn file_path(scratch: &mut Scratch, file: u64) {
     let dentry = read(file, offset!(file_path) + offset!(path_dentry));
     let mount = read(file, offset!(file_path) + offset!(path_mnt));
-    walk(scratch, at, dentry, mount)
+    walk(scratch, dentry, mount);
 }
 
 /// Appends the components of the current working directory, as [`file_path`] does.
 #[inline(always)]
-pub fn cwd_path(scratch: &mut Scratch, at: usize) -> usize {
+pub fn cwd_path(scratch: &mut Scratch) {
     let fs: u64 = read(current_task(), offset!(task_fs));
     let dentry = read(fs, offset!(fs_pwd) + offset!(path_dentry));
     let mount = read(fs, offset!(fs_pwd) + offset!(path_mnt));
-    walk(scratch, at, dentry, mount)
+    walk(scratch, dentry, mount);
 }
 
 /// Walks from a dentry up to the process's root across mounts, as d_path (fs/d_path.c) does, but
 /// without locks: a rename meanwhile gives a path that existed in part.
 #[inline(never)]
-fn walk(scratch: &mut Scratch, at: usize, dentry: u64, mount: u64) -> usize {
+fn walk(scratch: &mut Scratch, dentry: u64, mount: u64) -> u64 {
     let fs: u64 = read(current_task(), offset!(task_fs));
     let root_dentry: u64 = read(fs, offset!(fs_root) + offset!(path_dentry));
     let root_mount: u64 = read(fs, offset!(fs_root) + offset!(path_mnt));
-    let (mut at, mut dentry, mut mount) = (at, dentry, mount);
+    let (mut dentry, mut mount) = (dentry, mount);
     let mut depth = 0;
     while depth < PATH_DEPTH_MAX {
         depth += 1;
-        if dentry == 0
-            || (dentry == root_dentry && mount == root_mount)
-            || at > DATA_MAX - PIECE_MAX
-        {
+        if dentry == 0 || (dentry == root_dentry && mount == root_mount) || scratch.at() > DATA_MAX - PIECE_MAX {
             break;
         }
         if dentry == read::<u64>(mount, offset!(vfsmount_root)) {
@@ -97,52 +94,37 @@ fn walk(scratch: &mut Scratch, at: usize, dentry: u64, mount: u64) -> usize {
             continue;
         }
         let name: u64 = read(dentry, offset!(dentry_name));
-        // SAFETY: at is masked to DATA_MAX − 1 and data is PIECE_MAX longer.
-        let len = unsafe {
-            bpf_probe_read_kernel_str(
-                scratch
-                    .data
-                    .as_mut_ptr()
-                    .add(bounded(at, DATA_MAX - 1))
-                    .cast(),
-                PIECE_MAX as u32,
-                name as *const _,
-            )
-        };
-        if len > 0 {
-            at += bounded(len as usize, PIECE_MAX * 2 - 1);
-        }
+        kernel_string(scratch, name, PIECE_MAX);
         let parent: u64 = read(dentry, offset!(dentry_parent));
         if parent == dentry {
             break; // a name without a place: pipe, socket, memfd
         }
         dentry = parent;
     }
-    at
+    u64::from(depth)
 }
 
-/// Appends a string from user memory with its NUL. Returns the new end.
+/// Appends a string of kernel memory with its NUL; `max` is at most `PIECE_MAX * 4`.
 #[inline(always)]
-pub fn user_string(scratch: &mut Scratch, at: usize, address: u64) -> usize {
-    if at > DATA_MAX - USER_PATH_MAX {
-        return at;
-    }
-    // SAFETY: at is masked to DATA_MAX − 1 and data is USER_PATH_MAX longer.
-    let len = unsafe {
-        bpf_probe_read_user_str(
-            scratch
-                .data
-                .as_mut_ptr()
-                .add(bounded(at, DATA_MAX - 1))
-                .cast(),
-            USER_PATH_MAX as u32,
-            address as *const _,
-        )
-    };
+pub fn kernel_string(scratch: &mut Scratch, address: u64, max: usize) {
+    // SAFETY: `end` leaves room for `max`.
+    let len = unsafe { bpf_probe_read_kernel_str(scratch.end().cast(), max as u32, address as *const _) };
     if len > 0 {
-        at + bounded(len as usize, USER_PATH_MAX * 2 - 1)
-    } else {
-        at
+        scratch.grow(len as usize);
+    }
+}
+
+/// Appends a string of user memory with its NUL.
+#[inline(always)]
+pub fn user_string(scratch: &mut Scratch, address: u64) {
+    if scratch.at() > DATA_MAX - USER_PATH_MAX {
+        return;
+    }
+    const { assert!(USER_PATH_MAX <= PIECE_MAX * 4) };
+    // SAFETY: `end` leaves room for USER_PATH_MAX.
+    let len = unsafe { bpf_probe_read_user_str(scratch.end().cast(), USER_PATH_MAX as u32, address as *const _) };
+    if len > 0 {
+        scratch.grow(len as usize);
     }
 }
 

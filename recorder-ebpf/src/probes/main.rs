@@ -50,6 +50,11 @@ static FILTER_CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(FILTER_CGROU
 /// probe may run on this CPU in between.
 #[repr(C, align(8))]
 pub struct Scratch {
+    /// End of the data so far. Kept in memory on purpose: what is read back from a map is an
+    /// unknown number to the verifier, so that the rounds of a loop look alike to it and are
+    /// checked once. (In a register its range would grow with each round, and each would be a
+    /// state of its own: 2 s of verifying instead of 20 ms.)
+    at: u64,
     /// The fixed part, directly followed by `data` when it is sent: see [`send`].
     pub fixed: [u64; FIXED_WORDS],
     pub data: [u8; DATA_MAX + PIECE_MAX * 4],
@@ -191,24 +196,20 @@ pub fn scratch(probe: u8) -> Option<&'static mut Scratch> {
         .map(|scratch| unsafe { &mut *scratch })
 }
 
-/// Sends the scratch: the fixed part `T` (at the end of `fixed`) and `data_len` bytes of data behind it.
+/// Sends the scratch: the fixed part `T` (at the end of `fixed`) and the data behind it.
 #[inline(always)]
-pub fn send<T>(ring: Ring, probe: u8, scratch: &mut Scratch, data_len: usize) {
+pub fn send<T>(ring: Ring, probe: u8, scratch: &mut Scratch) {
     let words = size_of::<T>() / 8;
-    // SAFETY: `fixed` and `data` are adjacent; the length is masked to stay inside the map value.
+    let data_len = kernel::bounded(scratch.at(), DATA_MAX * 2 - 1).min(DATA_MAX);
+    // SAFETY: `fixed` and `data` are adjacent, and the length ends inside `data`.
     let result = unsafe {
         let start = scratch.fixed.as_mut_ptr().add(FIXED_WORDS - words);
-        let len = size_of::<T>() + kernel::bounded(data_len, DATA_MAX * 2 - 1).min(DATA_MAX);
+        let len = size_of::<T>() + data_len;
         let ring = match ring {
             Ring::Bulk => &raw const BULK,
             Ring::Urgent => &raw const URGENT,
         };
-        bpf_ringbuf_output(
-            ring.cast_mut().cast(),
-            start.cast(),
-            len as u64,
-            u64::from(BPF_RB_NO_WAKEUP),
-        )
+        bpf_ringbuf_output(ring.cast_mut().cast(), start.cast(), len as u64, u64::from(BPF_RB_NO_WAKEUP))
     };
     if result < 0 {
         count_drop(probe);
@@ -216,6 +217,40 @@ pub fn send<T>(ring: Ring, probe: u8, scratch: &mut Scratch, data_len: usize) {
 }
 
 impl Scratch {
+    /// Starts over.
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        self.set_at(0);
+    }
+
+    /// End of the data so far.
+    #[inline(always)]
+    pub fn at(&self) -> usize {
+        // SAFETY: a plain field; volatile, so that the compiler does not keep it in a register.
+        unsafe { core::ptr::read_volatile(&raw const self.at) as usize }
+    }
+
+    #[inline(always)]
+    pub fn set_at(&mut self, at: usize) {
+        // SAFETY: as in `at`.
+        unsafe { core::ptr::write_volatile(&raw mut self.at, at as u64) };
+    }
+
+    /// Where the next piece goes. There is room for [`PIECE_MAX`] × 4 bytes behind any place it gives.
+    #[inline(always)]
+    pub fn end(&mut self) -> *mut u8 {
+        let at = kernel::bounded(self.at(), DATA_MAX - 1);
+        // SAFETY: masked into the array.
+        unsafe { self.data.as_mut_ptr().add(at) }
+    }
+
+    /// `len` more bytes are there.
+    #[inline(always)]
+    pub fn grow(&mut self, len: usize) {
+        let at = self.at();
+        self.set_at(at + len);
+    }
+
     /// Where the fixed part `T` lies: right before `data`.
     #[inline(always)]
     pub fn fixed<T>(&mut self) -> &mut T {

@@ -1,7 +1,7 @@
 //! Fork, exec and exit, from the scheduler's tracepoints.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user},
+    helpers::generated::bpf_probe_read_user,
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
@@ -11,7 +11,7 @@ use recorder_ebpf::{
 
 use crate::{
     Current, Ring, current, header,
-    kernel::{bounded, file_path, read},
+    kernel::{bounded, file_path, kernel_string, read},
     offset, scratch, send, submit,
 };
 
@@ -78,54 +78,27 @@ fn exec(ctx: &BtfTracePointContext) -> Option<()> {
     let scratch = scratch(probe::EXEC)?;
     let header = header(probe::EXEC, kind::EXEC, current)?;
 
-    let filename: u64 = read(bprm, offset!(bprm_filename));
-    // SAFETY: PIECE_MAX bytes from the start of data.
-    let len = unsafe {
-        bpf_probe_read_kernel_str(
-            scratch.data.as_mut_ptr().cast(),
-            PIECE_MAX as u32,
-            filename as *const _,
-        )
-    };
-    let filename_len = if len > 0 {
-        bounded(len as usize, PIECE_MAX * 2 - 1)
-    } else {
-        0
-    };
+    kernel_string(scratch, read(bprm, offset!(bprm_filename)), PIECE_MAX);
+    let filename_len = scratch.at();
 
     let mm: u64 = read(task, offset!(task_mm));
     let exe: u64 = read(mm, offset!(mm_exe_file));
-    let path_end = file_path(scratch, filename_len, exe);
+    file_path(scratch, exe);
+    let path_end = scratch.at();
 
     let arg_start: u64 = read(mm, offset!(mm_arg_start));
     let arg_end: u64 = read(mm, offset!(mm_arg_end));
     let args_total = arg_end.saturating_sub(arg_start) as usize;
-    let args_len = bounded(
-        if args_total > ARGS_MAX - 1 {
-            ARGS_MAX - 1
-        } else {
-            args_total
-        },
-        ARGS_MAX - 1,
-    );
-    let mut end = path_end;
     if path_end <= DATA_MAX - ARGS_MAX {
-        // SAFETY: the end is masked to DATA_MAX − 1 and data is ARGS_MAX longer.
-        let result = unsafe {
-            bpf_probe_read_user(
-                scratch
-                    .data
-                    .as_mut_ptr()
-                    .add(bounded(path_end, DATA_MAX - 1))
-                    .cast(),
-                args_len as u32,
-                arg_start as *const _,
-            )
-        };
+        const { assert!(ARGS_MAX <= PIECE_MAX * 4) };
+        let args_len = bounded(if args_total > ARGS_MAX - 1 { ARGS_MAX - 1 } else { args_total }, ARGS_MAX - 1);
+        // SAFETY: `end` leaves room for ARGS_MAX.
+        let result = unsafe { bpf_probe_read_user(scratch.end().cast(), args_len as u32, arg_start as *const _) };
         if result == 0 {
-            end += args_len;
+            scratch.grow(args_len);
         }
     }
+    let end = scratch.at();
 
     let inode: u64 = read(exe, offset!(file_inode));
     let superblock: u64 = read(inode, offset!(inode_sb));
@@ -147,6 +120,6 @@ fn exec(ctx: &BtfTracePointContext) -> Option<()> {
     record.args_len = (end - path_end) as u32;
     record.args_total = args_total as u32;
     record.comm = read(task, offset!(task_comm));
-    send::<ExecRecord>(Ring::Urgent, probe::EXEC, scratch, end);
+    send::<ExecRecord>(Ring::Urgent, probe::EXEC, scratch);
     Some(())
 }

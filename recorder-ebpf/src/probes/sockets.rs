@@ -119,24 +119,21 @@ pub fn sock_call(call: Call, current: Current) -> Option<()> {
         record.family = call.arg::<0>() as u16;
         record.sock_type = (call.arg::<1>() & 0xf) as u16;
     }
-    let mut path_len = 0;
     if call.nr == nr::CONNECT || call.nr == nr::BIND {
-        path_len = caller_address(scratch, call);
+        caller_address(scratch, call);
     }
-    scratch.fixed::<SockCallRecord>().header.data_len = path_len as u32;
+    scratch.fixed::<SockCallRecord>().header.data_len = scratch.at() as u32;
     if accepted && sk != 0 {
         own(sk, current, 0);
     }
-    send::<SockCallRecord>(Ring::Urgent, probe::SYS_EXIT, scratch, path_len);
+    send::<SockCallRecord>(Ring::Urgent, probe::SYS_EXIT, scratch);
     Some(())
 }
 
 /// The address that the caller passed: all there is for unix sockets, and for a connect or bind
 /// that failed, where the socket does not hold it.
-///
-/// Returns the length of the unix path, which is then at the start of the data.
 #[inline(always)]
-fn caller_address(scratch: &mut Scratch, call: Call) -> usize {
+fn caller_address(scratch: &mut Scratch, call: Call) {
     let address = call.arg::<1>();
     let len = call.arg::<2>() as usize;
     // The largest address read here is sockaddr_in6: 28 bytes.
@@ -172,12 +169,15 @@ fn caller_address(scratch: &mut Scratch, call: Call) -> usize {
         let record = scratch.fixed::<SockCallRecord>();
         record.family = family;
         record.marks = marks::UNTRUSTED;
-        return if failed == 0 { path_len } else { 0 };
+        if failed == 0 {
+            scratch.grow(path_len);
+        }
+        return;
     }
     let record = scratch.fixed::<SockCallRecord>();
     let is_inet = family == AF_INET || family == AF_INET6;
     if !is_inet || (record.remote_port != 0 && call.ret >= 0) {
-        return 0;
+        return;
     }
     let port = u16::from_be_bytes([head[2], head[3]]);
     let mut ip = [0u8; 16];
@@ -195,7 +195,6 @@ fn caller_address(scratch: &mut Scratch, call: Call) -> usize {
         record.local = ip;
         record.local_port = port;
     }
-    0
 }
 
 /// Remembers who owns a socket. Returns the entry.
