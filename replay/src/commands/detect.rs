@@ -1,13 +1,15 @@
-//! `replay detect`: rules and statistics over a trace; findings on standard output.
+//! `replay detect`: rules, statistics and a trained model over a trace; findings on standard output.
 
 use anyhow::Context;
 use replay::{
+    artifact::Model,
     findings::{Finding, Severity},
+    model_detector,
     pipeline::{Pipeline, Settings, Totals},
     rules::{RuleSet, SHIPPED},
 };
 use serde::Serialize;
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 use trace_format::SealedChunk;
 
 use crate::{
@@ -36,6 +38,9 @@ pub struct Detection {
     /// Leave the statistics out
     #[arg(long)]
     pub no_statistics: bool,
+    /// Also judge every container's windows with a model that `model train` wrote
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
     /// Exit with 4 when a finding is at least this severe (debug … emergency)
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<Severity>,
@@ -57,6 +62,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
 pub struct Findings {
     rules: RuleSet,
     statistics: bool,
+    model: Option<Arc<Model>>,
     fail_on: Option<Severity>,
     json: bool,
     out: Output,
@@ -88,6 +94,12 @@ impl Findings {
         Ok(Findings {
             rules: load_rules(detection, global)?,
             statistics: !detection.no_statistics,
+            model: detection
+                .model
+                .as_deref()
+                .map(Model::load)
+                .transpose()?
+                .map(Arc::new),
             fail_on: detection.fail_on,
             json: global.json,
             out: Output::new(),
@@ -103,7 +115,12 @@ impl Findings {
             let settings = Settings {
                 rules: Some(self.rules.clone()),
                 statistics: self.statistics,
-                detectors: Vec::new(),
+                detectors: self
+                    .model
+                    .iter()
+                    .cloned()
+                    .map(model_detector::detector)
+                    .collect(),
             };
             self.pipeline = Some((uuid, Pipeline::new(settings)));
         }
