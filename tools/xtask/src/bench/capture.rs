@@ -26,7 +26,12 @@ pub fn run(args: &Args, rec: &Path, work: &Path) -> Result<String> {
     let nginx = Nginx::start(&work.join("nginx"))?;
     nginx.requests_per_second(1)?;
     let trace = trace(work);
-    let recorder = Recorder::rec(rec, &trace, &work.join("observer.log"))?;
+    let recorder = Recorder::rec(
+        rec,
+        &["--profile", "full"],
+        &trace,
+        &work.join("observer.log"),
+    )?;
     let (begun, before) = (Instant::now(), recorder.usage());
     let rate = nginx.requests_per_second(args.seconds)?;
     let (seconds, after) = (begun.elapsed().as_secs_f64(), recorder.usage());

@@ -104,11 +104,13 @@ pub struct Usage {
 }
 
 impl Recorder {
-    /// Everything recorded into `trace`.
-    pub fn rec(program: &Path, trace: &Path, log: &Path) -> Result<Self> {
+    /// `rec capture` with these switches, into `trace`.
+    pub fn rec(program: &Path, switches: &[&str], trace: &Path, log: &Path) -> Result<Self> {
         let mut command = repo::command(program);
         command
-            .args(["capture", "--profile", "full", "--force", "-o"])
+            .arg("capture")
+            .args(switches)
+            .args(["--force", "-o"])
             .arg(trace);
         let _ = fs::remove_file(trace);
         // Its first chunk is in the file: the probes are attached.
@@ -172,7 +174,10 @@ impl Recorder {
             |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
         Usage {
             cpu_seconds: cpu_seconds(&proc_file("stat")),
-            memory_bytes: peak_bytes(&proc_file("status")) + map_bytes(pid),
+            // The rings are mapped twice, one after the other, and charged to the kernel: counted once, there.
+            memory_bytes: peak_bytes(&proc_file("status"))
+                .saturating_sub(mapped_map_bytes(&proc_file("smaps")))
+                + map_bytes(pid),
         }
     }
 
@@ -227,6 +232,26 @@ fn peak_bytes(status: &str) -> u64 {
             .ok()
     });
     kilobytes.unwrap_or(0) * 1024
+}
+
+/// Resident parts of BPF maps in a process's address space, of /proc/PID/smaps.
+fn mapped_map_bytes(smaps: &str) -> u64 {
+    let mut bytes = 0;
+    let mut in_map = false;
+    for line in smaps.lines() {
+        // A mapping's first line starts with its addresses, the others with a name and a colon.
+        let first = line.split(' ').next().unwrap_or_default();
+        if !first.ends_with(':') {
+            in_map = line.ends_with("anon_inode:bpf-map");
+        } else if in_map && first == "Rss:" {
+            let kilobytes = line[first.len()..]
+                .trim()
+                .trim_end_matches(" kB")
+                .parse::<u64>();
+            bytes += kilobytes.unwrap_or(0) * 1024;
+        }
+    }
+    bytes
 }
 
 /// What the kernel charges for the BPF maps a process holds.

@@ -24,15 +24,22 @@ pub struct Args {
 #[derive(Clone, Copy, PartialEq)]
 enum Observer {
     Empty,
+    RecEmpty,
     Rec,
     Perf,
 }
-const OBSERVERS: [Observer; 3] = [Observer::Empty, Observer::Rec, Observer::Perf];
+const OBSERVERS: [Observer; 4] = [
+    Observer::Empty,
+    Observer::RecEmpty,
+    Observer::Rec,
+    Observer::Perf,
+];
 
 impl Observer {
     fn title(self) -> &'static str {
         match self {
             Observer::Empty => "an empty program on `sys_exit`",
+            Observer::RecEmpty => "all probes of `rec` attached, each returning at once",
             Observer::Rec => "`rec capture --profile full`",
             Observer::Perf => "`perf record -e raw_syscalls:*`",
         }
@@ -78,11 +85,12 @@ fn observed_rate(
             let _attached = EmptyProgram::attach(c"sys_exit")?;
             nginx.requests_per_second(slice)
         }
-        Observer::Rec | Observer::Perf => {
-            let recorder = if observer == Observer::Rec {
-                Recorder::rec(rec, &work.join("overhead.zst"), &log)?
-            } else {
-                Recorder::perf(&work.join("perf.data"), &log)?
+        _ => {
+            let trace = work.join("overhead.zst");
+            let recorder = match observer {
+                Observer::Perf => Recorder::perf(&work.join("perf.data"), &log)?,
+                Observer::RecEmpty => Recorder::rec(rec, &["--empty"], &trace, &log)?,
+                _ => Recorder::rec(rec, &["--profile", "full"], &trace, &log)?,
             };
             let rate = nginx.requests_per_second(slice)?;
             recorder.stop()?;
