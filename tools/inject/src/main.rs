@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use inject::{
     act,
     cgroup::Limits,
-    entropy, image, interrupt,
+    entropy, image, interrupt, label,
     payload::{self, Payload},
     plan::{self, Arrangement, Plan, Request},
     record,
@@ -271,9 +271,12 @@ fn recording(args: &RunArgs) -> Result<Option<Recording>> {
     let Some(directory) = &args.record else {
         return Ok(None);
     };
-    let trace = directory.join("trace.zst");
-    if trace.exists() {
-        bail!("{trace:?} is there already: choose a new directory");
+    // Before anything is started; whoever comes in between is refused when the files are made.
+    for name in [record::TRACE, label::CSV, label::JSONL] {
+        let path = directory.join(name);
+        if path.exists() {
+            bail!("{path:?} of another run is there: choose a new directory");
+        }
     }
     Ok(Some(Recording {
         program: record::find(args.rec.as_deref())?,

@@ -23,6 +23,8 @@ use nix::{
 };
 use serde::Serialize;
 
+pub const TRACE: &str = "trace.zst";
+
 /// What the recorder says on stderr when the first probe is attached.
 const RECORDING: &str = "recording";
 
@@ -80,7 +82,7 @@ impl Recorder {
         profile: Option<&str>,
         bound: Duration,
     ) -> Result<Recorder> {
-        let trace = directory.join("trace.zst");
+        let trace = directory.join(TRACE);
         let mut command = Command::new(program);
         command
             .arg("capture")
@@ -144,7 +146,10 @@ impl Recorder {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if Instant::now() >= until || crate::interrupt::asked() {
+            if crate::interrupt::asked() {
+                bail!("interrupted before the recorder recorded");
+            }
+            if Instant::now() >= until {
                 bail!(
                     "the recorder did not say {RECORDING:?} within {START_MAX:?}; it said:\n{}",
                     self.said()

@@ -101,14 +101,17 @@ pub fn run(
         )));
     }
     let run = entropy::hex::<8>()?;
-    let mut labels = recording
-        .map(|recording| prepare(&recording.directory, plan))
-        .transpose()?;
     let recorder = recording
         .map(|to| {
+            fs::create_dir_all(&to.directory)
+                .with_context(|| format!("cannot create {:?}", to.directory))?;
             let bound = Duration::from_millis(plan.lifetime_ms);
             Recorder::start(&to.program, &to.directory, to.profile.as_deref(), bound)
         })
+        .transpose()?;
+    // Only now: a recorder that cannot start must not leave a directory that looks like a run.
+    let mut labels = recording
+        .map(|to| prepare(&to.directory, plan))
         .transpose()?;
     let mut stage = Stage {
         run,
@@ -146,8 +149,8 @@ pub fn run(
     })
 }
 
+/// The files beside the trace.
 fn prepare(directory: &Path, plan: &Plan) -> Result<LabelWriter> {
-    fs::create_dir_all(directory).with_context(|| format!("cannot create {directory:?}"))?;
     let labels = LabelWriter::create(directory)?;
     let path = directory.join("plan.json");
     let json = serde_json::to_string_pretty(plan).context("cannot encode the plan")? + "\n";
@@ -169,6 +172,8 @@ struct Live {
     due: Vec<PlannedAct>,
     acting: Vec<Acting>,
     ordered: usize,
+    /// What the supervisor said when it gave up.
+    fault: Option<String>,
 }
 
 /// An act that was ordered and has not ended.
@@ -208,6 +213,7 @@ impl Stage<'_> {
                 due,
                 acting: Vec::new(),
                 ordered: 0,
+                fault: None,
             });
             if interrupt::asked() {
                 break;
@@ -356,7 +362,10 @@ impl Live {
                         detail,
                     ));
                 }
-                Said::Fatal(text) => watch(Step::Note(&format!("{name} gave up: {text}"))),
+                Said::Fatal(text) => {
+                    watch(Step::Note(&format!("{name} gave up: {text}")));
+                    self.fault = Some(text);
+                }
                 Said::Other(text) => watch(Step::Note(&format!("{name}: {text}"))),
                 Said::Hello { .. } | Said::Ready => {}
             }
@@ -380,9 +389,10 @@ impl Live {
     fn give_up(&mut self, run: &str, ended: &mut Vec<Acted>, interrupted: bool) {
         let now = Instant::now();
         let over = |acting: &mut Acting| interrupted || now >= acting.lost_at;
-        let outcome = match interrupted {
-            true => "interrupted",
-            false => "lost: the container said nothing of its end",
+        let outcome = match (interrupted, &self.fault) {
+            (true, _) => "interrupted".to_owned(),
+            (false, Some(fault)) => format!("lost: {fault}"),
+            (false, None) => "lost: the container said nothing of its end".to_owned(),
         };
         for acting in self.acting.extract_if(.., over) {
             let identity = self.container.identity();
@@ -390,7 +400,7 @@ impl Live {
                 run,
                 identity,
                 Moment::now(),
-                outcome.into(),
+                outcome.clone(),
                 String::new(),
             ));
         }

@@ -205,3 +205,40 @@ fn an_interrupted_run_labels_what_was_begun_and_ends_the_recorder() {
     assert_eq!(rows.len(), 1, "the second act had not begun: {csv}");
     assert!(rows[0].ends_with(",interrupted"), "{csv}");
 }
+
+#[test]
+fn a_recorder_that_cannot_start_leaves_the_directory_free() {
+    if let Some(reason) = no_sandbox() {
+        println!("skipped: {reason}");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let rec = recorder(directory.path(), "exit 0");
+    let working = fs::read_to_string(&rec).unwrap();
+    let to = directory
+        .path()
+        .join("labelled")
+        .to_string_lossy()
+        .into_owned();
+    let args = [
+        &[
+            "run",
+            "noop",
+            "--duration",
+            "50ms",
+            "--record",
+            &to,
+            "--rec",
+            &rec,
+        ][..],
+        &QUICK,
+    ]
+    .concat();
+    fs::write(&rec, "#!/bin/sh\necho 'error: no BTF' >&2\nexit 1\n").unwrap();
+    let failed = finish(&args);
+    assert_eq!(failed.code, Some(1));
+    assert!(failed.stderr.contains("no BTF"), "{}", failed.stderr);
+    fs::write(&rec, working).unwrap();
+    let ended = finish(&args);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}

@@ -3,6 +3,8 @@
 //! Only acts run there; the normal workload is whatever the container does. It must be as confined
 //! as our own: apart from the host, and limited in CPU, memory and processes.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, bail};
 use bollard::{
     exec::{StartExecOptions, StartExecResults},
@@ -12,7 +14,7 @@ use bollard::{
 use bytes::Bytes;
 
 use super::{
-    Container, Identity, Runtime, Wire,
+    Container, Heard, Identity, Runtime, Wire,
     docker::{Docker, Orders, listen},
 };
 use crate::{
@@ -24,6 +26,8 @@ use crate::{
 
 /// In the container's root; the program removes itself at its end.
 const PROGRAM: &str = "/appd";
+
+const STOP_MAX: Duration = Duration::from_secs(3);
 
 pub struct Guests {
     docker: Docker,
@@ -186,8 +190,12 @@ impl Container for Guest {
     }
 
     fn stop(&mut self) -> Result<()> {
-        // It may have ended by itself.
-        let _ = self.wire.order(&Order::Stop);
+        // It may have ended by itself. It removes its file last, so its end is waited for.
+        let until = Instant::now() + STOP_MAX;
+        let mut open = self.wire.order(&Order::Stop).is_ok();
+        while open && Instant::now() < until {
+            open = !matches!(self.wire.hear(Duration::from_millis(50)), Heard::Closed);
+        }
         Ok(())
     }
 }

@@ -23,27 +23,37 @@ pub const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Why containers cannot be started in the sandbox here; `None` when they can.
-pub fn no_sandbox() -> Option<&'static str> {
-    if !nix::unistd::Uid::effective().is_root() {
-        return Some("the sandbox needs root");
-    }
-    if unified().is_none() {
-        return Some("no cgroup2 hierarchy is mounted");
-    }
-    if fs::write(unified()?.join("trailcam-test"), "").is_ok() {
-        return Some("cgroup2 is not what is mounted");
-    }
-    None
+pub fn no_sandbox() -> Option<String> {
+    cannot_look().or_else(|| {
+        Some(format!(
+            "{:#}",
+            inject::cgroup::Hierarchies::of_host().err()?
+        ))
+    })
 }
 
-pub fn no_docker() -> Option<&'static str> {
-    let Ok(socket) = inject::runtime::docker::Docker::socket() else {
-        return Some("no container engine (DOCKER_HOST or the usual socket)");
-    };
-    match std::os::unix::net::UnixStream::connect(socket) {
-        Ok(_) => None,
-        Err(_) => Some("no container engine answers"),
+/// The same for the engine.
+pub fn no_docker() -> Option<String> {
+    let reason = cannot_look();
+    if reason.is_some() {
+        return reason;
     }
+    match inject::runtime::docker::Docker::socket() {
+        Err(error) => Some(format!("{error:#}")),
+        Ok(socket) => std::os::unix::net::UnixStream::connect(socket)
+            .err()
+            .map(|error| format!("no container engine answers: {error}")),
+    }
+}
+
+fn cannot_look() -> Option<String> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return Some("needs root, to make containers and to look into them".into());
+    }
+    Some(format!(
+        "{:#}",
+        inject::payload::find(Some(Path::new(WORKLOAD))).err()?
+    ))
 }
 
 pub fn unified() -> Option<PathBuf> {
