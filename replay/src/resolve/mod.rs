@@ -17,6 +17,7 @@ mod update;
 pub use container::Container;
 pub use descriptor::{Descriptor, DescriptorKind, Role};
 pub use process::{Image, Process};
+pub(crate) use update::tcp;
 
 use crate::syscalls::{Arch, Effects};
 use birth::Births;

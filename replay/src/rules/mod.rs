@@ -5,10 +5,32 @@
 //! at all. A [`Filter`] is one condition without a rule around it. docs/rules.md describes the
 //! language, its fields and what differs from Falco.
 
-use crate::resolve::{News, State};
+mod arguments;
+mod compile;
+mod condition;
+mod descriptor;
+mod engine;
+mod exceptions;
+mod fields;
+mod items;
+mod load;
+mod node;
+mod output;
+mod pattern;
+mod services;
+mod source;
+mod subject;
+mod syntax;
+mod test;
+mod types;
+mod values;
+mod yaml;
+
+pub use engine::{Engine, Filter};
+
+use load::Compiled;
 use serde::Serialize;
-use std::sync::Arc;
-use trace_format::Event;
+use std::{str::FromStr, sync::Arc};
 
 /// How bad a match is, from Falco's priorities. Greater is more severe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -81,66 +103,151 @@ pub struct Rule {
     pub enabled: bool,
 }
 
-/// Rules, compiled.
+impl Rule {
+    /// The ATT&CK techniques among the tags (`T1059.004`).
+    pub fn techniques(&self) -> impl Iterator<Item = &str> {
+        techniques(&self.tags)
+    }
+}
+
+impl RuleMatch {
+    /// The ATT&CK techniques among the tags (`T1059.004`).
+    pub fn techniques(&self) -> impl Iterator<Item = &str> {
+        techniques(&self.tags)
+    }
+}
+
+fn techniques(tags: &[String]) -> impl Iterator<Item = &str> {
+    tags.iter().map(String::as_str).filter(|tag| {
+        let digits = tag.strip_prefix('T').unwrap_or_default();
+        let (technique, part) = digits.split_once('.').unwrap_or((digits, "000"));
+        let number = |text: &str, length| {
+            text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        number(technique, 4) && number(part, 3)
+    })
+}
+
+impl Priority {
+    const ALL: [Priority; 8] = [
+        Priority::Emergency,
+        Priority::Alert,
+        Priority::Critical,
+        Priority::Error,
+        Priority::Warning,
+        Priority::Notice,
+        Priority::Informational,
+        Priority::Debug,
+    ];
+    /// Most severe first.
+    pub const NAMES: [&str; 8] = [
+        "emergency",
+        "alert",
+        "critical",
+        "error",
+        "warning",
+        "notice",
+        "informational",
+        "debug",
+    ];
+
+    pub fn name(self) -> &'static str {
+        Priority::NAMES[Priority::ALL
+            .iter()
+            .position(|&known| known == self)
+            .unwrap_or(0)]
+    }
+}
+
+/// A name that is no priority.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a priority: {names}", names = Priority::NAMES.join(", "))]
+pub struct UnknownPriority(String);
+
+impl FromStr for Priority {
+    type Err = UnknownPriority;
+
+    /// In any case; `info` for short.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let wanted = name.trim().to_ascii_lowercase();
+        let wanted = if wanted == "info" {
+            "informational"
+        } else {
+            &wanted
+        };
+        match Priority::NAMES.iter().position(|known| *known == wanted) {
+            Some(at) => Ok(Priority::ALL[at]),
+            None => Err(UnknownPriority(name.to_owned())),
+        }
+    }
+}
+
+/// The rules that come with Trailcam, as text.
+pub const SHIPPED: (&str, &str) = (
+    "trailcam_rules.yaml",
+    include_str!("../../rules/trailcam_rules.yaml"),
+);
+
+/// Rules, compiled. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct RuleSet {
-    rules: Vec<Rule>,
+    rules: Arc<Vec<Compiled>>,
 }
 
 impl RuleSet {
-    /// Loads files in order: (name for messages, text).
+    /// Loads files in order: (name for messages, text). A later file may change what earlier ones define.
     pub fn load(files: &[(&str, &str)]) -> Result<(RuleSet, Vec<Warning>), LoadError> {
-        let _ = files;
-        Ok((RuleSet::default(), Vec::new()))
+        let (rules, warnings) = load::load(files)?;
+        Ok((
+            RuleSet {
+                rules: Arc::new(rules),
+            },
+            warnings,
+        ))
     }
 
     /// The rules that come with Trailcam.
     pub fn shipped() -> RuleSet {
-        RuleSet::default()
+        match RuleSet::load(&[SHIPPED]) {
+            Ok((rules, _)) => rules,
+            Err(error) => panic!("the rules shipped with this program do not load: {error}"),
+        }
     }
 
-    pub fn rules(&self) -> &[Rule] {
-        &self.rules
-    }
-}
-
-/// Judges events by a rule set.
-pub struct Engine {
-    rules: RuleSet,
-}
-
-impl Engine {
-    pub fn new(rules: RuleSet) -> Self {
-        Engine { rules }
+    pub fn rules(&self) -> impl ExactSizeIterator<Item = &Rule> {
+        self.rules.iter().map(|compiled| &compiled.rule)
     }
 
-    pub fn rules(&self) -> &RuleSet {
-        &self.rules
+    /// The rule of a match ([`RuleMatch::rule`]).
+    pub fn rule(&self, index: usize) -> Option<&Rule> {
+        self.rules.get(index).map(|compiled| &compiled.rule)
     }
 
-    /// Appends a match for every rule that the event fulfils, in the order of the rules.
-    pub fn evaluate(&mut self, event: &Event, state: &State, matches: &mut Vec<RuleMatch>) {
-        let _ = (event, state, matches);
+    /// Switches rules by whole name; `*` stands for any text. Returns how many it named.
+    pub fn switch_named(&mut self, pattern: &str, enabled: bool) -> usize {
+        self.switch(enabled, |rule| {
+            pattern::glob_star(pattern.as_bytes(), rule.name.as_bytes())
+        })
     }
 
-    /// The same for what a context record made known (`evt.type=container`).
-    pub fn observe(&mut self, news: News, state: &State, matches: &mut Vec<RuleMatch>) {
-        let _ = (news, state, matches);
-    }
-}
-
-/// One condition.
-pub struct Filter {}
-
-impl Filter {
-    /// The file in errors is `filter`.
-    pub fn compile(condition: &str) -> Result<Filter, LoadError> {
-        let _ = condition;
-        Ok(Filter {})
+    /// Switches rules with a tag. Returns how many have it.
+    pub fn switch_tagged(&mut self, tag: &str, enabled: bool) -> usize {
+        self.switch(enabled, |rule| rule.tags.iter().any(|known| known == tag))
     }
 
-    pub fn matches(&self, event: &Event, state: &State) -> bool {
-        let _ = (event, state);
-        true
+    /// Switches off what is less severe.
+    pub fn minimum(&mut self, priority: Priority) {
+        self.switch(false, |rule| rule.priority < priority);
+    }
+
+    fn switch(&mut self, enabled: bool, concerned: impl Fn(&Rule) -> bool) -> usize {
+        let mut count = 0;
+        for compiled in Arc::make_mut(&mut self.rules) {
+            if concerned(&compiled.rule) {
+                compiled.rule.enabled = enabled;
+                count += 1;
+            }
+        }
+        count
     }
 }

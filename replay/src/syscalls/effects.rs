@@ -42,7 +42,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("signalfd", Effect::Makes(b's')),
     ("signalfd4", Effect::Makes(b's')),
     ("timerfd_create", Effect::Makes(b't')),
-    ("userfaultfd", Effect::Makes(b'u')),
+    ("userfaultfd", Effect::Makes(b'U')),
     ("setuid", Effect::User(0)),
     ("setreuid", Effect::User(1)),
     ("setresuid", Effect::User(1)),

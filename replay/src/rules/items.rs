@@ -1,0 +1,594 @@
+//! Rule files as YAML items: lists, macros, rules, with their redefinitions and overrides applied.
+//!
+//! Files accumulate in order. The same name again replaces the content and keeps the place; `append`
+//! and `override` change parts. What is kept is text with its places; [`super::load`] compiles it.
+
+use super::{
+    LoadError, Priority, Warning,
+    exceptions::{self, Exception},
+    source::{Origin, Source},
+    yaml::{File, Node, Place, Value},
+};
+use std::rc::Rc;
+
+/// The engine version whose language this is: a file that asks for a newer one is refused.
+pub(super) const ENGINE_VERSION: (u64, u64, u64) = (0, 63, 0);
+
+#[derive(Default)]
+pub(super) struct Items {
+    pub lists: Vec<List>,
+    pub macros: Vec<Macro>,
+    pub rules: Vec<RuleItem>,
+    pub warnings: Vec<Warning>,
+}
+
+pub(super) struct List {
+    pub name: String,
+    pub items: Vec<String>,
+    pub file: usize,
+    pub at: Place,
+}
+
+pub(super) struct Macro {
+    pub name: String,
+    pub condition: Source,
+    pub file: usize,
+    pub at: Place,
+}
+
+pub(super) struct RuleItem {
+    pub name: String,
+    pub file: usize,
+    pub at: Place,
+    pub condition: Source,
+    pub output: Source,
+    pub description: String,
+    pub priority: Priority,
+    pub tags: Vec<String>,
+    pub enabled: bool,
+    pub exceptions: Vec<Exception>,
+    pub skip_if_unknown: bool,
+    pub warn_event_types: bool,
+}
+
+const RULE_KEYS: [&str; 16] = [
+    "rule",
+    "condition",
+    "output",
+    "desc",
+    "priority",
+    "source",
+    "enabled",
+    "tags",
+    "exceptions",
+    "append",
+    "override",
+    "warn_evttypes",
+    "skip-if-unknown-filter",
+    "capture",
+    "capture_duration",
+    "examples",
+];
+
+/// One item of a file.
+struct Item<'f> {
+    file: &'f File<'f>,
+    index: usize,
+    at: Place,
+    name: String,
+    pairs: &'f [(Node, Node)],
+    /// `append: true`, or the keys of `override`.
+    change: Change,
+}
+
+enum Change {
+    Define,
+    Append,
+    Override(Vec<(String, bool)>),
+}
+
+impl Items {
+    pub fn read(&mut self, index: usize, file: &File<'_>) -> Result<(), LoadError> {
+        for document in file.parse()? {
+            if document.is_null() {
+                continue;
+            }
+            let Value::Sequence(items) = &document.value else {
+                return Err(file.error(
+                    document.at,
+                    document.what(),
+                    "a list of rules, macros and lists",
+                ));
+            };
+            for item in items.iter().filter(|item| !item.is_null()) {
+                self.item(index, file, item)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn warn(&mut self, file: &File<'_>, at: Place, message: impl Into<String>) {
+        self.warnings.push(Warning {
+            file: file.name.to_owned(),
+            line: at.line,
+            column: at.column,
+            message: message.into(),
+        });
+    }
+
+    fn item(&mut self, index: usize, file: &File<'_>, node: &Node) -> Result<(), LoadError> {
+        let Value::Mapping(pairs) = &node.value else {
+            return Err(file.error(node.at, node.what(), "a mapping with rule, macro or list"));
+        };
+        let kinds = [
+            "required_engine_version",
+            "required_plugin_versions",
+            "list",
+            "macro",
+            "rule",
+        ];
+        let kind = kinds
+            .iter()
+            .find_map(|kind| Some((*kind, get(pairs, kind)?)));
+        let Some((kind, value)) = kind else {
+            let key = pairs
+                .first()
+                .map_or_else(|| "an empty mapping".to_owned(), |pair| pair.0.what());
+            self.warn(
+                file,
+                node.at,
+                format!("{key}: not a rule, macro or list, ignored"),
+            );
+            return Ok(());
+        };
+        match kind {
+            "required_engine_version" => return engine_version(file, value),
+            "required_plugin_versions" => return plugin_versions(file, value),
+            _ => {}
+        }
+        let Some(name) = value.scalar().filter(|name| !name.is_empty()) else {
+            return Err(file.error(value.at, value.what(), format!("the name of the {kind}")));
+        };
+        let change = change(file, pairs)?;
+        let item = Item {
+            file,
+            index,
+            at: node.at,
+            name: name.to_owned(),
+            pairs,
+            change,
+        };
+        match kind {
+            "list" => self.list(&item),
+            "macro" => self.macro_item(&item),
+            _ => self.rule(&item),
+        }
+    }
+
+    fn unknown_keys(&mut self, item: &Item<'_>, known: &[&str]) {
+        for (key, _) in item.pairs {
+            let name = key.scalar().unwrap_or_default();
+            if !known.contains(&name) {
+                self.warn(
+                    item.file,
+                    key.at,
+                    format!("unknown key {} in {}", key.what(), item.name),
+                );
+            }
+        }
+    }
+
+    fn list(&mut self, item: &Item<'_>) -> Result<(), LoadError> {
+        self.unknown_keys(item, &["list", "items", "append", "override"]);
+        let node = item.required("items")?;
+        let items = texts(item.file, node)?;
+        let known = self.lists.iter_mut().find(|list| list.name == item.name);
+        match (known, item.appends("items", &["items"])?) {
+            (Some(list), true) => list.items.extend(items),
+            (None, true) => return Err(item.undefined("list")),
+            (Some(list), false) => list.items = items,
+            (None, false) => {
+                let list = List {
+                    name: item.name.clone(),
+                    items,
+                    file: item.index,
+                    at: item.at,
+                };
+                self.lists.push(list);
+            }
+        }
+        Ok(())
+    }
+
+    fn macro_item(&mut self, item: &Item<'_>) -> Result<(), LoadError> {
+        self.unknown_keys(item, &["macro", "condition", "append", "override"]);
+        let condition = item.text("condition")?;
+        let known = self.macros.iter_mut().find(|known| known.name == item.name);
+        match (known, item.appends("condition", &["condition"])?) {
+            (Some(known), true) => join(&mut known.condition, &condition),
+            (None, true) => return Err(item.undefined("macro")),
+            (Some(known), false) => known.condition = condition,
+            (None, false) => {
+                let (name, file, at) = (item.name.clone(), item.index, item.at);
+                self.macros.push(Macro {
+                    name,
+                    condition,
+                    file,
+                    at,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn rule(&mut self, item: &Item<'_>) -> Result<(), LoadError> {
+        self.unknown_keys(item, &RULE_KEYS);
+        let known = self.rules.iter().position(|rule| rule.name == item.name);
+        match (&item.change, known) {
+            (Change::Append | Change::Override(_), None) => Err(item.undefined("rule")),
+            (Change::Append, Some(at)) => {
+                if item.get("condition").is_none() && item.get("exceptions").is_none() {
+                    return Err(item.file.error(
+                        item.at,
+                        "nothing to append",
+                        "condition or exceptions",
+                    ));
+                }
+                self.change_rule(item, at, &|key| {
+                    matches!(key, "condition" | "exceptions").then_some(true)
+                })
+            }
+            (Change::Override(keys), Some(at)) => {
+                item.overridden_are_given(keys)?;
+                self.change_rule(item, at, &|key| {
+                    keys.iter()
+                        .find(|known| known.0 == key)
+                        .map(|known| known.1)
+                })
+            }
+            (Change::Define, Some(at)) if item.only_switches() => {
+                self.rules[at].enabled = item.boolean("enabled", true)?;
+                Ok(())
+            }
+            (Change::Define, known) => {
+                if let Some(source) = item.get("source")
+                    && source.scalar() != Some("syscall")
+                {
+                    let message = format!(
+                        "rule {}: source {} is unknown, skipped",
+                        item.name,
+                        source.what()
+                    );
+                    self.warn(item.file, source.at, message);
+                    return Ok(());
+                }
+                let rule = item.whole_rule()?;
+                match known {
+                    Some(at) => self.rules[at] = rule,
+                    None => self.rules.push(rule),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Applies the keys of an append (`Some(true)`) or replacement (`Some(false)`).
+    fn change_rule(
+        &mut self,
+        item: &Item<'_>,
+        at: usize,
+        change: &dyn Fn(&str) -> Option<bool>,
+    ) -> Result<(), LoadError> {
+        let rule = &mut self.rules[at];
+        if let Some(append) = change("condition") {
+            let condition = item.text("condition").or_else(|error| match item.change {
+                Change::Append => Ok(Source::default()),
+                _ => Err(error),
+            })?;
+            match append {
+                true if condition.text.is_empty() => {}
+                true => join(&mut rule.condition, &condition),
+                false => rule.condition = condition,
+            }
+        }
+        if let Some(append) = change("output") {
+            let output = item.text("output")?;
+            if append {
+                join(&mut rule.output, &output)
+            } else {
+                rule.output = output
+            }
+        }
+        if let Some(append) = change("desc") {
+            let description = item.text("desc")?.text;
+            rule.description = if append {
+                format!("{} {description}", rule.description)
+            } else {
+                description
+            };
+        }
+        if let Some(append) = change("tags") {
+            let tags = texts(item.file, item.required("tags")?)?;
+            if !append {
+                rule.tags.clear();
+            }
+            rule.tags.extend(tags);
+        }
+        if let Some(append) = change("exceptions")
+            && let Some(node) = item.get("exceptions")
+        {
+            if !append {
+                rule.exceptions.clear();
+            }
+            exceptions::read(item.file, item.index, node, &mut rule.exceptions)?;
+        }
+        if change("priority").is_some() {
+            rule.priority = item.priority()?;
+        }
+        if change("enabled").is_some() {
+            rule.enabled = item.boolean("enabled", true)?;
+        }
+        if change("warn_evttypes").is_some() {
+            rule.warn_event_types = item.boolean("warn_evttypes", true)?;
+        }
+        if change("skip-if-unknown-filter").is_some() {
+            rule.skip_if_unknown = item.boolean("skip-if-unknown-filter", false)?;
+        }
+        Ok(())
+    }
+}
+
+fn join(source: &mut Source, more: &Source) {
+    source.append(&Source::literal(" "));
+    source.append(more);
+}
+
+impl Item<'_> {
+    fn get(&self, key: &str) -> Option<&Node> {
+        get(self.pairs, key)
+    }
+
+    fn required(&self, key: &str) -> Result<&Node, LoadError> {
+        self.get(key).ok_or_else(|| {
+            self.file.error(
+                self.at,
+                format!("`{}` without `{key}`", self.name),
+                format!("`{key}`"),
+            )
+        })
+    }
+
+    fn undefined(&self, kind: &str) -> LoadError {
+        let token = format!("a change of {kind} `{}`", self.name);
+        self.file.error(
+            self.at,
+            token,
+            format!("an earlier definition of that {kind}"),
+        )
+    }
+
+    fn text(&self, key: &str) -> Result<Source, LoadError> {
+        let node = self.required(key)?;
+        match node.scalar() {
+            Some(text) if !text.trim().is_empty() => Ok(Source::scalar(&Origin {
+                file: self.index,
+                node: Rc::new(node.clone()),
+            })),
+            _ => Err(self
+                .file
+                .error(node.at, node.what(), format!("text for `{key}`"))),
+        }
+    }
+
+    fn boolean(&self, key: &str, default: bool) -> Result<bool, LoadError> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(node) => boolean(self.file, node),
+        }
+    }
+
+    fn priority(&self) -> Result<Priority, LoadError> {
+        let node = self.required("priority")?;
+        node.scalar()
+            .and_then(|name| name.parse().ok())
+            .ok_or_else(|| {
+                self.file.error(
+                    node.at,
+                    node.what(),
+                    format!("a priority: {}", Priority::NAMES.join(", ")),
+                )
+            })
+    }
+
+    /// Whether this list or macro item adds to the earlier one.
+    fn appends(&self, key: &str, changeable: &[&str]) -> Result<bool, LoadError> {
+        match &self.change {
+            Change::Define => Ok(false),
+            Change::Append => Ok(true),
+            Change::Override(keys) => {
+                self.overridden_are_given(keys)?;
+                if let Some((other, _)) = keys
+                    .iter()
+                    .find(|known| !changeable.contains(&known.0.as_str()))
+                {
+                    return Err(self.file.error(
+                        self.at,
+                        format!("override of `{other}`"),
+                        format!("`{key}`"),
+                    ));
+                }
+                Ok(keys.iter().any(|known| known.1))
+            }
+        }
+    }
+
+    fn overridden_are_given(&self, keys: &[(String, bool)]) -> Result<(), LoadError> {
+        for (key, append) in keys {
+            let node = self.required(key)?;
+            let appendable = ["condition", "output", "desc", "tags", "exceptions", "items"]
+                .contains(&key.as_str());
+            if *append && !appendable {
+                return Err(self
+                    .file
+                    .error(node.at, format!("append to `{key}`"), "replace"));
+            }
+        }
+        let named = |key: &str| keys.iter().any(|known| known.0 == key);
+        let kept = ["rule", "macro", "list", "override"];
+        for (key, _) in self.pairs {
+            let name = key.scalar().unwrap_or_default();
+            if !kept.contains(&name) && !named(name) {
+                return Err(self
+                    .file
+                    .error(key.at, key.what(), "only keys that `override` names"));
+            }
+        }
+        Ok(())
+    }
+
+    /// An item with nothing but `enabled` switches an earlier rule.
+    fn only_switches(&self) -> bool {
+        self.get("enabled").is_some()
+            && self
+                .pairs
+                .iter()
+                .all(|pair| matches!(pair.0.scalar(), Some("rule" | "enabled")))
+    }
+
+    fn whole_rule(&self) -> Result<RuleItem, LoadError> {
+        let mut exceptions = Vec::new();
+        if let Some(node) = self.get("exceptions") {
+            exceptions::read(self.file, self.index, node, &mut exceptions)?;
+        }
+        Ok(RuleItem {
+            name: self.name.clone(),
+            file: self.index,
+            at: self.at,
+            condition: self.text("condition")?,
+            output: self.text("output")?,
+            description: self.text("desc")?.text.trim().to_owned(),
+            priority: self.priority()?,
+            tags: match self.get("tags") {
+                Some(node) => texts(self.file, node)?,
+                None => Vec::new(),
+            },
+            enabled: self.boolean("enabled", true)?,
+            exceptions,
+            skip_if_unknown: self.boolean("skip-if-unknown-filter", false)?,
+            warn_event_types: self.boolean("warn_evttypes", true)?,
+        })
+    }
+}
+
+fn get<'n>(pairs: &'n [(Node, Node)], key: &str) -> Option<&'n Node> {
+    pairs
+        .iter()
+        .find(|pair| pair.0.scalar() == Some(key))
+        .map(|pair| &pair.1)
+}
+
+fn boolean(file: &File<'_>, node: &Node) -> Result<bool, LoadError> {
+    match node.scalar() {
+        Some("true" | "True" | "TRUE" | "yes" | "on") => Ok(true),
+        Some("false" | "False" | "FALSE" | "no" | "off") => Ok(false),
+        _ => Err(file.error(node.at, node.what(), "true or false")),
+    }
+}
+
+/// A list of scalars; nothing is an empty list.
+pub(super) fn texts(file: &File<'_>, node: &Node) -> Result<Vec<String>, LoadError> {
+    match &node.value {
+        Value::Sequence(items) => items
+            .iter()
+            .map(|item| match item.scalar() {
+                Some(text) => Ok(text.to_owned()),
+                None => Err(file.error(item.at, item.what(), "a text")),
+            })
+            .collect(),
+        _ if node.is_null() => Ok(Vec::new()),
+        _ => Err(file.error(node.at, node.what(), "a list")),
+    }
+}
+
+fn change(file: &File<'_>, pairs: &[(Node, Node)]) -> Result<Change, LoadError> {
+    let append = get(pairs, "append")
+        .map(|node| boolean(file, node))
+        .transpose()?
+        .unwrap_or(false);
+    let Some(node) = get(pairs, "override") else {
+        return Ok(if append {
+            Change::Append
+        } else {
+            Change::Define
+        });
+    };
+    if append {
+        return Err(file.error(node.at, "`override` and `append`", "one of them"));
+    }
+    let Value::Mapping(keys) = &node.value else {
+        return Err(file.error(
+            node.at,
+            node.what(),
+            "a mapping of keys to append or replace",
+        ));
+    };
+    let mut changes = Vec::new();
+    for (key, how) in keys {
+        let append = match how.scalar() {
+            Some("append") => true,
+            Some("replace") => false,
+            _ => return Err(file.error(how.at, how.what(), "append or replace")),
+        };
+        changes.push((key.scalar().unwrap_or_default().to_owned(), append));
+    }
+    Ok(Change::Override(changes))
+}
+
+fn engine_version(file: &File<'_>, node: &Node) -> Result<(), LoadError> {
+    let text = node.scalar().unwrap_or_default();
+    let mut numbers = text.split('.').map(|part| part.parse::<u64>().ok());
+    let version = match (
+        numbers.next(),
+        numbers.next(),
+        numbers.next(),
+        numbers.next(),
+    ) {
+        (Some(Some(minor)), None, None, None) => (0, minor, 0),
+        (Some(Some(major)), Some(Some(minor)), Some(Some(patch)), None) => (major, minor, patch),
+        _ => {
+            return Err(file.error(
+                node.at,
+                node.what(),
+                "a version such as 0.57.0, or a number",
+            ));
+        }
+    };
+    if version.0 != ENGINE_VERSION.0 || version > ENGINE_VERSION {
+        let (major, minor, patch) = ENGINE_VERSION;
+        let expected = format!("engine version {major}.{minor}.{patch} or older");
+        return Err(file.error(node.at, node.what(), expected));
+    }
+    Ok(())
+}
+
+/// Containers are built in; other plugins bring other event sources.
+fn plugin_versions(file: &File<'_>, node: &Node) -> Result<(), LoadError> {
+    let Value::Sequence(plugins) = &node.value else {
+        return Err(file.error(node.at, node.what(), "a list of plugins"));
+    };
+    for plugin in plugins {
+        let Value::Mapping(pairs) = &plugin.value else {
+            return Err(file.error(plugin.at, plugin.what(), "a mapping with name and version"));
+        };
+        let name = get(pairs, "name");
+        if name.and_then(Node::scalar) != Some("container") {
+            let found = name.map_or_else(|| plugin.what(), Node::what);
+            return Err(file.error(
+                plugin.at,
+                format!("plugin {found}"),
+                "no plugin but `container`",
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,402 @@
+//! From rule files to compiled rules: lists and macros put in, conditions and outputs compiled.
+
+use super::{
+    LoadError, Rule, Warning,
+    compile::{self, Macros, NODES_MAX},
+    condition::{self, SyntaxError},
+    items::{Items, RuleItem},
+    node::Node,
+    output::Template,
+    source::Source,
+    types::{TYPES, TypeSet},
+    yaml::{File, Place, quoted},
+};
+use hashbrown::{HashMap, HashSet};
+
+/// Macros in macros: Falco's own nest four deep.
+const MACRO_DEPTH_MAX: usize = 64;
+/// Text that lists may put into one condition: Falco's largest has 3 KiB.
+const CONDITION_BYTES_MAX: usize = 4 << 20;
+/// Falco's threshold for a rule that looks at too many kinds of events (`warn_evttypes`).
+const TYPES_MANY: usize = 100;
+
+/// A rule, ready to judge.
+#[derive(Clone, Debug)]
+pub(super) struct Compiled {
+    pub rule: Rule,
+    pub condition: Node,
+    pub output: Template,
+    /// The event types that can match.
+    pub types: TypeSet,
+}
+
+/// What filters may use besides fields: the macros and lists of the loaded files.
+pub(super) struct Definitions<'a> {
+    files: Vec<File<'a>>,
+    lists: HashMap<String, String>,
+    macros: HashMap<String, Source>,
+    ready: HashMap<String, Node>,
+    open: Vec<String>,
+    used_lists: HashSet<String>,
+    /// Which macro (none: a rule) names which.
+    macro_uses: HashSet<(Option<String>, String)>,
+}
+
+/// An error in the text at hand, or one that already knows its place.
+pub(super) enum Problem {
+    Here(SyntaxError),
+    Elsewhere { error: LoadError, unknown: bool },
+}
+
+impl From<SyntaxError> for Problem {
+    fn from(error: SyntaxError) -> Self {
+        Problem::Here(error)
+    }
+}
+
+/// Loads files in order.
+pub(super) fn load(files: &[(&str, &str)]) -> Result<(Vec<Compiled>, Vec<Warning>), LoadError> {
+    let files: Vec<File<'_>> = files
+        .iter()
+        .map(|&(name, text)| File { name, text })
+        .collect();
+    let mut items = Items::default();
+    for (index, file) in files.iter().enumerate() {
+        items.read(index, file)?;
+    }
+    let mut warnings = std::mem::take(&mut items.warnings);
+    let mut definitions = Definitions::new(files, &items)?;
+    // Macros that no rule uses have to make sense too.
+    for item in &items.macros {
+        definitions.open.push(item.name.clone());
+        let found = definitions.compile_source(&item.condition);
+        definitions.open.clear();
+        if let Err((error, unknown)) = found {
+            if !unknown {
+                return Err(error);
+            }
+            // An unknown field is only the fault of the rules that use it.
+        }
+    }
+    let mut rules = Vec::new();
+    for item in &items.rules {
+        match definitions.rule(item) {
+            Ok(rule) => {
+                let types = rule.types.len();
+                if rule.rule.enabled && item.warn_event_types && (types == 0 || types > TYPES_MANY)
+                {
+                    let message = match types {
+                        0 => format!("rule {}: no trace has an event that can match", item.name),
+                        TYPES => format!("rule {}: no evt.type, looks at every event", item.name),
+                        _ => format!("rule {}: looks at {types} event types", item.name),
+                    };
+                    warnings.push(definitions.warning(item.file, item.at, message));
+                }
+                rules.push(rule);
+            }
+            Err((error, true)) if item.skip_if_unknown => {
+                let message = format!("rule {} skipped: {error}", item.name);
+                warnings.push(definitions.warning(item.file, item.at, message));
+            }
+            Err((error, _)) => return Err(error),
+        }
+    }
+    let named = |kind: &str, name: &str| format!("{kind} {name} is not used");
+    let used = definitions.used_macros();
+    for item in items
+        .macros
+        .iter()
+        .filter(|item| !used.contains(&item.name))
+    {
+        warnings.push(definitions.warning(item.file, item.at, named("macro", &item.name)));
+    }
+    let lists_in_lists: HashSet<&String> =
+        items.lists.iter().flat_map(|list| &list.items).collect();
+    for item in &items.lists {
+        if !definitions.used_lists.contains(&item.name) && !lists_in_lists.contains(&item.name) {
+            warnings.push(definitions.warning(item.file, item.at, named("list", &item.name)));
+        }
+    }
+    Ok((rules, warnings))
+}
+
+/// Compiles a condition that stands alone, with the macros and lists of the files at hand.
+pub(super) fn filter(text: &str, library: (&str, &str)) -> Result<Node, LoadError> {
+    let files = vec![File {
+        name: library.0,
+        text: library.1,
+    }];
+    let mut items = Items::default();
+    items.read(0, &files[0])?;
+    let mut definitions = Definitions::new(files, &items)?;
+    let place = |at: usize| {
+        let before = &text[..at.min(text.len())];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        (
+            before.matches('\n').count() + 1,
+            before[line_start..].chars().count() + 1,
+        )
+    };
+    definitions
+        .compile_text(text)
+        .map_err(|problem| match problem {
+            Problem::Elsewhere { error, .. } => error,
+            Problem::Here(error) => {
+                let (line, column) = place(error.at);
+                let (token, expected) = (error.token, error.expected);
+                LoadError {
+                    file: "filter".to_owned(),
+                    line,
+                    column,
+                    token,
+                    expected,
+                }
+            }
+        })
+}
+
+impl<'a> Definitions<'a> {
+    fn new(files: Vec<File<'a>>, items: &Items) -> Result<Self, LoadError> {
+        let mut definitions = Definitions {
+            files,
+            lists: HashMap::new(),
+            macros: HashMap::new(),
+            ready: HashMap::new(),
+            open: Vec::new(),
+            used_lists: HashSet::new(),
+            macro_uses: HashSet::new(),
+        };
+        for at in 0..items.lists.len() {
+            definitions.list(items, at, &mut Vec::new())?;
+        }
+        for item in &items.macros {
+            definitions
+                .macros
+                .insert(item.name.clone(), item.condition.clone());
+        }
+        Ok(definitions)
+    }
+
+    /// The macros that rules use, directly or through others.
+    fn used_macros(&self) -> HashSet<String> {
+        let mut used = HashSet::new();
+        let mut next: Vec<Option<String>> = vec![None];
+        while let Some(user) = next.pop() {
+            let named = self
+                .macro_uses
+                .iter()
+                .filter(|it| it.0 == user)
+                .map(|it| it.1.clone());
+            for name in named.collect::<Vec<_>>() {
+                if used.insert(name.clone()) {
+                    next.push(Some(name));
+                }
+            }
+        }
+        used
+    }
+
+    /// A list as the text that stands for it; items that name lists are spliced.
+    fn list(
+        &mut self,
+        items: &Items,
+        at: usize,
+        open: &mut Vec<usize>,
+    ) -> Result<String, LoadError> {
+        let list = &items.lists[at];
+        if let Some(ready) = self.lists.get(&list.name) {
+            return Ok(ready.clone());
+        }
+        if open.contains(&at) {
+            let token = format!("list `{}` in itself", list.name);
+            return Err(self.files[list.file].error(list.at, token, "lists without a loop"));
+        }
+        open.push(at);
+        let mut parts = Vec::new();
+        for item in &list.items {
+            match items.lists.iter().position(|known| known.name == *item) {
+                Some(inner) => {
+                    let spliced = self.list(items, inner, open)?;
+                    if !spliced.is_empty() {
+                        parts.push(spliced);
+                    }
+                }
+                None => parts.push(listed(item)),
+            }
+        }
+        open.pop();
+        let text = parts.join(", ");
+        if text.len() > CONDITION_BYTES_MAX {
+            let token = format!("list `{}` of {} bytes", list.name, text.len());
+            let expected = format!("at most {CONDITION_BYTES_MAX}");
+            return Err(self.files[list.file].error(list.at, token, expected));
+        }
+        self.lists.insert(list.name.clone(), text.clone());
+        Ok(text)
+    }
+
+    fn warning(&self, file: usize, at: Place, message: String) -> Warning {
+        let file = self.files.get(file).map_or("", |file| file.name).to_owned();
+        Warning {
+            file,
+            line: at.line,
+            column: at.column,
+            message,
+        }
+    }
+
+    fn locate(&self, source: &Source, problem: Problem) -> (LoadError, bool) {
+        match problem {
+            Problem::Elsewhere { error, unknown } => (error, unknown),
+            Problem::Here(error) => {
+                let (file, place) = source.locate(error.at, &self.files).unwrap_or_default();
+                let file = self.files.get(file).map_or("", |file| file.name).to_owned();
+                let (line, column) = (place.line, place.column);
+                let (token, expected) = (error.token, error.expected);
+                (
+                    LoadError {
+                        file,
+                        line,
+                        column,
+                        token,
+                        expected,
+                    },
+                    error.unknown,
+                )
+            }
+        }
+    }
+
+    /// Puts lists into a condition and compiles it. Positions in the error are of the text returned.
+    fn compile_source(&mut self, source: &Source) -> Result<Node, (LoadError, bool)> {
+        let used = &mut self.used_lists;
+        let expanded = source.with_lists(&self.lists, &mut |name| {
+            used.insert(name.to_owned());
+        });
+        self.compile_expanded(&expanded.text)
+            .map_err(|problem| self.locate(&expanded, problem))
+    }
+
+    fn compile_text(&mut self, text: &str) -> Result<Node, Problem> {
+        let mut words = Source::default();
+        let node = super::yaml::Node::of_text(text);
+        let origin = super::source::Origin {
+            file: 0,
+            node: std::rc::Rc::new(node),
+        };
+        words.append(&Source::scalar(&origin));
+        let expanded = words.with_lists(&self.lists, &mut |_| ());
+        self.compile_expanded(&expanded.text)
+            .map_err(|problem| match problem {
+                Problem::Here(error) => Problem::Here(SyntaxError {
+                    at: expanded.offset(error.at),
+                    ..error
+                }),
+                elsewhere => elsewhere,
+            })
+    }
+
+    fn compile_expanded(&mut self, text: &str) -> Result<Node, Problem> {
+        if text.len() > CONDITION_BYTES_MAX {
+            let token = format!("a condition of {} bytes", text.len());
+            return Err(too_large(token, format!("at most {CONDITION_BYTES_MAX}")).into());
+        }
+        let expression = condition::parse(text)?;
+        let node = compile::compile(&expression, self)?;
+        if node.size() > NODES_MAX {
+            let token = format!("a condition with {} checks", node.size());
+            return Err(too_large(token, format!("at most {NODES_MAX}")).into());
+        }
+        Ok(node)
+    }
+
+    fn rule(&mut self, item: &RuleItem) -> Result<Compiled, (LoadError, bool)> {
+        let source = match item.exceptions.is_empty() {
+            true => item.condition.clone(),
+            false => {
+                let mut source = Source::default();
+                source.append(&Source::literal("("));
+                source.append(&item.condition);
+                source.append(&Source::literal(")"));
+                item.exceptions
+                    .iter()
+                    .for_each(|exception| exception.apply(&mut source));
+                source
+            }
+        };
+        let condition = self.compile_source(&source)?;
+        let text = item.output.text.trim_end();
+        let output = Template::compile(text)
+            .map_err(|error| self.locate(&item.output, Problem::Here(error)))?;
+        Ok(Compiled {
+            types: condition.event_types(),
+            condition,
+            output,
+            rule: Rule {
+                name: item.name.as_str().into(),
+                description: item.description.clone(),
+                priority: item.priority,
+                tags: item.tags.clone().into(),
+                enabled: item.enabled,
+            },
+        })
+    }
+}
+
+impl Macros<Problem> for Definitions<'_> {
+    fn find(&mut self, name: &str, at: usize) -> Result<Node, Problem> {
+        self.macro_uses
+            .insert((self.open.last().cloned(), name.to_owned()));
+        if let Some(node) = self.ready.get(name) {
+            return Ok(node.clone());
+        }
+        let problem = |token: String, expected: &str| {
+            Problem::Here(SyntaxError {
+                at,
+                token,
+                expected: expected.to_owned(),
+                unknown: false,
+            })
+        };
+        let Some(source) = self.macros.get(name).cloned() else {
+            let token = format!("{}, which is no macro", quoted(name));
+            return Err(problem(
+                token,
+                "a macro of these files, or a field (with a dot)",
+            ));
+        };
+        if self.open.iter().any(|open| open == name) {
+            return Err(problem(
+                format!("macro {} inside itself", quoted(name)),
+                "macros without a loop",
+            ));
+        }
+        if self.open.len() >= MACRO_DEPTH_MAX {
+            return Err(problem(quoted(name), "macros that nest at most 64 deep"));
+        }
+        self.open.push(name.to_owned());
+        let compiled = self.compile_source(&source);
+        self.open.pop();
+        let node = compiled.map_err(|(error, unknown)| Problem::Elsewhere { error, unknown })?;
+        self.ready.insert(name.to_owned(), node.clone());
+        Ok(node)
+    }
+}
+
+fn too_large(token: String, expected: String) -> SyntaxError {
+    SyntaxError {
+        at: 0,
+        token,
+        expected,
+        unknown: false,
+    }
+}
+
+/// A list's item in a condition: with blanks inside it needs quotes.
+fn listed(item: &str) -> String {
+    if item.contains(char::is_whitespace) && !item.starts_with(['"', '\'']) {
+        format!("\"{item}\"")
+    } else {
+        item.to_owned()
+    }
+}

@@ -1,0 +1,227 @@
+//! Output texts of rules: `Shell in %container.name (%proc.cmdline)`.
+
+use super::{
+    FieldValue, compile,
+    condition::SyntaxError,
+    fields::{Field, Id, Kind},
+    node::Scratch,
+    subject::Subject,
+    syntax::FieldName,
+};
+use std::sync::Arc;
+
+/// A compiled output text.
+#[derive(Clone, Debug)]
+pub(super) struct Template(Arc<[Part]>);
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(String),
+    Field {
+        field: Field,
+        name: Arc<str>,
+        width: Option<usize>,
+        case: Option<Case>,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Case {
+    Lower,
+    Upper,
+}
+
+/// A field's minimum width: a line of output is not wider.
+const WIDTH_MAX: usize = 1000;
+
+impl Template {
+    pub fn compile(text: &str) -> Result<Template, SyntaxError> {
+        // A leading star asked older versions to print even with missing values; now that is always so.
+        let mut at = if text.starts_with('*') { 1 } else { 0 };
+        let mut parts = Vec::new();
+        while at < text.len() {
+            let rest = &text[at..];
+            match rest.find('%') {
+                Some(0) => at = Template::field(text, at, &mut parts)?,
+                found => {
+                    let end = found.unwrap_or(rest.len());
+                    parts.push(Part::Text(rest[..end].to_owned()));
+                    at += end;
+                }
+            }
+        }
+        Ok(Template(parts.into()))
+    }
+
+    /// One `%field`; returns where it ends.
+    fn field(text: &str, start: usize, parts: &mut Vec<Part>) -> Result<usize, SyntaxError> {
+        let mut at = start + 1;
+        let take = |at: usize, allowed: fn(char) -> bool| {
+            let rest = &text[at..];
+            rest.find(|character| !allowed(character))
+                .unwrap_or(rest.len())
+        };
+        let problem = |at: usize, token: &str, expected: &str| SyntaxError {
+            at,
+            token: super::yaml::quoted(token),
+            expected: expected.to_owned(),
+            unknown: false,
+        };
+        let digits = take(at, |character| character.is_ascii_digit());
+        let width = match &text[at..at + digits] {
+            "" => None,
+            number => match number.parse() {
+                Ok(width) if width <= WIDTH_MAX => Some(width),
+                _ => return Err(problem(at, number, "a width of at most 1000")),
+            },
+        };
+        at += digits;
+        let transformer = [("toupper(", Case::Upper), ("tolower(", Case::Lower)]
+            .into_iter()
+            .find(|transformer| text[at..].starts_with(transformer.0));
+        at += transformer.map_or(0, |transformer| transformer.0.len());
+        let mut length = take(at, |character| {
+            character.is_ascii_alphanumeric() || "._".contains(character)
+        });
+        // A full stop behind a field ends the sentence.
+        while text[at..at + length].ends_with('.') {
+            length -= 1;
+        }
+        if length == 0 {
+            return Err(problem(
+                start,
+                &text[start..(start + 1 + digits).min(text.len())],
+                "a field after %",
+            ));
+        }
+        let name = text[at..at + length].to_owned();
+        let field_at = at;
+        at += length;
+        let mut argument = None;
+        if text[at..].starts_with('[') {
+            let Some(end) = text[at..].find(']') else {
+                return Err(problem(at, "[", "a closing ]"));
+            };
+            argument = Some(text[at + 1..at + end].to_owned());
+            at += end + 1;
+        }
+        if transformer.is_some() {
+            if !text[at..].starts_with(')') {
+                return Err(problem(at, "the end of the field", "a closing )"));
+            }
+            at += 1;
+        }
+        let shown = match &argument {
+            Some(argument) => format!("{name}[{argument}]"),
+            None => name.clone(),
+        };
+        let field = compile::field(&FieldName {
+            name,
+            argument,
+            at: field_at,
+        })?;
+        let case = transformer.map(|transformer| transformer.1);
+        parts.push(Part::Field {
+            field,
+            name: shown.into(),
+            width,
+            case,
+        });
+        Ok(at)
+    }
+
+    /// The text and the values of its fields.
+    pub fn render(
+        &self,
+        subject: &Subject<'_>,
+        scratch: &mut Scratch,
+    ) -> (String, Vec<(Arc<str>, FieldValue)>) {
+        let mut output = String::new();
+        let mut values: Vec<(Arc<str>, FieldValue)> = Vec::new();
+        for part in self.0.iter() {
+            match part {
+                Part::Text(text) => output.push_str(text),
+                Part::Field {
+                    field,
+                    name,
+                    width,
+                    case,
+                } => {
+                    let value = value(subject, field, scratch);
+                    let mut text = shown(subject, field, &value);
+                    match case {
+                        Some(Case::Upper) => text.make_ascii_uppercase(),
+                        Some(Case::Lower) => text.make_ascii_lowercase(),
+                        None => {}
+                    }
+                    match width {
+                        Some(width) => {
+                            output.extend(text.chars().chain(std::iter::repeat(' ')).take(*width))
+                        }
+                        None => output.push_str(&text),
+                    }
+                    if !values.iter().any(|known| known.0 == *name) {
+                        values.push((name.clone(), value));
+                    }
+                }
+            }
+        }
+        (output, values)
+    }
+}
+
+/// A field's value with its native type.
+fn value(subject: &Subject<'_>, field: &Field, scratch: &mut Scratch) -> FieldValue {
+    let value = match field.kind {
+        Kind::Text if field.id == Id::Time => subject
+            .state
+            .wall_ns(subject.event.boot_ns)
+            .and_then(|wall_ns| i64::try_from(wall_ns).ok())
+            .map(FieldValue::Number),
+        Kind::Text => subject
+            .text(field, scratch.text())
+            .map(|text| FieldValue::Text(String::from_utf8_lossy(text).into_owned())),
+        Kind::Number => subject.number(field).map(FieldValue::Number),
+        Kind::Boolean => subject.boolean(field).map(FieldValue::Boolean),
+        Kind::Address | Kind::Network => {
+            let mut ends = subject.ends(field.id).into_iter().flatten();
+            ends.next().map(|end| FieldValue::Text(end.0.to_string()))
+        }
+    };
+    value.unwrap_or(FieldValue::Missing)
+}
+
+fn shown(subject: &Subject<'_>, field: &Field, value: &FieldValue) -> String {
+    match value {
+        FieldValue::Missing => "<NA>".to_owned(),
+        FieldValue::Number(_) if field.id == Id::Time => {
+            let mut time = Vec::new();
+            let text = subject
+                .text(field, &mut time)
+                .unwrap_or(super::subject::UNKNOWN);
+            String::from_utf8_lossy(text).into_owned()
+        }
+        FieldValue::Number(number) => number.to_string(),
+        FieldValue::Boolean(value) => value.to_string(),
+        FieldValue::Text(text) => escaped(text),
+    }
+}
+
+/// Control characters as JSON writes them: output goes to terminals and logs.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            control if control.is_control() => {
+                out.push_str(&format!("\\u{:04x}", u32::from(control)))
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}

@@ -1,0 +1,151 @@
+//! The values of an event's parameters ([`super::arguments`] names them), as numbers and as text.
+
+use super::{
+    arguments::{From, Parameter, Show},
+    subject::{Subject, UNKNOWN},
+};
+use crate::{resolve::Process, syscalls::errno};
+use std::io::Write;
+use trace_format::{EventData, event::ExecFlags};
+
+impl Subject<'_> {
+    /// A parameter as a number.
+    pub(super) fn raw(&self, parameter: &Parameter) -> Option<i64> {
+        let unsigned = |value: u64| Some(value as i64);
+        match (parameter.from, &self.event.data) {
+            (From::Result, _) => self.result(),
+            (From::Descriptor, _) => self.view().map(|view| view.number),
+            (From::Register(at) | From::Flags(at), EventData::Syscall(call)) => {
+                let value = *call.args.get(at as usize)?;
+                match parameter.show {
+                    Show::Signed | Show::User => Some(i64::from(value as i32)),
+                    _ => unsigned(value),
+                }
+            }
+            (From::Flags(_), EventData::PathCall(call)) => unsigned(call.arg),
+            (From::Flags(_), EventData::Open(open)) => Some(i64::from(open.flags)),
+            (From::Mode, EventData::Open(open)) => Some(i64::from(open.mode)),
+            (From::Device, EventData::Open(open)) => unsigned(open.dev),
+            (From::Inode, EventData::Open(open)) => unsigned(open.ino),
+            (From::Inode, EventData::Exec(exec)) => unsigned(exec.ino),
+            (From::Family, EventData::SockCall(call)) => Some(i64::from(call.family)),
+            (From::SocketType, EventData::SockCall(call)) => Some(i64::from(call.sock_type)),
+            (From::ExecFlags, EventData::Exec(exec)) => {
+                let bits = [(ExecFlags::UPPER_LAYER, 2), (ExecFlags::MEMFD, 4)];
+                Some(
+                    bits.iter()
+                        .filter(|bit| exec.flags.has(bit.0))
+                        .map(|bit| bit.1)
+                        .sum(),
+                )
+            }
+            (From::Uid, EventData::Exec(exec)) => Some(i64::from(exec.uid)),
+            (From::Child, EventData::Fork(fork)) => Some(i64::from(fork.child_tid)),
+            (From::ExitCode, EventData::Exit(exit)) => Some(i64::from(exit.code)),
+            (From::ExitSignal, EventData::Exit(exit)) => Some(i64::from(exit.signal)),
+            (From::OldState, EventData::TcpState(change)) => Some(i64::from(change.old)),
+            (From::NewState, EventData::TcpState(change)) => Some(i64::from(change.new)),
+            (From::Latency, EventData::TcpState(change)) => unsigned(change.latency_ns),
+            (From::Socket, EventData::TcpState(change)) => unsigned(change.sock),
+            (From::Calls, EventData::SyscallCount(count)) => unsigned(count.calls),
+            (From::Cpu, EventData::Sample(sample)) => unsigned(sample.cpu_ns),
+            (From::Throttled, EventData::Sample(sample)) => unsigned(sample.throttled_ns),
+            (From::Memory, EventData::Sample(sample)) => unsigned(sample.memory_bytes),
+            (From::Pids, EventData::Sample(sample)) => unsigned(sample.pids),
+            (From::ReadBytes, EventData::Sample(sample)) => unsigned(sample.io_read_bytes),
+            (From::WrittenBytes, EventData::Sample(sample)) => unsigned(sample.io_write_bytes),
+            (From::Id, EventData::Cgroup(change)) => unsigned(change.id),
+            _ => None,
+        }
+    }
+
+    /// Appends a parameter as text; false when this event does not have it.
+    pub(super) fn parameter(&self, parameter: &Parameter, raw: bool, out: &mut Vec<u8>) -> bool {
+        if parameter.is_number() {
+            let Some(value) = self.raw(parameter) else {
+                return false;
+            };
+            self.write_number(parameter, value, raw, out);
+            return true;
+        }
+        let start = out.len();
+        match (parameter.from, &self.event.data) {
+            (From::Path, EventData::Open(open)) => out.extend_from_slice(&open.path),
+            (From::Path, EventData::PathCall(call)) => out.extend_from_slice(&call.path),
+            (From::SecondPath, EventData::PathCall(call)) => out.extend_from_slice(&call.path2),
+            (From::Path, EventData::Exec(exec)) => out.extend_from_slice(&exec.filename),
+            (From::Path, EventData::Cgroup(change)) => out.extend_from_slice(&change.path),
+            (From::Comm, EventData::Exec(exec)) => out.extend_from_slice(&exec.comm),
+            (From::Argv0, EventData::Exec(_)) => {
+                out.extend_from_slice(self.process().and_then(Process::exe).unwrap_or_default());
+            }
+            (From::Argv, EventData::Exec(_)) => {
+                out.extend_from_slice(self.process().map(Process::arguments).unwrap_or_default());
+            }
+            (From::Addresses, EventData::SockCall(_) | EventData::TcpState(_)) => {
+                if let Some(view) = self.view() {
+                    view.write_socket_name(out);
+                }
+            }
+            (From::Call, EventData::SyscallCount(count)) => {
+                let name = crate::syscalls::name(self.state.arch(), count.nr).unwrap_or("unknown");
+                out.extend_from_slice(name.as_bytes());
+            }
+            _ => return false,
+        }
+        if out.len() == start {
+            out.extend_from_slice(UNKNOWN);
+        }
+        true
+    }
+
+    fn write_number(&self, parameter: &Parameter, value: i64, raw: bool, out: &mut Vec<u8>) {
+        let start = out.len();
+        // Writing into a Vec cannot fail.
+        let _ = match parameter.show {
+            _ if raw => write!(out, "{value}"),
+            Show::Names(names) => {
+                names.write(value as u64, self.state.arch(), out);
+                if out.len() == start {
+                    write!(out, "{value}")
+                } else {
+                    Ok(())
+                }
+            }
+            Show::Hex => write!(out, "{value:x}"),
+            Show::Octal => write!(out, "0{value:o}"),
+            Show::Descriptor => match (value, self.view()) {
+                (-1, _) if self.result().is_some_and(|result| result < 0) => {
+                    let error = self.result().and_then(errno::of_result);
+                    write!(out, "{}", error.unwrap_or("-1"))
+                }
+                (_, Some(view)) if view.letter != 0 => {
+                    out.extend_from_slice(&[b'<', view.shown_letter()]);
+                    out.extend_from_slice(view.protocol_mark().as_bytes());
+                    out.push(b'>');
+                    match view.is_file() {
+                        true => out.extend_from_slice(view.path),
+                        false => view.write_socket_name(out),
+                    }
+                    Ok(())
+                }
+                _ => write!(out, "{value}"),
+            },
+            Show::User => match u32::try_from(value)
+                .ok()
+                .and_then(|uid| self.state.user_name(uid))
+            {
+                Some(name) => write!(out, "{name}"),
+                None if value == -1 => write!(out, "<NONE>"),
+                None => out.write_all(UNKNOWN),
+            },
+            Show::Plain | Show::Signed => match parameter.from {
+                From::Result => match errno::of_result(value) {
+                    Some(name) => write!(out, "{name}"),
+                    None => write!(out, "{value}"),
+                },
+                _ => write!(out, "{value}"),
+            },
+        };
+    }
+}

@@ -1,0 +1,8 @@
+//! The rule language and the shipped rules, over events made by hand.
+
+mod language;
+mod loading;
+mod prefilter;
+mod shipped;
+mod stock;
+mod world;
