@@ -188,12 +188,13 @@ pub fn submit<T: Copy + 'static>(ring: Ring, probe: u8, record: T) {
     }
 }
 
+/// This CPU's and this probe's scratch, without data.
 #[inline(always)]
 pub fn scratch(probe: u8) -> Option<&'static mut Scratch> {
     // SAFETY: this CPU's element of this probe.
-    SCRATCH
-        .get_ptr_mut(u32::from(probe))
-        .map(|scratch| unsafe { &mut *scratch })
+    let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(u32::from(probe))? };
+    scratch.clear();
+    Some(scratch)
 }
 
 /// Sends the scratch: the fixed part `T` (at the end of `fixed`) and the data behind it.

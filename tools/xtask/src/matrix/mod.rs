@@ -190,9 +190,9 @@ fn not_offered(check: &str) -> Vec<String> {
 
 /// The first differences, each short: a verifier's log alone has megabytes, and the files hold all of it.
 fn report(wrong: &[String]) -> String {
-    const LINES_MAX: usize = 25;
-    const HEAD: usize = 400;
-    const TAIL: usize = 800;
+    const LINES_MAX: usize = 12;
+    const HEAD: usize = 300;
+    const TAIL: usize = 300;
     let mut lines: Vec<String> = Vec::new();
     for difference in wrong.iter().take(LINES_MAX) {
         let characters: Vec<char> = difference.chars().collect();
