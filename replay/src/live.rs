@@ -12,7 +12,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 use tonic::{
-    Code, Status, Streaming,
+    Status, Streaming,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 use trace_format::{
@@ -450,10 +450,13 @@ fn innermost(error: &dyn std::error::Error) -> String {
     deepest.to_string()
 }
 
+/// What a status says, without its envelope.
 fn said(status: &Status) -> String {
-    match status.code() {
-        Code::Unknown | Code::Unavailable | Code::Internal => innermost(status),
-        _ if status.message().is_empty() => status.code().description().to_owned(),
-        _ => status.message().to_owned(),
+    if std::error::Error::source(status).is_some() {
+        return innermost(status);
+    }
+    match status.message() {
+        "" => status.code().description().to_owned(),
+        message => message.to_owned(),
     }
 }

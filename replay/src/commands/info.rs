@@ -2,9 +2,15 @@
 //!
 //! Of the bodies only the first chunk's is read: it holds the host and the first pair of clocks.
 
-use replay::{event_view::family_name, findings::uuid_text, resolve::State, source::Input, time};
+use replay::{
+    event_view::family_name,
+    findings::{short_id, uuid_text},
+    resolve::State,
+    source::Input,
+    time,
+};
 use serde::Serialize;
-use trace_format::{ChunkSource, SealedChunk, Summary, TraceReader, read_info};
+use trace_format::{ChunkSource, Context, SealedChunk, Summary, TraceReader, read_info};
 
 use crate::{Global, Outcome, output::Output, trace};
 
@@ -42,6 +48,8 @@ struct Info {
     late_events: u64,
     cgroups: usize,
     families: Vec<Family>,
+    /// Those that the first chunk describes; later ones show in the events.
+    containers_at_start: Vec<ContainerInfo>,
     seen: u64,
     dropped: u64,
     issues: Vec<String>,
@@ -52,6 +60,15 @@ struct Family {
     family: &'static str,
     id: u16,
     events: u64,
+}
+
+#[derive(Serialize)]
+struct ContainerInfo {
+    id: String,
+    name: String,
+    image: String,
+    runtime: String,
+    cgroup_id: u64,
 }
 
 pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
@@ -126,11 +143,29 @@ fn describe<'a>(
     issues: impl Iterator<Item = &'a trace_format::Issue>,
 ) -> Info {
     let mut state = State::new();
-    if let Some(decoded) = first.and_then(|chunk| chunk.decode().ok()) {
-        decoded.context.iter().for_each(|record| {
-            state.context(record);
-        });
+    let decoded = first.and_then(|chunk| chunk.decode().ok());
+    let context = decoded.map(|decoded| decoded.context).unwrap_or_default();
+    let mut cgroups: Vec<u64> = Vec::new();
+    for record in &context {
+        state.context(record);
+        if let Context::Container(container) = &record.body {
+            cgroups.push(container.cgroup_id);
+        }
     }
+    cgroups.sort_unstable();
+    cgroups.dedup();
+    let known = cgroups
+        .into_iter()
+        .filter_map(|cgroup_id| Some((cgroup_id, state.container(cgroup_id)?)));
+    let containers_at_start = known
+        .map(|(cgroup_id, container)| ContainerInfo {
+            id: container.id.clone(),
+            name: container.name.clone(),
+            image: container.image.clone(),
+            runtime: container.runtime.clone(),
+            cgroup_id,
+        })
+        .collect();
     let host = state.host().cloned().unwrap_or_default();
     let empty = summary.chunks == 0;
     let first_ns = if empty { 0 } else { summary.first_ns };
@@ -169,6 +204,7 @@ fn describe<'a>(
                 events: total.rows,
             })
             .collect(),
+        containers_at_start,
         seen: summary.loss.seen,
         dropped: summary.loss.dropped,
         issues: issues.map(ToString::to_string).collect(),
@@ -185,7 +221,7 @@ fn print(info: &Info, out: &mut Output) -> anyhow::Result<()> {
     } else {
         "INCOMPLETE: the capture was not finished, or its end is missing"
     };
-    let mut line = |name: &str, value: String| out.line(&format!("{name:<9} {value}"));
+    let mut line = |name: &str, value: String| out.line(&format!("{name:<10} {value}"));
     line("file", info.trace.clone())?;
     line("trace", info.uuid.clone())?;
     line("state", state.to_owned())?;
@@ -227,6 +263,22 @@ fn print(info: &Info, out: &mut Output) -> anyhow::Result<()> {
             info.records, info.cgroups
         ),
     )?;
+    for container in &info.containers_at_start {
+        let name = if container.name.is_empty() {
+            "?"
+        } else {
+            &container.name
+        };
+        let image = if container.image.is_empty() {
+            "image unknown"
+        } else {
+            &container.image
+        };
+        line(
+            "container",
+            format!("{} {name} ({image})", short_id(&container.id)),
+        )?;
+    }
     line(
         "loss",
         format!(
