@@ -5,6 +5,9 @@
 //! fields are only ever appended.
 
 use bincode::{Decode, Encode};
+use serde::Serialize;
+
+use crate::text::{as_hex, as_text};
 
 /// One observation and the moment it holds from (`CLOCK_BOOTTIME`, nanoseconds).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +40,10 @@ pub enum Context {
 }
 
 /// The recording host.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Host {
     /// Random, kept by the host (machine-id where there is one).
+    #[serde(serialize_with = "as_hex")]
     pub host_uuid: [u8; 16],
     pub hostname: String,
     pub kernel_release: String,
@@ -48,12 +52,13 @@ pub struct Host {
     pub cpus: u32,
     pub memory_bytes: u64,
     /// Of this boot (`/proc/sys/kernel/random/boot_id`).
+    #[serde(serialize_with = "as_hex")]
     pub boot_id: [u8; 16],
     pub recorder_version: String,
 }
 
 /// Both clocks, read together. Wall time of an event = its boot time + (wall_ns − boot_ns) of the last pair before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Clock {
     pub boot_ns: u64,
     /// `CLOCK_REALTIME`, nanoseconds since the Unix epoch.
@@ -61,7 +66,7 @@ pub struct Clock {
 }
 
 /// A process that ran when it was looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Process {
     pub pid: u32,
     pub ppid: u32,
@@ -69,18 +74,23 @@ pub struct Process {
     pub uid: u32,
     pub gid: u32,
     pub cgroup_id: u64,
+    #[serde(serialize_with = "as_text")]
     pub comm: Vec<u8>,
     /// Path of the executable in the process's root; empty for kernel threads.
+    #[serde(serialize_with = "as_text")]
     pub exe: Vec<u8>,
     /// argv joined with NUL.
+    #[serde(serialize_with = "as_text")]
     pub args: Vec<u8>,
+    #[serde(serialize_with = "as_text")]
     pub cwd: Vec<u8>,
     /// Start of the container's view: its pid in its own namespace.
     pub ns_pid: u32,
 }
 
 /// How far the recorder got with a container's metadata.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Resolution {
     /// Asked, no answer so far. A finding waits up to 500 ms of trace time for what follows.
     #[default]
@@ -91,7 +101,7 @@ pub enum Resolution {
 }
 
 /// What a cgroup is. Every cgroup that is not a container is described too, with an empty `id`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Container {
     pub cgroup_id: u64,
     pub cgroup_path: String,
@@ -109,13 +119,13 @@ pub struct Container {
 }
 
 /// The probes that were attached and what they recorded.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Probes {
     pub profile: String,
     pub probes: Vec<Probe>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Probe {
     /// [`crate::Event::probe`] of its events.
     pub id: u8,
@@ -126,12 +136,12 @@ pub struct Probe {
 }
 
 /// Cumulative since the start of the capture, per CPU and probe: `seen = events in the trace + dropped`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Loss {
     pub counts: Vec<LossCount>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct LossCount {
     pub cpu: u16,
     pub probe: u8,
@@ -144,13 +154,13 @@ pub struct LossCount {
 }
 
 /// A note in the trace (`rec ctl mark`): never a feature, never evidence.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Mark {
     pub label: String,
     pub text: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct User {
     pub uid: u32,
     pub name: String,
@@ -172,6 +182,24 @@ impl Context {
             Context::CheckpointEnd => 10,
             Context::User(_) => 11,
             Context::Unknown { kind, .. } => *kind,
+        }
+    }
+
+    /// The kind's name in SPEC.md, in lower case.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Context::Host(_) => "host",
+            Context::Clock(_) => "clock",
+            Context::Process(_) => "process",
+            Context::Container(_) => "container",
+            Context::Probes(_) => "probes",
+            Context::Loss(_) => "loss",
+            Context::Mark(_) => "mark",
+            Context::Tick => "tick",
+            Context::CheckpointBegin => "checkpoint_begin",
+            Context::CheckpointEnd => "checkpoint_end",
+            Context::User(_) => "user",
+            Context::Unknown { .. } => "unknown",
         }
     }
 }

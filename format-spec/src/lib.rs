@@ -19,8 +19,10 @@ pub mod syscalls;
 mod body;
 mod builder;
 mod chunk;
+mod describe;
 mod encoding;
 mod error;
+mod frames;
 mod header;
 mod input;
 mod order;
@@ -37,6 +39,7 @@ mod writer;
 pub use builder::ChunkBuilder;
 pub use chunk::{DecodedChunk, RowRef, SealedChunk};
 pub use context::*;
+pub use describe::Value;
 pub use error::{Error, hex};
 pub use event::*;
 pub use header::{

@@ -9,21 +9,15 @@ use std::{io::Read, path::Path};
 
 use crate::{
     ChunkHeader, ChunkSource, Error, Issue, IssueKind, SealedChunk, Summary,
-    header::{
-        self, FIXED_LEN, FRAME_MAGIC, Fixed, HASH_LEN, KIND_CHUNK, KIND_SUMMARY, MAJOR,
-        SKIPPABLE_LEN, SYNC_MARKER,
-    },
+    frames::{Candidate, Found, Frames},
+    header::SKIPPABLE_LEN,
     input::Input,
     limits::*,
-    summary::{self, IndexEntry, SEEK_FOOTER_LEN, SEEK_TABLE_BYTES_MAX, SEEK_TABLE_MAGIC},
+    summary::{self, IndexEntry},
 };
 
-/// Bytes hashed for frames that then failed. A hostile file can hold many markers that each claim
-/// a large body; this ends the search instead of the user's patience.
-const VAIN_BYTES_MAX: u64 = 8 << 30;
-
 pub struct TraceReader {
-    input: Input,
+    frames: Frames,
     issues: Vec<Issue>,
     issues_not_kept: u64,
     /// Damage whose extent is not known yet: the next good frame tells.
@@ -31,14 +25,12 @@ pub struct TraceReader {
     last: Option<Last>,
     trace_uuid: Option<[u8; 16]>,
     next_number: u64,
-    seen_frame: bool,
     /// The summary that was reached, and the length of its frame.
     end_of_trace: Option<(Summary, u32)>,
     /// The summary as read from the end of a file.
     tail: Option<Summary>,
     seen_seek_table: bool,
     ended: bool,
-    vain_bytes: u64,
 }
 
 /// The chunk that was handed out last.
@@ -68,24 +60,6 @@ pub struct TraceInfo {
     pub issues: Vec<Issue>,
 }
 
-/// What is at the current position.
-enum Found {
-    End,
-    Chunk(Box<Candidate>),
-    Summary(Box<Summary>, usize),
-    SeekTable(usize),
-    /// A good frame of a kind this version does not know.
-    Unknown(usize),
-    Bad(IssueKind),
-}
-
-struct Candidate {
-    header: ChunkHeader,
-    header_len: usize,
-    /// Absent in a scan of headers.
-    chunk: Option<SealedChunk>,
-}
-
 impl TraceReader {
     /// Opens a file. A directory, an empty file or no permission fail here; whether the file is a
     /// trace shows at the first chunk.
@@ -100,19 +74,17 @@ impl TraceReader {
 
     fn new(input: Input) -> Self {
         TraceReader {
-            input,
+            frames: Frames::new(input),
             issues: Vec::new(),
             issues_not_kept: 0,
             pending: None,
             last: None,
             trace_uuid: None,
             next_number: 0,
-            seen_frame: false,
             end_of_trace: None,
             tail: None,
             seen_seek_table: false,
             ended: false,
-            vain_bytes: 0,
         }
     }
 
@@ -128,12 +100,12 @@ impl TraceReader {
 
     /// Bytes read or skipped so far.
     pub fn offset(&self) -> u64 {
-        self.input.offset()
+        self.frames.input.offset()
     }
 
     /// Size of the input, if it is a regular file.
     pub fn size(&self) -> Option<u64> {
-        self.input.size()
+        self.frames.input.size()
     }
 
     /// The summary: of a file from its end, at any time; of a stream once it was reached. `None` for
@@ -143,7 +115,7 @@ impl TraceReader {
             return Some(summary);
         }
         if self.tail.is_none() {
-            self.tail = self.read_tail();
+            self.tail = self.frames.read_tail();
         }
         self.tail.as_ref()
     }
@@ -161,7 +133,7 @@ impl TraceReader {
             BODY_COMPRESSED_BYTES_MAX.into(),
         )?;
         let len = entry.header_len as usize + entry.body_compressed_len as usize;
-        SealedChunk::from_bytes(self.input.read_at(entry.offset, len)?)
+        SealedChunk::from_bytes(self.frames.input.read_at(entry.offset, len)?)
     }
 
     /// The next chunk's header, its body skipped unread where the input can seek. The hash covers
@@ -184,13 +156,13 @@ impl TraceReader {
     /// The next chunk that belongs to this trace.
     fn next(&mut self, whole: bool) -> Result<Option<(u64, Candidate)>, Error> {
         while !self.ended {
-            let offset = self.input.offset();
-            match self.examine(whole)? {
+            let offset = self.frames.input.offset();
+            match self.frames.examine(whole)? {
                 Found::End => self.end()?,
                 Found::Chunk(candidate) => {
                     let body_len = u64::from(candidate.header.body_compressed_len);
                     let len = candidate.header_len as u64 + body_len;
-                    let there = self.input.skip(len)?;
+                    let there = self.frames.input.skip(len)?;
                     if there < len {
                         // Only in a scan of headers: `examine` has not seen the body.
                         let reason = format!("the last chunk has {there} of {len} bytes");
@@ -202,211 +174,39 @@ impl TraceReader {
                 Found::Summary(summary, len) => {
                     self.check_summary(offset, &summary);
                     self.end_of_trace = Some((*summary, len as u32));
-                    self.input.consume(len);
+                    self.frames.input.consume(len);
                 }
-                Found::SeekTable(len) => {
+                Found::SeekTable(len) if self.fits(&self.frames.input.window()[..len]) => {
                     self.settle(None, offset, None);
                     self.seen_seek_table = true;
-                    self.input.consume(len);
+                    self.frames.input.consume(len);
                 }
+                Found::SeekTable(_) => self.skip_damage(offset, IssueKind::NoSeekTable)?,
                 Found::Unknown(len) => {
                     self.settle(None, offset, None);
-                    self.input.consume(len);
+                    self.frames.input.consume(len);
                 }
-                Found::Bad(what) => {
-                    if self.pending.is_none() {
-                        self.pending = Some(Issue::new(offset, what));
-                    }
-                    self.resynchronise()?;
-                }
+                Found::Bad(what) => self.skip_damage(offset, what)?,
             }
         }
         Ok(None)
     }
 
-    /// Looks at the frame at the current position, consuming nothing.
-    fn examine(&mut self, whole: bool) -> Result<Found, Error> {
-        let available = self.input.fill(SKIPPABLE_LEN + FIXED_LEN)?;
-        if available == 0 {
-            return Ok(Found::End);
-        }
-        if available < SKIPPABLE_LEN {
-            return Ok(truncated("a frame", SKIPPABLE_LEN, available));
-        }
-        let word = |at: usize| {
-            u32::from_le_bytes(self.input.window()[at..at + 4].try_into().expect("4 bytes"))
-        };
-        let (magic, size) = (word(0), word(4));
-        if magic == SEEK_TABLE_MAGIC {
-            return self.examine_seek_table(size);
-        }
-        if magic != FRAME_MAGIC {
-            return Ok(damaged(format!(
-                "a frame starts with {magic:#010x} instead of {FRAME_MAGIC:#010x}"
-            )));
-        }
-        if size > SUMMARY_BYTES_MAX || (size as usize) < FIXED_LEN + HASH_LEN {
-            return Ok(damaged(format!("a frame header claims {size} bytes")));
-        }
-        let marker = &self.input.window()[SKIPPABLE_LEN..];
-        self.seen_frame |= marker.starts_with(&SYNC_MARKER);
-        if available < SKIPPABLE_LEN + FIXED_LEN {
-            return Ok(truncated(
-                "a frame header",
-                SKIPPABLE_LEN + FIXED_LEN,
-                available,
-            ));
-        }
-        let fixed = match Fixed::read(&self.input.window()[SKIPPABLE_LEN..]) {
-            Ok(fixed) => fixed,
-            Err(error) => return Ok(damaged(error.to_string())),
-        };
-        let header_len = SKIPPABLE_LEN + size as usize;
-        let body_len = fixed.body_compressed_len;
-        if fixed.major == MAJOR && fixed.kind == KIND_CHUNK && size > HEADER_BYTES_MAX {
-            return Ok(damaged(format!(
-                "a chunk header claims {size} bytes, the limit is {HEADER_BYTES_MAX}"
-            )));
-        }
-        if body_len > BODY_COMPRESSED_BYTES_MAX {
-            return Ok(damaged(format!(
-                "a body claims {body_len} bytes, the limit is {BODY_COMPRESSED_BYTES_MAX}"
-            )));
-        }
-        let scan = !whole && fixed.major == MAJOR && fixed.kind == KIND_CHUNK;
-        let wanted = if scan {
-            header_len
-        } else {
-            header_len + body_len as usize
-        };
-        let available = self.input.fill(wanted)?;
-        if available < wanted {
-            return Ok(match fixed.kind {
-                // Nothing but the overview is lost.
-                KIND_SUMMARY => Found::Bad(IssueKind::NoSummary),
-                _ => truncated("a frame", wanted, available),
-            });
-        }
-        let frame = &self.input.window()[..wanted];
-        let found = self.judge(&fixed, frame, header_len, scan)?;
-        if let Found::Bad(_) = found {
-            self.vain_bytes += wanted as u64;
-            Error::limit(
-                "bytes of frames that failed their checks",
-                self.vain_bytes,
-                VAIN_BYTES_MAX,
-            )?;
-        }
-        Ok(found)
+    /// Remembers what is wrong at `offset`, unless something before it still is, and looks further on.
+    fn skip_damage(&mut self, offset: u64, what: IssueKind) -> Result<(), Error> {
+        self.pending.get_or_insert_with(|| Issue::new(offset, what));
+        self.frames.resynchronise()
     }
 
-    /// Decides what a whole frame is.
-    fn judge(
-        &self,
-        fixed: &Fixed,
-        frame: &[u8],
-        header_len: usize,
-        scan: bool,
-    ) -> Result<Found, Error> {
-        // Marker, version, kind, body length and the hash at the end stay where they are in every
-        // version, so that a frame of a future version can be told from a damaged one.
-        let holds = || {
-            let (payload, hash) =
-                frame[SKIPPABLE_LEN..header_len].split_at(header_len - SKIPPABLE_LEN - HASH_LEN);
-            header::hash_of(payload, &frame[header_len..]) == *hash
-        };
-        if fixed.major != MAJOR {
-            if fixed.major > MAJOR && holds() {
-                return Err(Error::FutureVersion {
-                    path: self.input.path.clone(),
-                    offset: self.input.offset(),
-                    found_major: fixed.major,
-                    found_minor: fixed.minor,
-                    supported_major: MAJOR,
-                });
-            }
-            return Ok(damaged(format!(
-                "a frame header of version {} fails its hash",
-                fixed.major
-            )));
-        }
-        Ok(match fixed.kind {
-            KIND_CHUNK if scan => match ChunkHeader::read(&frame[SKIPPABLE_LEN..]) {
-                Ok(header) => Found::Chunk(Box::new(Candidate {
-                    header,
-                    header_len,
-                    chunk: None,
-                })),
-                Err(error) => damaged(error.to_string()),
-            },
-            KIND_CHUNK => match SealedChunk::from_bytes(frame) {
-                Ok(chunk) => Found::Chunk(Box::new(Candidate {
-                    header: chunk.header.clone(),
-                    header_len,
-                    chunk: Some(chunk),
-                })),
-                Err(error) => damaged(error.to_string()),
-            },
-            KIND_SUMMARY => match Summary::read(&frame[SKIPPABLE_LEN..]) {
-                Ok(summary) => Found::Summary(Box::new(summary), frame.len()),
-                Err(error) => damaged(error.to_string()),
-            },
-            _ if holds() => Found::Unknown(frame.len()),
-            kind => damaged(format!("a frame of kind {kind} fails its hash")),
-        })
-    }
-
-    /// The seek table follows from the summary's index: it must be exactly that.
-    fn examine_seek_table(&mut self, size: u32) -> Result<Found, Error> {
-        let wanted = SKIPPABLE_LEN + size as usize;
-        if (SEEK_FOOTER_LEN..=SEEK_TABLE_BYTES_MAX).contains(&(size as usize))
-            && self.input.fill(wanted)? >= wanted
-            && let Some((summary, summary_len)) = &self.end_of_trace
-        {
-            let mut expected = Vec::with_capacity(wanted);
-            summary::write_seek_table(summary, *summary_len, &mut expected);
-            if self.input.window()[..wanted] == expected {
-                return Ok(Found::SeekTable(wanted));
-            }
-        }
-        Ok(Found::Bad(IssueKind::NoSeekTable))
-    }
-
-    /// Moves to the next sync marker after the current frame's own, or to the end.
-    fn resynchronise(&mut self) -> Result<(), Error> {
-        // A frame starts SKIPPABLE_LEN bytes before its marker; it must start after this one.
-        let mut from = SKIPPABLE_LEN + 1;
-        loop {
-            let window = self.input.window();
-            if let Some(place) = window.get(from..).and_then(find_marker) {
-                let start = from + place - SKIPPABLE_LEN;
-                self.input.consume(start);
-                return Ok(());
-            }
-            // Keep what may be the beginning of a frame whose marker is not whole yet.
-            let keep = SKIPPABLE_LEN + SYNC_MARKER.len();
-            let done = window.len().saturating_sub(keep);
-            self.input.consume(done);
-            from = (from.saturating_sub(done)).max(SKIPPABLE_LEN);
-            if !self.seen_frame && self.input.offset() > FIRST_MARKER_BYTES_MAX {
-                return Err(self.not_a_trace());
-            }
-            let before = self.input.window().len();
-            if self.input.fill(before + 1)? == before {
-                self.input.consume(before);
-                return Ok(());
-            }
-        }
-    }
-
-    fn not_a_trace(&mut self) -> Error {
-        self.ended = true;
-        let path = self.input.path.clone();
-        let found = self
-            .input
-            .read_at(0, self.input.size().unwrap_or(0).min(8) as usize)
-            .unwrap_or_default();
-        Error::NotATrace { path, found }
+    /// A seek table follows from the summary's index: it must be exactly that.
+    fn fits(&self, seek_table: &[u8]) -> bool {
+        self.end_of_trace
+            .as_ref()
+            .is_some_and(|(summary, summary_len)| {
+                let mut expected = Vec::with_capacity(seek_table.len());
+                summary::write_seek_table(summary, *summary_len, &mut expected);
+                expected == seek_table
+            })
     }
 
     /// Checks number, trace and chain; false: not part of this trace's sequence, to be skipped.
@@ -517,14 +317,14 @@ impl TraceReader {
 
     fn end(&mut self) -> Result<(), Error> {
         self.ended = true;
-        let offset = self.input.offset();
+        let offset = self.frames.input.offset();
         if offset == 0 {
             return Err(Error::Empty {
-                path: self.input.path.clone(),
+                path: self.frames.input.path.clone(),
             });
         }
-        if !self.seen_frame {
-            return Err(self.not_a_trace());
+        if !self.frames.is_trace {
+            return Err(self.frames.not_a_trace());
         }
         let mut told = false;
         if let Some(mut issue) = self.pending.take() {
@@ -555,28 +355,6 @@ impl TraceReader {
             self.issues_not_kept += 1;
         }
     }
-
-    /// Footer → seek table → its last entry is the summary frame.
-    fn read_tail(&self) -> Option<Summary> {
-        let size = self.input.size()?;
-        let footer = self
-            .input
-            .read_at(size.checked_sub(SEEK_FOOTER_LEN as u64)?, SEEK_FOOTER_LEN)
-            .ok()?;
-        let table =
-            size.checked_sub(summary::seek_table_len(footer.as_slice().try_into().ok()?)?)?;
-        let last_entry = size.checked_sub(SEEK_FOOTER_LEN as u64 + 8)?;
-        let len = u32::from_le_bytes(self.input.read_at(last_entry, 4).ok()?.try_into().ok()?);
-        if len > SUMMARY_BYTES_MAX + SKIPPABLE_LEN as u32 {
-            return None;
-        }
-        let frame = self
-            .input
-            .read_at(table.checked_sub(len.into())?, len as usize)
-            .ok()?;
-        (frame.get(..4)? == FRAME_MAGIC.to_le_bytes()).then_some(())?;
-        Summary::read(frame.get(SKIPPABLE_LEN..)?).ok()
-    }
 }
 
 impl ChunkSource for TraceReader {
@@ -593,7 +371,7 @@ impl ChunkSource for TraceReader {
 pub fn read_info(path: impl AsRef<Path>) -> Result<TraceInfo, Error> {
     let mut reader = TraceReader::open(path)?;
     if let Some(file_bytes) = reader.size()
-        && let Some(summary) = reader.read_tail()
+        && let Some(summary) = reader.frames.read_tail()
     {
         return Ok(TraceInfo {
             file_bytes,
@@ -618,20 +396,4 @@ pub fn read_info(path: impl AsRef<Path>) -> Result<TraceInfo, Error> {
         summary,
         issues: reader.issues,
     })
-}
-
-fn damaged(reason: String) -> Found {
-    Found::Bad(IssueKind::Damaged { reason })
-}
-
-fn truncated(what: &str, wanted: usize, available: usize) -> Found {
-    Found::Bad(IssueKind::Truncated {
-        reason: format!("{what} of {wanted} bytes has {available}"),
-    })
-}
-
-fn find_marker(bytes: &[u8]) -> Option<usize> {
-    bytes
-        .windows(SYNC_MARKER.len())
-        .position(|window| window == SYNC_MARKER)
 }

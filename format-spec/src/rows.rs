@@ -44,6 +44,14 @@ impl Dictionary {
         u64::from(id)
     }
 
+    /// The string of an id that [`Dictionary::id`] gave out.
+    pub fn text(&self, id: u64) -> Text {
+        match id {
+            0 => Text::default(),
+            id => self.texts[id as usize - 1].clone(),
+        }
+    }
+
     /// Uncompressed size of the section.
     pub fn bytes(&self) -> usize {
         self.bytes + 4 * self.texts.len()

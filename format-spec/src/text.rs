@@ -64,3 +64,48 @@ impl fmt::Debug for Text {
         write!(f, "{:?}", self.to_string_lossy())
     }
 }
+
+/// For JSON: text as it is; a backslash, and a byte that is not part of valid UTF-8, as `\xNN`.
+pub fn escaped(bytes: &[u8]) -> String {
+    use fmt::Write;
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for (place, part) in chunk.valid().split('\\').enumerate() {
+            text.push_str(if place > 0 { "\\x5c" } else { "" });
+            text.push_str(part);
+        }
+        for byte in chunk.invalid() {
+            write!(text, "\\x{byte:02x}").expect("writing into a String cannot fail");
+        }
+    }
+    text
+}
+
+impl serde::Serialize for Text {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&escaped(self))
+    }
+}
+pub(crate) fn as_text<S: serde::Serializer>(
+    bytes: &[u8],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&escaped(bytes))
+}
+pub(crate) fn as_hex<S: serde::Serializer>(
+    bytes: &[u8; 16],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&crate::error::hex(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escaped;
+
+    #[test]
+    fn escapes_are_reversible_and_valid_text_is_left_alone() {
+        assert_eq!(escaped("/tmp/größe".as_bytes()), "/tmp/größe");
+        assert_eq!(escaped(b"a\\b\xff\0"), "a\\x5cb\\xff\0");
+    }
+}

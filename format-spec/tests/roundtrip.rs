@@ -3,7 +3,7 @@
 mod support;
 
 use proptest::{collection::vec, prelude::*};
-use support::*;
+use support::{sample::*, *};
 use trace_format::*;
 
 /// The promised order: by time, then family, then stored row, which for equal times is the order of
@@ -59,99 +59,6 @@ proptest! {
         prop_assert_eq!(reused.header.cgroups, fresh.header.cgroups);
         prop_assert_eq!(reused.header.sequences, fresh.header.sequences);
     }
-}
-
-/// One of everything, with no field left at its default.
-fn one_of_each_context() -> Vec<ContextRecord> {
-    let bodies = [
-        Context::CheckpointBegin,
-        Context::Host(Host {
-            host_uuid: [1; 16],
-            hostname: "web-1".into(),
-            kernel_release: "6.18.0".into(),
-            arch: "x86_64".into(),
-            cpus: 2,
-            memory_bytes: 24 << 30,
-            boot_id: [2; 16],
-            recorder_version: "0.1.0".into(),
-        }),
-        Context::Clock(Clock {
-            boot_ns: 9,
-            wall_ns: 1_795_000_000_000_000_000,
-        }),
-        Context::Process(Process {
-            pid: 10,
-            ppid: 1,
-            start_ns: 3,
-            uid: 33,
-            gid: 34,
-            cgroup_id: 7,
-            comm: b"nginx".to_vec(),
-            exe: b"/usr/sbin/nginx".to_vec(),
-            args: b"nginx\0-g\0daemon off;".to_vec(),
-            cwd: b"/".to_vec(),
-            ns_pid: 1,
-        }),
-        Context::Container(Container {
-            cgroup_id: 7,
-            cgroup_path: "/docker/abc".into(),
-            id: "abc".into(),
-            runtime: "docker".into(),
-            name: "web".into(),
-            image: "nginx:1.22".into(),
-            privileged: true,
-            pod: "p".into(),
-            namespace: "n".into(),
-            labels: vec![("a".into(), "b".into())],
-            resolution: Resolution::GaveUp,
-        }),
-        Context::Probes(Probes {
-            profile: "full".into(),
-            probes: vec![Probe {
-                id: 2,
-                name: "sys_exit".into(),
-                attached: "tp_btf/sys_exit".into(),
-                reason: "r".into(),
-            }],
-        }),
-        Context::Loss(Loss {
-            counts: vec![
-                LossCount {
-                    cpu: 0,
-                    probe: 2,
-                    seen: 100,
-                    dropped: 3,
-                    filtered: 1,
-                },
-                LossCount {
-                    cpu: 1,
-                    probe: 2,
-                    seen: 50,
-                    dropped: 4,
-                    filtered: 0,
-                },
-            ],
-        }),
-        Context::Mark(Mark {
-            label: "note".into(),
-            text: "here".into(),
-        }),
-        Context::Tick,
-        Context::User(User {
-            uid: 33,
-            name: "www-data".into(),
-        }),
-        Context::Unknown {
-            kind: 900,
-            payload: vec![1, 2, 3],
-        },
-        Context::CheckpointEnd,
-    ];
-    bodies
-        .into_iter()
-        .zip(40..)
-        .map(|(body, boot_ns)| ContextRecord { boot_ns, body })
-        .collect()
 }
 
 #[test]

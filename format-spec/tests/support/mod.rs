@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test program uses its part.
 
 pub mod forge;
+pub mod sample;
 
 use proptest::{collection::vec, prelude::*};
 use trace_format::*;

@@ -1,0 +1,195 @@
+//! One of everything, with no field left at its default: nothing can be forgotten unnoticed.
+#![allow(dead_code)]
+
+use trace_format::*;
+
+/// One event of every family, in the order of their ids.
+pub fn one_of_each() -> Vec<EventData> {
+    let endpoint = |addr: &[u8], port| Endpoint {
+        addr: Text::new(addr),
+        port,
+    };
+    vec![
+        EventData::Syscall(Syscall {
+            nr: 9,
+            ret: i64::MIN,
+            args: [1, u64::MAX, 1 << 63, 0x7fff_1234_5678, 0, 6],
+        }),
+        EventData::SyscallCount(SyscallCount {
+            nr: u32::MAX,
+            calls: 1 << 40,
+        }),
+        EventData::Fork(Fork {
+            child_tid: 41,
+            child_pid: 40,
+            child_start_ns: 4_999,
+        }),
+        EventData::Exec(Exec {
+            path: "/usr/bin/env".into(),
+            filename: "env".into(),
+            args: Text::new(b"env\0-i\0sh"),
+            comm: "env".into(),
+            ppid: 12,
+            uid: 33,
+            gid: 34,
+            start_ns: 4_000,
+            dev: 0x0010_0005,
+            ino: 77,
+            flags: ExecFlags(ExecFlags::UPPER_LAYER | ExecFlags::ARGS_CUT),
+        }),
+        EventData::Exit(Exit {
+            code: 255,
+            signal: 9,
+            start_ns: 3_000,
+            last_thread: true,
+        }),
+        EventData::Open(Open {
+            nr: 257,
+            ret: -13,
+            flags: 0o100_1101,
+            mode: 0o644,
+            path: "/etc/shadow".into(),
+            dev: 5,
+            ino: u64::MAX,
+            marks: PathMarks(PathMarks::UNTRUSTED | PathMarks::CREATED),
+        }),
+        EventData::PathCall(PathCall {
+            nr: 82,
+            ret: -2,
+            arg: 0o755,
+            path: "a".into(),
+            path2: "b".into(),
+            marks: PathMarks(PathMarks::RELATIVE),
+        }),
+        EventData::SockCall(SockCall {
+            nr: 42,
+            ret: -111,
+            fd: -1,
+            family: 10,
+            sock_type: 1,
+            local: endpoint(&[10, 0, 0, 1], 40_000),
+            remote: endpoint(
+                &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+                443,
+            ),
+            unix_path: Text::new(b"\0abstract"),
+            marks: PathMarks(PathMarks::CUT),
+        }),
+        EventData::TcpState(TcpState {
+            old: 2,
+            new: 255,
+            family: 2,
+            local: endpoint(&[10, 0, 0, 1], 40_001),
+            remote: endpoint(&[10, 0, 0, 2], 65_535),
+            sock: 3,
+            latency_ns: 180_000,
+        }),
+        EventData::Cgroup(CgroupChange {
+            id: 8_811,
+            path: "/docker/abc".into(),
+            removed: true,
+        }),
+        EventData::Sample(Sample {
+            cpu_ns: 1,
+            throttled_ns: 2,
+            memory_bytes: 3,
+            memory_limit_bytes: 4,
+            pids: 5,
+            io_read_bytes: 6,
+            io_write_bytes: 7,
+        }),
+    ]
+}
+
+/// One record of every kind, in one checkpoint, a nanosecond apart from 40 on.
+pub fn one_of_each_context() -> Vec<ContextRecord> {
+    let bodies = [
+        Context::CheckpointBegin,
+        Context::Host(Host {
+            host_uuid: [1; 16],
+            hostname: "web-1".into(),
+            kernel_release: "6.18.0".into(),
+            arch: "x86_64".into(),
+            cpus: 2,
+            memory_bytes: 24 << 30,
+            boot_id: [2; 16],
+            recorder_version: "0.1.0".into(),
+        }),
+        Context::Clock(Clock {
+            boot_ns: 9,
+            wall_ns: 1_795_000_000_000_000_000,
+        }),
+        Context::Process(Process {
+            pid: 10,
+            ppid: 1,
+            start_ns: 3,
+            uid: 33,
+            gid: 34,
+            cgroup_id: 7,
+            comm: b"nginx".to_vec(),
+            exe: b"/usr/sbin/nginx".to_vec(),
+            args: b"nginx\0-g\0daemon off;".to_vec(),
+            cwd: b"/".to_vec(),
+            ns_pid: 1,
+        }),
+        Context::Container(Container {
+            cgroup_id: 7,
+            cgroup_path: "/docker/abc".into(),
+            id: "abc".into(),
+            runtime: "docker".into(),
+            name: "web".into(),
+            image: "nginx:1.22".into(),
+            privileged: true,
+            pod: "p".into(),
+            namespace: "n".into(),
+            labels: vec![("a".into(), "b".into())],
+            resolution: Resolution::GaveUp,
+        }),
+        Context::Probes(Probes {
+            profile: "full".into(),
+            probes: vec![Probe {
+                id: 2,
+                name: "sys_exit".into(),
+                attached: "tp_btf/sys_exit".into(),
+                reason: "r".into(),
+            }],
+        }),
+        Context::Loss(Loss {
+            counts: vec![
+                LossCount {
+                    cpu: 0,
+                    probe: 2,
+                    seen: 100,
+                    dropped: 3,
+                    filtered: 1,
+                },
+                LossCount {
+                    cpu: 1,
+                    probe: 2,
+                    seen: 50,
+                    dropped: 4,
+                    filtered: 0,
+                },
+            ],
+        }),
+        Context::Mark(Mark {
+            label: "note".into(),
+            text: "here".into(),
+        }),
+        Context::Tick,
+        Context::User(User {
+            uid: 33,
+            name: "www-data".into(),
+        }),
+        Context::Unknown {
+            kind: 900,
+            payload: vec![1, 2, 3],
+        },
+        Context::CheckpointEnd,
+    ];
+    bodies
+        .into_iter()
+        .zip(40..)
+        .map(|(body, boot_ns)| ContextRecord { boot_ns, body })
+        .collect()
+}
