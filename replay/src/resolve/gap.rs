@@ -29,7 +29,7 @@ impl Gaps {
             None => return self.first(event),
         };
         if event.seq == *next {
-            *next += 1;
+            *next = next.saturating_add(1);
         } else {
             self.jump(event);
         }

@@ -12,6 +12,8 @@ mod container;
 mod descriptor;
 mod gap;
 mod process;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub use container::Container;

@@ -387,7 +387,8 @@ impl Processes {
             process.cwd = Text::from(&seen.cwd[..]);
         }
         let same_image = process.image.is_some() && *process.exe_path == *seen.exe;
-        if !same_image && !(seen.comm.is_empty() && seen.exe.is_empty()) {
+        let says_something = !seen.comm.is_empty() || !seen.exe.is_empty();
+        if says_something && !same_image {
             process.image = None;
             process.exe_path = Text::from(&seen.exe[..]);
             process.set_command(&Text::from(&seen.comm[..]), &Text::from(&seen.args[..]));

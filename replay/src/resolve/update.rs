@@ -215,10 +215,9 @@ fn opened(state: &mut State, event: &Event, open: &Open) {
     if open.ret < 0 {
         return;
     }
-    if open.flags & O_ACCMODE != O_RDONLY || open.marks.has(PathMarks::CREATED) {
-        if let Some(key) = container_key(state, event.cgroup_id) {
-            state.births.written(key, &open.path, open.dev, open.ino);
-        }
+    let writes = open.flags & O_ACCMODE != O_RDONLY || open.marks.has(PathMarks::CREATED);
+    if writes && let Some(key) = container_key(state, event.cgroup_id) {
+        state.births.written(key, &open.path, open.dev, open.ino);
     }
     if let Some(slot) = state.processes.living_slot(event.pid) {
         let directory = open.flags & o_directory(state.arch()) != 0;

@@ -277,11 +277,11 @@ impl<'a> Parser<'a> {
             return Err(self.error(OPERATOR_NAMES));
         };
         let modifier = if self.takes_word("oneof") {
-            Some(Modifier::OneOf)
+            Some(Modifier::One)
         } else if self.takes_word("anyof") {
-            Some(Modifier::AnyOf)
+            Some(Modifier::Any)
         } else if self.takes_word("allof") {
-            Some(Modifier::AllOf)
+            Some(Modifier::All)
         } else {
             None
         };

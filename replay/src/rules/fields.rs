@@ -37,8 +37,8 @@ pub(super) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wants {
     Nothing,
-    Index,
-    MaybeIndex,
+    Generation,
+    MaybeGeneration,
     Key,
 }
 
@@ -70,7 +70,7 @@ pub(super) enum Id {
     AncestorName, AncestorExe, AncestorExePath, AncestorCommandLine,
     Cwd, NamespacePid, Duration, FromMemfd, UpperLayer, Deleted, BornInContainer, ExeInode, Tid,
     Uid, UserName, Gid,
-    ContainerId, ContainerFullId, ContainerName, Image, Repository, Tag, Privileged, Runtime, Label, Info,
+    ContainerShort, ContainerFull, ContainerName, Image, Repository, Tag, Privileged, Runtime, Label, Info,
     Pod, Namespace, Missing,
 }
 
@@ -138,16 +138,16 @@ const FIELDS: &[Row] = {
         ("proc.args", Id::Arguments, Text, Nothing, Any),
         ("proc.pid", Id::Pid, Number, Nothing, Any),
         ("proc.ppid", Id::ParentPid, Number, Nothing, Any),
-        ("proc.apid", Id::AncestorPid, Number, Index, Any),
+        ("proc.apid", Id::AncestorPid, Number, Generation, Any),
         ("proc.puid", Id::ParentUid, Number, Nothing, Any),
         ("proc.pname", Id::ParentName, Text, Nothing, Any),
         ("proc.pexe", Id::ParentExe, Text, Nothing, Any),
         ("proc.pexepath", Id::ParentExePath, Text, Nothing, Any),
         ("proc.pcmdline", Id::ParentCommandLine, Text, Nothing, Any),
-        ("proc.aname", Id::AncestorName, Text, MaybeIndex, Any),
-        ("proc.aexe", Id::AncestorExe, Text, MaybeIndex, Any),
-        ("proc.aexepath", Id::AncestorExePath, Text, MaybeIndex, Any),
-        ("proc.acmdline", Id::AncestorCommandLine, Text, MaybeIndex, Any),
+        ("proc.aname", Id::AncestorName, Text, MaybeGeneration, Any),
+        ("proc.aexe", Id::AncestorExe, Text, MaybeGeneration, Any),
+        ("proc.aexepath", Id::AncestorExePath, Text, MaybeGeneration, Any),
+        ("proc.acmdline", Id::AncestorCommandLine, Text, MaybeGeneration, Any),
         ("proc.cwd", Id::Cwd, Text, Nothing, Any),
         ("proc.vpid", Id::NamespacePid, Number, Nothing, Any),
         ("proc.duration", Id::Duration, Number, Nothing, Any),
@@ -160,8 +160,8 @@ const FIELDS: &[Row] = {
         ("user.uid", Id::Uid, Number, Nothing, Any),
         ("user.name", Id::UserName, Text, Nothing, Any),
         ("group.gid", Id::Gid, Number, Nothing, Any),
-        ("container.id", Id::ContainerId, Text, Nothing, Any),
-        ("container.full_id", Id::ContainerFullId, Text, Nothing, Any),
+        ("container.id", Id::ContainerShort, Text, Nothing, Any),
+        ("container.full_id", Id::ContainerFull, Text, Nothing, Any),
         ("container.name", Id::ContainerName, Text, Nothing, Any),
         ("container.image", Id::Image, Text, Nothing, Any),
         ("container.image.repository", Id::Repository, Text, Nothing, Any),
@@ -214,7 +214,6 @@ const FIELDS: &[Row] = {
     ]
 };
 
-/// `k8s.pod.label` and `container.label` take a key; the k8s labels of a pod are its containers' labels.
 impl Field {
     /// Looks a field up; the error says what would have been right.
     pub fn resolve(written: &FieldName) -> Result<Field, String> {
@@ -230,13 +229,13 @@ impl Field {
             });
         };
         let index = match (wants, argument) {
-            (Wants::Nothing, None) | (Wants::MaybeIndex, None) => 0,
+            (Wants::Nothing, None) | (Wants::MaybeGeneration, None) => 0,
             (Wants::Nothing, Some(_)) => return Err(format!("{name} without an argument")),
-            (Wants::Index | Wants::MaybeIndex, Some(text)) => match text.parse() {
+            (Wants::Generation | Wants::MaybeGeneration, Some(text)) => match text.parse() {
                 Ok(index) => index,
                 Err(_) => return Err(format!("{name}[n] with a number of generations")),
             },
-            (Wants::Index, None) => return Err(format!("{name}[n]")),
+            (Wants::Generation, None) => return Err(format!("{name}[n]")),
             (Wants::Key, Some(_)) => 0,
             (Wants::Key, None) => return Err(format!("{name}[key]")),
         };
@@ -247,7 +246,7 @@ impl Field {
             key: argument.unwrap_or_default().into(),
             parameters: Arc::new([]),
             types: on.types(),
-            many: wants == Wants::MaybeIndex && argument.is_none(),
+            many: wants == Wants::MaybeGeneration && argument.is_none(),
         })
     }
 }

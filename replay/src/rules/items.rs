@@ -6,13 +6,11 @@
 use super::{
     LoadError, Priority, Warning,
     exceptions::{self, Exception},
+    requirements,
     source::{Origin, Source},
     yaml::{File, Node, Place, Value},
 };
 use std::rc::Rc;
-
-/// The engine version whose language this is: a file that asks for a newer one is refused.
-pub(super) const ENGINE_VERSION: (u64, u64, u64) = (0, 63, 0);
 
 #[derive(Default)]
 pub(super) struct Items {
@@ -142,8 +140,8 @@ impl Items {
             return Ok(());
         };
         match kind {
-            "required_engine_version" => return engine_version(file, value),
-            "required_plugin_versions" => return plugin_versions(file, value),
+            "required_engine_version" => return requirements::engine_version(file, value),
+            "required_plugin_versions" => return requirements::plugin_versions(file, value),
             _ => {}
         }
         let Some(name) = value.scalar().filter(|name| !name.is_empty()) else {
@@ -480,7 +478,7 @@ impl Item<'_> {
     }
 }
 
-fn get<'n>(pairs: &'n [(Node, Node)], key: &str) -> Option<&'n Node> {
+pub(super) fn get<'n>(pairs: &'n [(Node, Node)], key: &str) -> Option<&'n Node> {
     pairs
         .iter()
         .find(|pair| pair.0.scalar() == Some(key))
@@ -542,53 +540,4 @@ fn change(file: &File<'_>, pairs: &[(Node, Node)]) -> Result<Change, LoadError> 
         changes.push((key.scalar().unwrap_or_default().to_owned(), append));
     }
     Ok(Change::Override(changes))
-}
-
-fn engine_version(file: &File<'_>, node: &Node) -> Result<(), LoadError> {
-    let text = node.scalar().unwrap_or_default();
-    let mut numbers = text.split('.').map(|part| part.parse::<u64>().ok());
-    let version = match (
-        numbers.next(),
-        numbers.next(),
-        numbers.next(),
-        numbers.next(),
-    ) {
-        (Some(Some(minor)), None, None, None) => (0, minor, 0),
-        (Some(Some(major)), Some(Some(minor)), Some(Some(patch)), None) => (major, minor, patch),
-        _ => {
-            return Err(file.error(
-                node.at,
-                node.what(),
-                "a version such as 0.57.0, or a number",
-            ));
-        }
-    };
-    if version.0 != ENGINE_VERSION.0 || version > ENGINE_VERSION {
-        let (major, minor, patch) = ENGINE_VERSION;
-        let expected = format!("engine version {major}.{minor}.{patch} or older");
-        return Err(file.error(node.at, node.what(), expected));
-    }
-    Ok(())
-}
-
-/// Containers are built in; other plugins bring other event sources.
-fn plugin_versions(file: &File<'_>, node: &Node) -> Result<(), LoadError> {
-    let Value::Sequence(plugins) = &node.value else {
-        return Err(file.error(node.at, node.what(), "a list of plugins"));
-    };
-    for plugin in plugins {
-        let Value::Mapping(pairs) = &plugin.value else {
-            return Err(file.error(plugin.at, plugin.what(), "a mapping with name and version"));
-        };
-        let name = get(pairs, "name");
-        if name.and_then(Node::scalar) != Some("container") {
-            let found = name.map_or_else(|| plugin.what(), Node::what);
-            return Err(file.error(
-                plugin.at,
-                format!("plugin {found}"),
-                "no plugin but `container`",
-            ));
-        }
-    }
-    Ok(())
 }

@@ -71,11 +71,9 @@ pub(super) fn load(files: &[(&str, &str)]) -> Result<(Vec<Compiled>, Vec<Warning
         definitions.open.push(item.name.clone());
         let found = definitions.compile_source(&item.condition);
         definitions.open.clear();
-        if let Err((error, unknown)) = found {
-            if !unknown {
-                return Err(error);
-            }
-            // An unknown field is only the fault of the rules that use it.
+        // An unknown field is only the fault of the rules that use it.
+        if let Err((error, false)) = found {
+            return Err(error);
         }
     }
     let mut rules = Vec::new();

@@ -17,6 +17,7 @@ mod load;
 mod node;
 mod output;
 mod pattern;
+mod requirements;
 mod services;
 mod source;
 mod subject;

@@ -66,10 +66,10 @@ struct Reach {
 
 impl Node {
     /// `and`. Cheap checks go first; the order of the rest stays.
-    pub fn all(mut parts: Vec<Node>) -> Node {
-        flatten(&mut parts, |part| match part {
-            Node::All(inner) => Ok(inner),
-            other => Err(other),
+    pub fn all(parts: Vec<Node>) -> Node {
+        let mut parts = flat(parts, |part| match part {
+            Node::All(inner) => inner.into_vec(),
+            other => vec![other],
         });
         if parts.iter().any(|part| matches!(part, Node::Never)) {
             return Node::Never;
@@ -83,10 +83,10 @@ impl Node {
         }
     }
 
-    pub fn any(mut parts: Vec<Node>) -> Node {
-        flatten(&mut parts, |part| match part {
-            Node::Any(inner) => Ok(inner),
-            other => Err(other),
+    pub fn any(parts: Vec<Node>) -> Node {
+        let mut parts = flat(parts, |part| match part {
+            Node::Any(inner) => inner.into_vec(),
+            other => vec![other],
         });
         if parts.iter().any(|part| matches!(part, Node::Always)) {
             return Node::Always;
@@ -284,15 +284,8 @@ impl Node {
     }
 }
 
-fn flatten(parts: &mut Vec<Node>, open: impl Fn(Node) -> Result<Box<[Node]>, Node>) {
-    let mut flat = Vec::with_capacity(parts.len());
-    for part in parts.drain(..) {
-        match open(part) {
-            Ok(inner) => flat.extend(inner),
-            Err(other) => flat.push(other),
-        }
-    }
-    *parts = flat;
+fn flat(parts: Vec<Node>, open: fn(Node) -> Vec<Node>) -> Vec<Node> {
+    parts.into_iter().flat_map(open).collect()
 }
 
 fn is_two_ended(field: &Field) -> bool {

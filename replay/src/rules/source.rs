@@ -19,8 +19,10 @@ struct Mark {
     /// From this byte of the text on …
     from: usize,
     origin: Origin,
-    /// … it is this byte of the scalar and what follows; `None`: all of it is that scalar's beginning.
+    /// … it is this byte of the scalar; `None`: it was made from the whole value.
     offset: Option<usize>,
+    /// The text behind it follows the scalar; otherwise all of it stands for that one place.
+    moves: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -34,25 +36,53 @@ fn delimits(character: char) -> bool {
     character.is_ascii_whitespace() || "(),=".contains(character)
 }
 
+impl Mark {
+    /// The scalar's byte for a byte of the text.
+    fn offset_of(&self, at: usize) -> Option<usize> {
+        let moved = if self.moves {
+            at.saturating_sub(self.from)
+        } else {
+            0
+        };
+        self.offset.map(|offset| offset + moved)
+    }
+}
+
 impl Source {
+    /// What says where a byte of the text came from; text that nobody wrote stands before the first.
+    fn mark(&self, at: usize) -> Option<&Mark> {
+        self.marks
+            .iter()
+            .rev()
+            .find(|mark| mark.from <= at)
+            .or(self.marks.first())
+    }
+
     /// The text of a scalar.
     pub fn scalar(origin: &Origin) -> Source {
         let mut source = Source::default();
-        source.push_part(origin.node.scalar().unwrap_or_default(), origin, Some(0));
+        source.push_part(
+            origin.node.scalar().unwrap_or_default(),
+            origin,
+            Some(0),
+            true,
+        );
         source
     }
 
     /// Appends text that was made from a value.
     pub fn push(&mut self, text: &str, origin: &Origin) {
-        self.push_part(text, origin, None);
+        self.push_part(text, origin, None, false);
     }
 
-    fn push_part(&mut self, text: &str, origin: &Origin, offset: Option<usize>) {
+    fn push_part(&mut self, text: &str, origin: &Origin, offset: Option<usize>, moves: bool) {
         if !text.is_empty() {
+            let from = self.text.len();
             self.marks.push(Mark {
-                from: self.text.len(),
+                from,
                 origin: origin.clone(),
                 offset,
+                moves,
             });
             self.text.push_str(text);
         }
@@ -77,15 +107,10 @@ impl Source {
 
     /// The file and the place of a byte of the text.
     pub fn locate(&self, at: usize, files: &[File<'_>]) -> Option<(usize, Place)> {
-        let mark = self
-            .marks
-            .iter()
-            .rev()
-            .find(|mark| mark.from <= at)
-            .or(self.marks.first())?;
+        let mark = self.mark(at)?;
         let file = files.get(mark.origin.file)?;
-        let place = match mark.offset {
-            Some(offset) => file.place_in(&mark.origin.node, offset + at.saturating_sub(mark.from)),
+        let place = match mark.offset_of(at) {
+            Some(offset) => file.place_in(&mark.origin.node, offset),
             None => mark.origin.node.at,
         };
         Some((mark.origin.file, place))
@@ -93,14 +118,9 @@ impl Source {
 
     /// The byte of the scalar that a byte of the text came from.
     pub fn offset(&self, at: usize) -> usize {
-        match self.marks.iter().rev().find(|mark| mark.from <= at) {
-            Some(Mark {
-                from,
-                offset: Some(offset),
-                ..
-            }) => offset + at - from,
-            _ => 0,
-        }
+        self.mark(at)
+            .and_then(|mark| mark.offset_of(at))
+            .unwrap_or_default()
     }
 
     /// Puts the items of lists where their names stand.
@@ -143,31 +163,17 @@ impl Source {
 
     /// Copies a part of another source, with its places.
     fn copy(&mut self, other: &Source, from: usize, to: usize) {
-        let Some(mark) = other.marks.iter().rev().find(|mark| mark.from <= from) else {
-            return;
-        };
-        let offset = mark.offset.map(|offset| offset + from - mark.from);
-        self.push_part(&other.text[from..to], &mark.origin, offset);
+        if let Some(mark) = other.mark(from) {
+            let offset = mark.offset_of(from);
+            self.push_part(&other.text[from..to], &mark.origin, offset, mark.moves);
+        }
     }
 
     /// Puts text that all stands for one place of another source.
     fn put(&mut self, text: &str, other: &Source, at: usize) {
-        let Some(mark) = other.marks.iter().rev().find(|mark| mark.from <= at) else {
-            return;
-        };
-        let offset = mark.offset.map(|offset| offset + at - mark.from);
-        let start = self.text.len();
-        self.push_part(text, &mark.origin, offset);
-        // Every item is the list's name: the second and later ones do not move along the line.
-        let mut from = start;
-        while let Some(comma) = self.text[from..].find(',') {
-            from += comma + 1;
-            self.marks.push(Mark {
-                from,
-                origin: mark.origin.clone(),
-                offset,
-            });
-        }
+        let Some(mark) = other.mark(at) else { return };
+        let offset = mark.offset_of(at);
+        self.push_part(text, &mark.origin, offset, false);
     }
 }
 
@@ -234,7 +240,11 @@ mod tests {
         };
         assert_eq!(column("one"), 1);
         assert_eq!(column("sh"), 9);
-        assert!((9..12).contains(&column("zsh")), "{}", column("zsh"));
+        assert_eq!(
+            column("zsh"),
+            9,
+            "every item stands where its list's name does"
+        );
         assert_eq!(column("two"), 21);
     }
 }

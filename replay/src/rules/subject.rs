@@ -209,10 +209,10 @@ impl<'a> Subject<'a> {
             | Id::FdProtocol
             | Id::FdFamily => self.descriptor_text(field.id, scratch),
             Id::PathName | Id::PathSource | Id::PathTarget => self.path_text(field.id, scratch),
-            Id::ContainerId | Id::ContainerFullId | Id::ContainerName => match self.container() {
+            Id::ContainerShort | Id::ContainerFull | Id::ContainerName => match self.container() {
                 Some(container) => match field.id {
-                    Id::ContainerId => Some(container.short_id.as_bytes()),
-                    Id::ContainerFullId => Some(container.id.as_bytes()),
+                    Id::ContainerShort => Some(container.short_id.as_bytes()),
+                    Id::ContainerFull => Some(container.id.as_bytes()),
                     _ => known(container.name.as_bytes()),
                 },
                 None => self.on_host().then_some(HOST),

@@ -78,9 +78,9 @@ pub(super) enum Operator {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Modifier {
-    OneOf,
-    AnyOf,
-    AllOf,
+    One,
+    Any,
+    All,
 }
 
 /// Longest first, so that `<=` is not read as `<`.

@@ -74,9 +74,9 @@ impl TextTest {
 
 fn many<T>(modifier: Modifier, tests: &[T], holds: impl Fn(&T) -> bool) -> bool {
     match modifier {
-        Modifier::AnyOf => tests.iter().any(holds),
-        Modifier::AllOf => tests.iter().all(holds),
-        Modifier::OneOf => tests.iter().filter(|test| holds(test)).take(2).count() == 1,
+        Modifier::Any => tests.iter().any(holds),
+        Modifier::All => tests.iter().all(holds),
+        Modifier::One => tests.iter().filter(|test| holds(test)).take(2).count() == 1,
     }
 }
 

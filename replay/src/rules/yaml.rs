@@ -90,10 +90,18 @@ impl Node {
 /// A piece of input in a message, short enough to read.
 pub(super) fn quoted(text: &str) -> String {
     const SHOWN: usize = 40;
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("`{}…`", text[..end].escape_debug()),
-        None => format!("`{}`", text.escape_debug()),
+    let mut shown = String::from("`");
+    for character in text.chars().take(SHOWN) {
+        match character.is_control() {
+            true => shown.extend(character.escape_debug()),
+            false => shown.push(character),
+        }
     }
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown.push('`');
+    shown
 }
 
 impl File<'_> {
@@ -153,6 +161,9 @@ impl File<'_> {
             .take_while(|&(at, _)| at < offset)
             .filter(|(_, character)| !character.is_whitespace())
             .count();
+        // Behind the last word there is nothing to point at but its end.
+        let behind = text.as_bytes().get(offset..).unwrap_or_default();
+        let at_end = behind.trim_ascii().is_empty();
         let mut place = scalar.at;
         let mut rest = self.text.chars().skip(scalar.at.index).peekable();
         let step = |place: &mut Place, rest: &mut std::iter::Peekable<_>| {
@@ -214,6 +225,9 @@ impl File<'_> {
                     };
                     if !blank {
                         skip -= 1;
+                        if skip == 0 && at_end {
+                            return place;
+                        }
                     }
                 }
             }

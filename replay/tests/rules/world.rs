@@ -113,7 +113,6 @@ impl World {
             namespace: "shop".into(),
             labels: vec![("app".into(), "shop".into())],
             resolution: Resolution::Resolved,
-            ..Container::default()
         }))
     }
 
