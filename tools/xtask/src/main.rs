@@ -1,6 +1,7 @@
 //! `cargo xtask`: what builds, tests, measures and shows the project, beyond plain cargo.
 
 mod bench;
+mod demo;
 mod ebpf;
 mod engine;
 mod matrix;
@@ -22,6 +23,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// See the whole system work, in about a minute: record, inject, watch, detect, train
+    Demo(demo::Args),
     /// Build the probes and put the object into recorder-ebpf/prebuilt
     Ebpf(ebpf::Args),
     /// Measure, and put the numbers into docs/benchmarks.md
@@ -35,6 +38,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Ebpf(args) => ebpf::main(&args),
+        Task::Demo(args) => demo::main(&args),
         Task::Bench(args) => bench::main(&args),
         Task::Engine(args) => engine::main(&args),
         Task::Matrix(args) => matrix::main(&args),
