@@ -23,6 +23,7 @@ use replay::{
     artifact::{ITEMS_MAX, ImageItems, Model, Provenance, Run},
     features::{
         Settings, Trained,
+        inputs::{INPUTS, Judge, Scales},
         schema::{COUNT, FEATURES, Kind},
     },
     findings::uuid_text,
@@ -107,11 +108,11 @@ pub fn train(
         Ok(scores) => (scores, held_out),
         // Too few windows to leave any out: the figures are those of the training windows themselves.
         Err(Error::TooFewWindows { .. }) => {
-            let forest = fit(clear.iter().copied(), options)?;
+            let judge = fit(clear.iter().copied(), options)?;
             let scores = clear
                 .iter()
-                .map(|row| score(&forest, row))
-                .collect::<Result<_, _>>()?;
+                .map(|row| judge.score(&row.row.values))
+                .collect();
             (
                 scores,
                 "nothing: too few windows, so these are the training windows themselves",
@@ -122,7 +123,7 @@ pub fn train(
     let anomalous: Vec<bool> = clear.iter().map(|row| row.is_anomalous()).collect();
     let (threshold, threshold_rule) = evaluate::threshold(&scores, &anomalous);
     let report = evaluate::report(runs, &clear, &scores, threshold);
-    let forest = fit(clear.iter().copied(), options)?;
+    let judge = fit(clear.iter().copied(), options)?;
     let provenance = Provenance {
         program: format!("model {}", env!("CARGO_PKG_VERSION")),
         runs: runs
@@ -149,7 +150,7 @@ pub fn train(
         recall: report.recall,
     };
     let model = Model::new(
-        forest,
+        judge,
         options.window_ns,
         threshold,
         merged(&items),
@@ -249,27 +250,23 @@ fn held_out_scores(
             .zip(groups)
             .filter(|(_, of)| **of != group)
             .map(|(row, _)| *row);
-        let forest = fit(rest, options)?;
+        let judge = fit(rest, options)?;
         for (at, row) in rows
             .iter()
             .enumerate()
             .filter(|(at, _)| groups[*at] == group)
         {
-            scores[at] = score(&forest, row)?;
+            scores[at] = judge.score(&row.row.values);
         }
     }
     Ok(scores)
-}
-
-fn score(forest: &IsolationForest, row: &LabeledRow) -> Result<f64, Error> {
-    Ok(forest.score(&row.row.values)?)
 }
 
 /// Fits a forest on the normal windows among the rows (on all of them when labels are to be ignored).
 pub fn fit<'a>(
     rows: impl Iterator<Item = &'a LabeledRow>,
     options: &Options,
-) -> Result<IsolationForest, Error> {
+) -> Result<Judge, Error> {
     let normal: Vec<[f64; COUNT]> = rows
         .filter(|row| row.is_clear() && (options.unlabeled || row.is_normal()))
         .map(|row| row.row.values)
@@ -280,13 +277,19 @@ pub fn fit<'a>(
             needed: WINDOWS_MIN,
         });
     }
-    let rows = spread(&normal, options.seed);
-    let records = Array2::from_shape_fn((rows.len(), COUNT), |(row, column)| rows[row][column]);
-    Ok(IsolationForest::params()
+    let scales = Scales::learn(normal.iter());
+    let records = records(&spread(&normal, options.seed), &scales);
+    let forest = IsolationForest::params()
         .trees(options.trees)
         .samples(options.samples)
         .seed(options.seed)
-        .fit(&DatasetBase::from(records))?)
+        .fit(&DatasetBase::from(records))?;
+    Ok(Judge::new(forest, scales).expect("the forest was fitted on the inputs"))
+}
+
+fn records(rows: &[[f64; COUNT]], scales: &Scales) -> Array2<f64> {
+    let inputs: Vec<[f64; INPUTS]> = rows.iter().map(|row| scales.inputs(row).0).collect();
+    Array2::from_shape_fn((rows.len(), INPUTS), |(row, column)| inputs[row][column])
 }
 
 /// The rows, and copies of some of them with one feature moved: by its scale times an exponentially
@@ -367,22 +370,19 @@ mod tests {
     #[test]
     fn a_feature_that_never_varied_still_counts() {
         let rows = vec![[0.0; COUNT]; 200];
-        let records = |rows: Vec<[f64; COUNT]>| {
-            Array2::from_shape_fn((rows.len(), COUNT), |(row, column)| rows[row][column])
-        };
-        let fitted = |rows| {
-            IsolationForest::params()
-                .fit(&DatasetBase::from(records(rows)))
-                .unwrap()
+        let scales = Scales::learn(rows.iter());
+        let fitted = |rows: &[[f64; COUNT]]| {
+            let forest = IsolationForest::params()
+                .fit(&DatasetBase::from(records(rows, &scales)))
+                .unwrap();
+            Judge::new(forest, scales.clone()).unwrap()
         };
         let mut surprise = [0.0; COUNT];
-        surprise[replay::features::schema::NEW_PATHS] = 3.0;
-        let blind = fitted(rows.clone());
-        assert_eq!(
-            blind.score(&surprise).unwrap(),
-            blind.score(&[0.0; COUNT]).unwrap()
-        );
-        let seeing = fitted(spread(&rows, 1));
-        assert!(seeing.score(&surprise).unwrap() > seeing.score(&[0.0; COUNT]).unwrap() + 0.1);
+        surprise[replay::features::schema::NEW_PATHS] = 1.6;
+        let blind = fitted(&rows);
+        assert_eq!(blind.score(&surprise), blind.score(&[0.0; COUNT]));
+        let seeing = fitted(&spread(&rows, 1));
+        let (usual, surprised) = (seeing.score(&[0.0; COUNT]), seeing.score(&surprise));
+        assert!(surprised > usual + 0.1, "{surprised} against {usual}");
     }
 }

@@ -20,6 +20,7 @@ use forest::IsolationForest;
 
 use crate::features::{
     Settings, Trained, WINDOW_NS_MAX, WINDOW_NS_MIN,
+    inputs::{INPUTS, Judge, Scales},
     schema::{self, COUNT},
 };
 
@@ -105,6 +106,7 @@ struct Body {
     features: Vec<String>,
     window_ns: u64,
     threshold: f64,
+    scales: Vec<f64>,
     forest: Vec<u8>,
     images: Vec<ImageItems>,
     provenance: Provenance,
@@ -113,7 +115,7 @@ struct Body {
 /// A model, checked and ready.
 #[derive(Debug)]
 pub struct Model {
-    forest: IsolationForest,
+    judge: Judge,
     window_ns: u64,
     threshold: f64,
     images: Vec<ImageItems>,
@@ -129,19 +131,14 @@ fn config() -> impl bincode::config::Config {
 
 impl Model {
     /// # Panics
-    /// When the forest has other columns than the schema, or a number is out of its range: training made them.
+    /// When a number is out of its range: training made them.
     pub fn new(
-        forest: IsolationForest,
+        judge: Judge,
         window_ns: u64,
         threshold: f64,
         mut images: Vec<ImageItems>,
         provenance: Provenance,
     ) -> Model {
-        assert_eq!(
-            forest.columns(),
-            COUNT,
-            "the forest was fitted on other features"
-        );
         assert!(
             (WINDOW_NS_MIN..=WINDOW_NS_MAX).contains(&window_ns),
             "a window of {window_ns} ns"
@@ -163,7 +160,7 @@ impl Model {
                 .map(|image| (image.repository.clone(), image.items.clone())),
         );
         Model {
-            forest,
+            judge,
             window_ns,
             threshold,
             images,
@@ -181,22 +178,8 @@ impl Model {
         }
     }
 
-    pub fn score(&self, values: &[f64; COUNT]) -> f64 {
-        self.forest
-            .score(values)
-            .expect("a model's forest has the schema's columns")
-    }
-
-    /// Each feature's part in the score, in doublings; positive raised it.
-    pub fn explain(&self, values: &[f64; COUNT]) -> Vec<f64> {
-        self.forest
-            .explain(values)
-            .expect("a model's forest has the schema's columns")
-            .contributions
-    }
-
-    pub fn forest(&self) -> &IsolationForest {
-        &self.forest
+    pub fn judge(&self) -> &Judge {
+        &self.judge
     }
     pub fn window_ns(&self) -> u64 {
         self.window_ns
@@ -219,7 +202,8 @@ impl Model {
             features: schema::names().map(str::to_owned).collect(),
             window_ns: self.window_ns,
             threshold: self.threshold,
-            forest: self.forest.to_bytes(),
+            scales: self.judge.scales().values().to_vec(),
+            forest: self.judge.forest().to_bytes(),
             images: self.images.clone(),
             provenance: self.provenance.clone(),
         };
@@ -371,12 +355,15 @@ impl Body {
         }
         let forest = IsolationForest::from_bytes(&self.forest)
             .map_err(|error| damaged(error.to_string()))?;
-        if forest.columns() != COUNT {
+        let Some(scales) = Scales::from_stored(&self.scales) else {
+            return Err(damaged("its scales are not usable".to_owned()));
+        };
+        let columns = forest.columns();
+        let Some(judge) = Judge::new(forest, scales) else {
             return Err(damaged(format!(
-                "its forest has {} columns for {COUNT} features",
-                forest.columns()
+                "its forest has {columns} columns, expected {INPUTS}"
             )));
-        }
+        };
         if !(WINDOW_NS_MIN..=WINDOW_NS_MAX).contains(&self.window_ns) {
             return Err(damaged(format!("a window of {} ns", self.window_ns)));
         }
@@ -392,7 +379,7 @@ impl Body {
             return Err(damaged("more images or items than a model has".to_owned()));
         }
         Ok(Model::new(
-            forest,
+            judge,
             self.window_ns,
             self.threshold,
             self.images,

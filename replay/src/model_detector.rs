@@ -96,11 +96,11 @@ pub fn detector(model: Arc<Model>) -> Box<dyn Detector> {
 
 /// A finding when the row's score is at or above the model's threshold.
 pub fn judge(model: &Model, row: &Row) -> Option<Finding> {
-    let score = model.score(&row.values);
+    let score = model.judge().score(&row.values);
     if score < model.threshold() {
         return None;
     }
-    let explained = model.explain(&row.values);
+    let explained = model.judge().explain(&row.values);
     let mut order: Vec<usize> = (0..COUNT)
         .filter(|feature| explained[*feature] > 0.0)
         .collect();

@@ -40,7 +40,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     }
     let scores: Vec<f64> = rows
         .iter()
-        .map(|row| model.score(&row.row.values))
+        .map(|row| model.judge().score(&row.row.values))
         .collect();
     let report = evaluate::report(
         &runs,

@@ -15,7 +15,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     let model = Model::load(&arguments.model)?;
-    let (forest, provenance) = (model.forest(), model.provenance());
+    let (forest, provenance) = (model.judge().forest(), model.provenance());
     let items: usize = model.images().iter().map(|image| image.items.len()).sum();
     let schema_hash = format!("{:016x}", schema::hash());
     if global.json {

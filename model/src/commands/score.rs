@@ -70,7 +70,7 @@ fn scored(
         .into_iter()
         .filter(|row| !row.warm_up)
         .map(|row| Scored {
-            score: model.score(&row.values),
+            score: model.judge().score(&row.values),
             row,
         })
         .collect();
@@ -122,7 +122,7 @@ pub fn explain(arguments: &ExplainArguments, global: Global) -> anyhow::Result<O
     scored.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut out = BufWriter::new(io::stdout().lock());
     for Scored { row, score } in scored.iter().take(arguments.top) {
-        let parts = model.explain(&row.values);
+        let parts = model.judge().explain(&row.values);
         let mut order: Vec<usize> = (0..COUNT).collect();
         order.sort_by(|a, b| parts[*b].abs().total_cmp(&parts[*a].abs()).then(a.cmp(b)));
         if global.json {

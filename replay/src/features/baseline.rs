@@ -7,8 +7,10 @@ const MEMORY_WINDOWS: u32 = 32;
 /// From this many windows on, one window moves a level by a bounded step, so that an attack does not
 /// make itself usual.
 const SETTLED_WINDOWS: u32 = 3;
-/// In the unit of the features: a factor of e in a rate, the whole of a share.
-const STEP_MAX: f64 = 1.0;
+/// In the feature's scale ([`super::schema::Feature::scale`]).
+const STEP_SCALES: f64 = 3.0;
+/// The same for the mix, as a distance.
+const STEP_MIX: f64 = 0.1;
 
 /// A running mean; unknown values are left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -27,13 +29,13 @@ impl Level {
         }
     }
 
-    pub fn learn(&mut self, value: f64) {
+    pub fn learn(&mut self, value: f64, scale: f64) {
         if value.is_nan() {
             return;
         }
         let away = value - self.mean;
         let away = if self.windows >= SETTLED_WINDOWS {
-            away.clamp(-STEP_MAX, STEP_MAX)
+            away.clamp(-STEP_SCALES * scale, STEP_SCALES * scale)
         } else {
             away
         };
@@ -75,10 +77,17 @@ impl Mix {
         if total < MIX_CALLS_MIN {
             return;
         }
+        let distance = self.compare(counts);
+        let trust = if self.windows >= SETTLED_WINDOWS && distance > STEP_MIX {
+            STEP_MIX / distance
+        } else {
+            1.0
+        };
         self.shares.resize(NUMBERS, 0.0);
         self.windows = (self.windows + 1).min(MEMORY_WINDOWS);
+        let step = trust / f64::from(self.windows);
         for (share, count) in self.shares.iter_mut().zip(counts) {
-            *share += (*count as f64 / total as f64 - *share) / f64::from(self.windows);
+            *share += (*count as f64 / total as f64 - *share) * step;
         }
     }
 }
@@ -128,15 +137,15 @@ mod tests {
         let mut level = Level::default();
         assert_eq!(level.compare(5.0), 0.0, "nothing is usual yet");
         for _ in 0..6 {
-            level.learn(2.0);
+            level.learn(2.0, 0.3);
         }
         assert_eq!(level.compare(2.0), 0.0);
-        level.learn(100.0);
+        level.learn(100.0, 0.3);
         assert!(level.compare(2.0).abs() < 0.15, "{level:?}");
-        level.learn(f64::NAN);
+        level.learn(f64::NAN, 0.3);
         assert!(level.compare(f64::NAN).is_nan());
         for _ in 0..1000 {
-            level.learn(3.0);
+            level.learn(3.0, 0.3);
         }
         assert!(
             level.compare(3.0).abs() < 1e-6,

@@ -11,6 +11,7 @@
 //! teach anything about what it notes.
 
 pub mod baseline;
+pub mod inputs;
 pub mod novelty;
 pub mod schema;
 mod window;
@@ -174,7 +175,7 @@ impl Features {
         match &event.data {
             // The outermost cgroup's sample holds what its inner ones use.
             EventData::Sample(sample) if followed.key == event.cgroup_id => {
-                followed.window.sample(event.boot_ns, sample)
+                followed.window.sample(event.boot_ns, sample, at)
             }
             EventData::Sample(_) => {}
             _ => followed.window.count(event, at, state, &self.calls),
@@ -384,7 +385,7 @@ impl Followed {
             };
             values[feature] = self.levels[feature].compare(measure);
             if !self.starting {
-                self.levels[feature].learn(measure);
+                self.levels[feature].learn(measure, FEATURES[feature].scale);
             }
         }
         values[schema::MIX] = self.mix.compare(&calls);
@@ -430,6 +431,16 @@ impl Followed {
 
     fn witnesses(&self) -> [Option<Witness>; COUNT] {
         let mut witnesses = [None; COUNT];
+        for feature in [
+            schema::CPU,
+            schema::MEMORY,
+            schema::PIDS,
+            schema::IO,
+            schema::THROTTLED,
+            schema::MEMORY_SLOPE,
+        ] {
+            witnesses[feature] = self.window.sample_witness();
+        }
         for (feature, whats) in [
             (schema::SYSCALLS, [What::Calls, What::Calls]),
             (schema::EXECS, [What::Execs, What::Execs]),

@@ -110,6 +110,7 @@ pub struct Window {
 struct Samples {
     before: Option<(u64, Sample)>,
     last: Option<(u64, Sample)>,
+    at: EventRef,
     count: u32,
     memory_sum: f64,
     pids_sum: f64,
@@ -250,8 +251,9 @@ impl Window {
         self.seen.add(novelty::port(port, false), event.pid, at);
     }
 
-    pub fn sample(&mut self, boot_ns: u64, sample: &Sample) {
+    pub fn sample(&mut self, boot_ns: u64, sample: &Sample, at: EventRef) {
         let samples = &mut self.samples;
+        samples.at = at;
         samples.last = Some((boot_ns, *sample));
         if samples.before.is_none() {
             samples.before = samples.last;
@@ -269,6 +271,14 @@ impl Window {
     pub fn witness(&self, what: What) -> Option<Witness> {
         let tally = &self.tallies[what as usize];
         (tally.count > 0).then_some(tally.witness)
+    }
+
+    /// The last sample of the window; nobody's process.
+    pub fn sample_witness(&self) -> Option<Witness> {
+        (self.samples.count > 0).then_some(Witness {
+            pid: 0,
+            at: self.samples.at,
+        })
     }
 
     /// Calls by number. Where a number was recorded and counted, the larger one holds: counts may include
