@@ -32,6 +32,9 @@ impl Table {
     }
 }
 
+/// Rows that a family's buffers always keep room for, so that a quiet second frees nothing.
+const KEPT_ROWS: usize = 1_024;
+
 /// Reused from seal to seal.
 #[derive(Default)]
 struct Scratch {
@@ -406,7 +409,15 @@ impl ChunkBuilder {
 
     fn clear(&mut self) {
         for table in &mut self.tables {
-            table.columns.iter_mut().for_each(Vec::clear);
+            // Buffers follow the load down as well: a burst of one family after that of another
+            // must not leave both at their largest.
+            let keep = 2 * table.rows().max(KEPT_ROWS);
+            for column in &mut table.columns {
+                column.clear();
+                if column.capacity() > 2 * keep {
+                    column.shrink_to(keep);
+                }
+            }
         }
         self.dictionary.clear();
         self.context.clear();
