@@ -21,7 +21,7 @@ use crate::{
     resolve::{News, State},
     syscalls::Arch,
 };
-use metrics::{COUNTED, CPU, MEMORY, METRICS, Metric, PIDS};
+use metrics::{CPU, MEMORY, METRICS, Metric, PIDS};
 use series::{Direction, Series, Shift};
 use window::{Bin, Calls, Counters};
 
@@ -178,21 +178,17 @@ impl Statistics {
             if self.partial || self.bin < watched.from_bin {
                 continue;
             }
-            for metric in 0..COUNTED {
-                let Some(value) = bin.values[metric] else {
-                    continue;
-                };
-                if let Some(shift) =
-                    watched.series[metric].observe(&METRICS[metric], value, complete)
+            let counted = METRICS
+                .iter()
+                .zip(watched.series.iter_mut())
+                .zip(bin.values);
+            for (index, ((metric, series), value)) in counted.enumerate() {
+                let Some(value) = value else { continue };
+                if let Some(shift) = series.observe(metric, value, complete)
                     && is_container(state, watched.cgroup_id)
                 {
-                    found(finding(
-                        &METRICS[metric],
-                        &shift,
-                        watched.cgroup_id,
-                        end_ns,
-                        Some((&bin, metric)),
-                    ));
+                    let counted = Some((&bin, index));
+                    found(finding(metric, &shift, watched.cgroup_id, end_ns, counted));
                 }
             }
         }
