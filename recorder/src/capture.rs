@@ -22,7 +22,13 @@ use crate::{
     clock,
     decode::Decoder,
     drain::{Chunks, Drain},
-    observe::{cgroups::Cgroups, containers::Containers, docker::Resolver, host, watcher::Watcher},
+    observe::{
+        cgroups::Cgroups,
+        containers::Containers,
+        docker::Resolver,
+        host,
+        watcher::{Batch, Watcher},
+    },
     policy::{self, Profile},
     probes::{self, Probes},
     sinks::{Running, Sink},
@@ -42,6 +48,8 @@ const ROUND_MAX: usize = 262_144;
 const FLOOR_AGE_MAX_NS: u64 = 2 * NS_PER_S;
 /// Programs that were running when they were detached end within this time.
 const DETACH_PAUSE: Duration = Duration::from_millis(20);
+/// The first process snapshot takes some milliseconds; the rings hold much longer than this.
+const FIRST_BATCH_MAX: Duration = Duration::from_secs(1);
 /// A checkpoint lets a reader start in the middle.
 const CHECKPOINT_INTERVAL_NS: u64 = 60 * NS_PER_S;
 
@@ -179,7 +187,7 @@ pub fn run(
     // Events are waiting from here on; everything else about the start is written after them.
     progress.recording.store(true, Ordering::Release);
     let watcher = Watcher::start(Cgroups::open(), counts, true);
-    capture.start();
+    capture.start(&watcher);
     capture.record(options, &watcher, stop, started);
     probes.detach();
     thread::sleep(DETACH_PAUSE);
@@ -265,13 +273,6 @@ impl Output<'_> {
             body,
         });
     }
-
-    /// Seals first when the open chunk has no room for `more` further records.
-    fn room(&mut self, watermark_ns: u64) {
-        if self.full() {
-            self.seal(watermark_ns);
-        }
-    }
 }
 
 struct Capture<'a> {
@@ -286,16 +287,21 @@ struct Capture<'a> {
 }
 
 impl Capture<'_> {
-    /// The first checkpoint: host, clock, users, probes, and the cgroups that exist.
-    fn start(&mut self) {
+    /// The first checkpoint, with the cgroups and processes that exist. The rings wait meanwhile.
+    fn start(&mut self, watcher: &Watcher) {
         for (id, path) in self.containers.cgroups().walk() {
             // What it returns is written by the checkpoint below, with all that is known.
             let _ = self.containers.made(id, &path);
         }
-        self.checkpoint();
+        match watcher.batches.recv_timeout(FIRST_BATCH_MAX) {
+            Ok(batch) => self.batch(batch, watcher),
+            // A host where reading /proc takes seconds: the snapshot comes when it comes.
+            Err(_) => self.checkpoint(Vec::new()),
+        }
     }
 
-    fn checkpoint(&mut self) {
+    /// Everything that a reader needs to start here; `processes` is the snapshot.
+    fn checkpoint(&mut self, processes: Vec<ContextRecord>) {
         self.out.now(Context::CheckpointBegin);
         self.out.now(Context::Host(host::host()));
         self.out.now(Context::Clock(host::clock_pair()));
@@ -306,6 +312,9 @@ impl Capture<'_> {
         }
         for container in self.containers.all() {
             self.out.now(container);
+        }
+        for process in processes {
+            self.out.context(process);
         }
         self.out.now(Context::CheckpointEnd);
     }
@@ -335,8 +344,6 @@ impl Capture<'_> {
             }
             if now_ns >= next_checkpoint_ns {
                 next_checkpoint_ns = now_ns + options.checkpoint_interval_ns;
-                self.out.room(self.watermark(watcher));
-                self.checkpoint();
                 watcher.snapshot();
             }
             if sealed.elapsed() >= options.chunk_age {
@@ -360,15 +367,7 @@ impl Capture<'_> {
             .drain
             .round(&mut self.containers, &mut self.out, floor_ns, max);
         while let Ok(batch) = watcher.batches.try_recv() {
-            let floor_ns = batch.floor_ns;
             self.batch(batch, watcher);
-            // In the chunk: it holds the watermark back no longer. A next batch may already do.
-            let _ = watcher.shared.floor_ns.compare_exchange(
-                floor_ns,
-                u64::MAX,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
         }
         for body in self.containers.answers() {
             self.out.now(body);
@@ -376,15 +375,25 @@ impl Capture<'_> {
         taken
     }
 
-    fn batch(&mut self, batch: crate::observe::watcher::Batch, watcher: &Watcher) {
-        for record in batch.context {
-            self.out.room(self.watermark(watcher));
-            self.out.context(record);
+    fn batch(&mut self, batch: Batch, watcher: &Watcher) {
+        if !batch.context.is_empty() {
+            // A checkpoint stands in one chunk: whoever starts there has all of it.
+            self.out.seal(self.watermark(watcher));
+            self.checkpoint(batch.context);
         }
         for event in batch.events {
-            self.out.room(self.watermark(watcher));
+            if self.out.full() {
+                self.out.seal(self.watermark(watcher));
+            }
             self.out.event(event);
         }
+        // In the chunk: it holds the watermark back no longer. A next batch may already do.
+        let _ = watcher.shared.floor_ns.compare_exchange(
+            batch.floor_ns,
+            u64::MAX,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
     }
 
     fn watermark(&self, watcher: &Watcher) -> u64 {

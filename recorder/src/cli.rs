@@ -3,7 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use recorder::{policy::Profile, probes::PROBES};
+use recorder::{live::server::Address, policy::Profile, probes::PROBES};
+
+/// Where `rec live` listens unless told otherwise.
+const DEFAULT_LISTEN: &str = "unix:///run/trailcam/live.sock";
 
 /// Record what containers do, with eBPF, into a trace.
 #[derive(Parser)]
@@ -25,6 +28,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Record into a trace file until Ctrl-C, SIGTERM or the end of --duration
     Capture(CaptureArgs),
+    /// Detect while recording, and stream what is recorded to remote readers (`replay live URL`)
+    Live(LiveArgs),
 }
 
 #[derive(Args)]
@@ -45,6 +50,45 @@ pub struct CaptureArgs {
     /// Overwrite an existing trace
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    pub what: WhatArgs,
+}
+
+#[derive(Args)]
+pub struct LiveArgs {
+    /// Where readers connect: unix:///path, or IP:PORT with mutual TLS or --insecure
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN, value_parser = Address::parse)]
+    pub listen: Address,
+    /// How long: 30s, 10m, 2h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Also write a trace file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Overwrite an existing trace
+    #[arg(long, requires = "output")]
+    pub force: bool,
+    /// Further rule files, in Falco's language; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub rules: Vec<PathBuf>,
+    /// A model of `model train`
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Only stream: no detection here
+    #[arg(long, conflicts_with_all = ["rules", "model"])]
+    pub no_detect: bool,
+    /// Own certificate (PEM) for TCP
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_client_ca"])]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// The authority that signed the readers' certificates (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// TCP without encryption or authentication: whoever reaches the port reads everything recorded
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub insecure: bool,
     #[command(flatten)]
     pub what: WhatArgs,
 }

@@ -1,6 +1,7 @@
 //! `rec`: parse, decide, act. Exit codes: 0 ok, 1 failed, 2 usage, 3 finished with loss.
 
 mod cli;
+mod commands;
 
 use std::{
     io::{IsTerminal, Write},
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Check(args) => Ok(run_check(&cli, args)),
         Command::Capture(args) => run_capture(&cli, args),
+        Command::Live(args) => commands::live::run(&cli, args),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -56,13 +58,14 @@ fn print(text: &str) {
 }
 
 fn run_capture(cli: &Cli, args: &CaptureArgs) -> anyhow::Result<u8> {
+    let stop = stop_on_signal()?;
     let mut options = options(&args.what)?;
     options.duration = args.duration;
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(FileSink::create(&args.output, args.force)?)];
-    let result = record(cli, &options, sinks);
-    if result.is_err() && std::fs::metadata(&args.output).is_ok_and(|meta| meta.len() == 0) {
-        // Nothing was recorded: an empty file would only be in the way of the next try.
-        let _ = std::fs::remove_file(&args.output);
+    let uuid = *uuid::Uuid::new_v4().as_bytes();
+    let result = record(cli, &options, uuid, sinks, Arc::default(), &stop);
+    if result.is_err() {
+        remove_empty(&args.output);
     }
     let (report, failures) = result?;
     if cli.json {
@@ -73,14 +76,26 @@ fn run_capture(cli: &Cli, args: &CaptureArgs) -> anyhow::Result<u8> {
         eprintln!("{}", summary(&report));
         print(&format!("{}\n", args.output.display()));
     }
-    for failure in &failures {
+    Ok(exit_code(&report, &failures))
+}
+
+/// Nothing was recorded: an empty file would only be in the way of the next try.
+fn remove_empty(path: &std::path::Path) {
+    if std::fs::metadata(path).is_ok_and(|meta| meta.len() == 0) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Says what failed; the exit code of a capture that ended.
+fn exit_code(report: &Report, failures: &[anyhow::Error]) -> u8 {
+    for failure in failures {
         eprintln!("rec: {failure:#}");
     }
-    Ok(match report {
+    match report {
         _ if !failures.is_empty() => FAILED,
         Report { dropped: 1.., .. } | Report { refused: 1.., .. } => LOSS,
         _ => 0,
-    })
+    }
 }
 
 fn summary(report: &Report) -> String {
@@ -91,6 +106,12 @@ fn summary(report: &Report) -> String {
     );
     if report.filtered > 0 {
         text += &format!(", {} filtered", report.filtered);
+    }
+    if report.refused > 0 {
+        text += &format!(
+            "\n{} records could not be decoded: the probe object is of another version than rec",
+            report.refused
+        );
     }
     for (name, reason) in report
         .missing_probes
@@ -123,34 +144,30 @@ fn options(what: &WhatArgs) -> anyhow::Result<Options> {
     Ok(options)
 }
 
-/// Runs the capture with a progress line, stopping at the first SIGINT or SIGTERM.
+/// Runs the capture with a progress line, until `stop`.
 fn record(
     cli: &Cli,
     options: &Options,
+    trace_uuid: [u8; 16],
     sinks: Vec<Box<dyn Sink>>,
+    progress: Arc<Progress>,
+    stop: &AtomicBool,
 ) -> anyhow::Result<(Report, Vec<anyhow::Error>)> {
-    let stop = stop_on_signal()?;
-    let progress = Arc::new(Progress::default());
     let ended = Arc::new(AtomicBool::new(false));
     let shown = {
         let (progress, ended) = (progress.clone(), ended.clone());
         let (quiet, duration) = (cli.quiet, options.duration);
         thread::spawn(move || show(&progress, &ended, quiet, duration))
     };
-    let result = capture::run(
-        options,
-        *uuid::Uuid::new_v4().as_bytes(),
-        sinks,
-        &stop,
-        &progress,
-    );
+    let result = capture::run(options, trace_uuid, sinks, stop, &progress);
     ended.store(true, Ordering::Release);
     // The display cannot fail in a way that matters to the trace.
     let _ = shown.join();
     result
 }
 
-/// A flag that SIGINT and SIGTERM set. The signals are blocked in every thread and taken by one.
+/// A flag that SIGINT and SIGTERM set. To be called before any other thread is started: the signals
+/// are blocked in every thread that comes later and taken by one.
 fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
     use nix::sys::signal::{SigSet, Signal};
     let mut signals = SigSet::empty();

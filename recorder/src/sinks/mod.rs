@@ -1,5 +1,7 @@
 //! Where sealed chunks go. Every sink gets the same bytes, in order, on a thread of its own.
 
+#[cfg(feature = "detect")]
+pub mod detect;
 pub mod file;
 
 use std::thread;
