@@ -52,7 +52,7 @@ pub struct Hub {
 /// What a subscriber gets next.
 #[derive(Debug)]
 pub enum Next {
-    Chunk(SealedChunk),
+    Chunk(Box<SealedChunk>),
     /// These are gone; ask again from the number after the last.
     Missed {
         first: u64,
@@ -128,7 +128,7 @@ impl Hub {
         }
         // Held numbers are consecutive: one builder numbers them, and only the front is let go.
         match state.held.get((number - oldest) as usize) {
-            Some(chunk) => Next::Chunk(chunk.clone()),
+            Some(chunk) => Next::Chunk(Box::new(chunk.clone())),
             None => state.end.clone().map_or(Next::Wait, Next::End),
         }
     }

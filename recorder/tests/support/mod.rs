@@ -66,7 +66,8 @@ impl Recording {
         loop {
             let mut line = String::new();
             if stderr.read_line(&mut line).expect("stderr is text") == 0 {
-                panic!("rec ended before it recorded: {said}{:?}", child.wait());
+                let status = child.wait();
+                panic!("rec ended before it recorded: {said}{status:?}");
             }
             if line.trim() == "recording" {
                 return Recording {

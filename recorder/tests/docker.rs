@@ -1,0 +1,218 @@
+//! Promises about containers, with a real Docker engine: a container is named by runtime, name and
+//! image, and `--container` records it alone.
+
+mod support;
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use support::{Recording, read};
+use trace_format::{Context, EventData, Resolution};
+
+/// A running container of a tiny image; gone when dropped.
+struct Container {
+    name: String,
+    id: String,
+    image: String,
+}
+
+/// What `docker` prints; None: it failed.
+fn docker(args: &[&str]) -> Option<String> {
+    let output = Command::new("docker")
+        .args(args)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+impl Container {
+    /// None, with the reason, where no engine or no busybox is.
+    fn start(name: &str, script: &str) -> Result<Self, &'static str> {
+        docker(&["version", "--format", "{{.Server.Version}}"])
+            .ok_or("no Docker engine answers")?;
+        let image = format!("trailcam-test-{name}:1");
+        let dir = tempfile::tempdir().unwrap();
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"]
+            .into_iter()
+            .find(|path| Path::new(path).exists());
+        std::fs::create_dir(dir.path().join("bin")).unwrap();
+        std::fs::copy(
+            busybox.ok_or("no busybox to make an image of")?,
+            dir.path().join("bin/busybox"),
+        )
+        .unwrap();
+        for applet in ["sh", "cat", "sleep"] {
+            std::os::unix::fs::symlink("busybox", dir.path().join("bin").join(applet)).unwrap();
+        }
+        let tar = dir
+            .path()
+            .join("../")
+            .canonicalize()
+            .unwrap()
+            .join(format!("{name}.tar"));
+        let packed = Command::new("tar")
+            .arg("-C")
+            .arg(dir.path())
+            .arg("-cf")
+            .arg(&tar)
+            .arg("bin")
+            .status()
+            .unwrap();
+        assert!(packed.success());
+        docker(&["import", tar.to_str().unwrap(), &image]).expect("the image is imported");
+        std::fs::remove_file(&tar).unwrap();
+        let args = [
+            "run",
+            "-d",
+            "--network",
+            "none",
+            "--name",
+            name,
+            &image,
+            "/bin/sh",
+            "-c",
+            script,
+        ];
+        let id = docker(&args).expect("the container starts");
+        Ok(Container {
+            name: name.to_owned(),
+            id,
+            image,
+        })
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        docker(&["rm", "-f", &self.name]);
+        docker(&["rmi", "-f", &self.image]);
+    }
+}
+
+macro_rules! container {
+    ($name:expr, $script:expr) => {
+        match Container::start($name, $script) {
+            Ok(container) => container,
+            Err(reason) => {
+                eprintln!("skipped: {reason}");
+                return;
+            }
+        }
+    };
+}
+
+/// Does something four times a second, with a name of its own.
+const BUSY: &str = "while true; do cat /bin/no-such-file-here; sleep 0.25; done";
+
+#[test]
+fn a_container_is_named_by_runtime_name_and_image_and_sampled() {
+    needs_kernel!();
+    let dir = tempfile::tempdir().unwrap();
+    let name = format!("tc-named-{}", std::process::id());
+    let before = container!(&format!("{name}-a"), BUSY);
+    let recording = Recording::start(&dir.path().join("trace.zst"), &[]);
+    let path = recording.trace.clone();
+    let during = container!(&format!("{name}-b"), BUSY);
+    thread::sleep(Duration::from_millis(3_500));
+    let (status, _) = recording.stop();
+    assert!(status.success(), "{status}");
+    let trace = read(&path);
+    for container in [&before, &during] {
+        let known: Vec<_> = trace
+            .context
+            .iter()
+            .filter_map(|record| match &record.body {
+                Context::Container(known) if known.id == container.id => Some(known),
+                _ => None,
+            })
+            .collect();
+        let last = known
+            .last()
+            .unwrap_or_else(|| panic!("{} is not in the trace", container.name));
+        assert_eq!(last.resolution, Resolution::Resolved);
+        assert_eq!(
+            (last.runtime.as_str(), &last.name, &last.image),
+            ("docker", &container.name, &container.image)
+        );
+        assert!(!last.privileged);
+        let opens = trace.events.iter().filter(|event| {
+            event.cgroup_id == last.cgroup_id
+                && matches!(&event.data, EventData::Open(open) if &*open.path == b"/bin/no-such-file-here" && open.ret == -2)
+        });
+        assert!(
+            opens.count() >= 8,
+            "the container's own paths, as it sees them"
+        );
+        let samples: Vec<_> = trace
+            .events
+            .iter()
+            .filter_map(|event| match event.data {
+                EventData::Sample(sample) if event.cgroup_id == last.cgroup_id => Some(sample),
+                _ => None,
+            })
+            .collect();
+        assert!(
+            samples.len() >= 2,
+            "{} samples of {}",
+            samples.len(),
+            container.name
+        );
+        assert!(
+            samples
+                .iter()
+                .all(|sample| sample.pids >= 1 && sample.memory_bytes > 0),
+            "{samples:?}"
+        );
+        assert!(
+            samples
+                .windows(2)
+                .all(|pair| pair[0].cpu_ns <= pair[1].cpu_ns)
+        );
+    }
+}
+
+#[test]
+fn a_container_filter_records_that_container_alone_and_counts_the_rest_as_filtered() {
+    needs_kernel!();
+    let dir = tempfile::tempdir().unwrap();
+    let name = format!("tc-filter-{}", std::process::id());
+    let wanted = container!(&format!("{name}-a"), BUSY);
+    let _other = container!(&format!("{name}-b"), BUSY);
+    for reference in [wanted.name.as_str(), &wanted.id[..12]] {
+        let trace = dir.path().join(format!("{reference}.zst"));
+        let recording = Recording::start(&trace, &["--profile", "full", "--container", reference]);
+        thread::sleep(Duration::from_millis(1_500));
+        assert!(recording.stop().0.success());
+        let trace = read(&trace);
+        let cgroups: std::collections::BTreeSet<u64> = trace
+            .events
+            .iter()
+            .filter(|event| event.probe != 0)
+            .map(|event| event.cgroup_id)
+            .collect();
+        assert_eq!(cgroups.len(), 1, "{reference}: events of {cgroups:?}");
+        let filtered: u64 = trace
+            .context
+            .iter()
+            .rev()
+            .find_map(|record| match &record.body {
+                Context::Loss(loss) => Some(loss.counts.iter().map(|count| count.filtered).sum()),
+                _ => None,
+            })
+            .unwrap();
+        assert!(filtered > 0);
+        assert!(
+            trace.counters().values().all(|(_, dropped)| *dropped == 0),
+            "filtered is no drop"
+        );
+    }
+}
