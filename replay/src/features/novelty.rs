@@ -51,10 +51,13 @@ const KIND_SHIFT: u32 = 62;
 /// FNV-1a with 64 bits (Fowler, Noll, Vo).
 pub struct Hash(u64);
 
-impl Hash {
-    pub fn new() -> Hash {
+impl Default for Hash {
+    fn default() -> Hash {
         Hash(0xcbf2_9ce4_8422_2325)
     }
+}
+
+impl Hash {
     #[inline]
     pub fn byte(&mut self, byte: u8) {
         self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -91,7 +94,7 @@ fn kind_of(item: u64) -> usize {
 
 /// A program started by another.
 pub fn edge(parent: &[u8], child: &Text) -> u64 {
-    let mut hash = Hash::new();
+    let mut hash = Hash::default();
     hash.name(parent);
     hash.byte(0);
     hash.name(child);
@@ -113,21 +116,21 @@ pub fn path(path: &[u8]) -> u64 {
             .map(|(at, _)| at);
         deepest.map_or(directory, |deepest| deepest.min(directory))
     };
-    let mut hash = Hash::new();
+    let mut hash = Hash::default();
     hash.name(&path[..end]);
     hash.item(Kind::Path)
 }
 
 /// A port that was connected to, or listened on.
 pub fn port(port: u16, listening: bool) -> u64 {
-    let mut hash = Hash::new();
+    let mut hash = Hash::default();
     hash.number(u32::from(port) | u32::from(listening) << 16);
     hash.item(Kind::Port)
 }
 
 /// A system call after another of the same thread; `None`: the call itself.
 pub fn call(before: Option<u32>, nr: u32) -> u64 {
-    let mut hash = Hash::new();
+    let mut hash = Hash::default();
     hash.number(before.map_or(u32::MAX, |before| before));
     hash.number(nr);
     hash.item(Kind::Call)

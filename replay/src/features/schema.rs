@@ -155,7 +155,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Identity of the schema: its version and its names in order.
 pub fn hash() -> u64 {
-    let mut hash = super::novelty::Hash::new();
+    let mut hash = super::novelty::Hash::default();
     hash.number(VERSION);
     for name in names() {
         hash.bytes(name.as_bytes());

@@ -139,7 +139,7 @@ impl Demo {
         ];
         print!("{}", self.found(&only_model, &trace)?.by_label(&labels)?);
         println!(
-            "\n(It judged the run it was trained on, so this shows the way, not its worth: docs/model.md has that.)"
+            "\n(It judged the run it was trained on, so this shows the way, not its worth: docs/labeled-data.md says how to judge one.)"
         );
         self.next(&trace);
         Ok(())
