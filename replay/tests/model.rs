@@ -436,3 +436,23 @@ fn detect_takes_a_model_and_refuses_a_wrong_one() {
     let output = replay(&["detect", &trace, "--model", &path("missing.tcm")]);
     assert_eq!(output.status.code(), Some(1));
 }
+
+/// A container that had shown something new was removed soon after a window began: the short rest of
+/// its last window was judged as its first one, and the number of windows since went below zero.
+#[test]
+fn a_container_that_goes_early_in_a_window_is_done_with() {
+    let mut scenario = fixtures::Scenario::new("goes early");
+    let web = fixtures::Web::add(&mut scenario);
+    web.serve_until_ms(&mut scenario, 25_000);
+    scenario.open(web.workers[0], "/etc/shadow", 0);
+    web.serve_until_ms(&mut scenario, 31_000);
+    scenario.open(web.workers[0], "/etc/shadow", 0);
+    scenario.stop_container(web.cgroup_id);
+    scenario.advance_to_ms(45_000);
+    let found = rows(&scenario.build().chunks);
+    let windows: Vec<bool> = found
+        .iter()
+        .map(|row| row.values[schema::NEW_PATHS] > 0.0)
+        .collect();
+    assert_eq!(windows, [false, false, true]);
+}

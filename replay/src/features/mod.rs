@@ -367,7 +367,9 @@ impl Followed {
         let covered_ns = end_ns.saturating_sub(self.since_ns.max(start_ns));
         if (covered_ns as f64) < settings.window_ns as f64 * COVERED_MIN || self.host {
             // What a container did at first is habit, even if it was too short to be measured.
-            self.known.take(&self.window.seen, 0, true, None);
+            if self.windows == 0 {
+                self.known.take(&self.window.seen, 0, true, None);
+            }
             self.window.next();
             return None;
         }

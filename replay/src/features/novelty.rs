@@ -212,7 +212,7 @@ impl Known {
                 }
             };
             let known = first == HABIT
-                || window - first >= NEW_WINDOWS
+                || window.saturating_sub(first) >= NEW_WINDOWS
                 || trained.is_some_and(|trained| trained.contains(&item));
             if !known {
                 let new = &mut new[kind];
