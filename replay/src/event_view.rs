@@ -607,3 +607,19 @@ pub fn mark_names(marks: PathMarks) -> String {
         .collect();
     set.join("|")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_column_in_order() {
+        let documentation = include_str!("../../docs/export.md");
+        let rows = documentation
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"));
+        let documented: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+        let columns: Vec<&str> = COLUMNS.iter().map(|column| column.name).collect();
+        assert_eq!(documented, columns);
+    }
+}

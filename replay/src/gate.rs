@@ -196,3 +196,82 @@ impl Gate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::findings::Severity;
+    use trace_format::{Container, Context, ContextRecord};
+
+    fn finding(rule: &str, pid: u32) -> Finding {
+        let mut finding = Finding::new(EngineKind::Rules, rule.into(), Severity::Notice, 0);
+        finding.cgroup_id = 1;
+        finding.pid = pid;
+        finding
+    }
+
+    fn pending() -> State {
+        let mut state = State::new();
+        let container = Container {
+            cgroup_id: 1,
+            id: "c".repeat(64),
+            ..Default::default()
+        };
+        state.context(&ContextRecord {
+            boot_ns: 0,
+            body: Context::Container(container),
+        });
+        state
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_the_oldest_goes_first() {
+        let state = pending();
+        let mut gate = Gate::default();
+        let mut out = Vec::new();
+        for pid in 1..=WAITING_MAX as u32 + 3 {
+            gate.take(finding("r", pid), 0);
+        }
+        gate.advance(0, &state, &mut out);
+        let pids: Vec<u32> = out.iter().map(|finding| finding.pid).collect();
+        assert_eq!(pids, [1, 2, 3]);
+        gate.advance(WAIT_NS_MAX - 1, &state, &mut out);
+        assert_eq!(out.len(), 3);
+        gate.advance(WAIT_NS_MAX, &state, &mut out);
+        assert_eq!(out.len(), WAITING_MAX + 3);
+        assert!(!gate.waits());
+    }
+
+    #[test]
+    fn kinds_remembered_are_bounded() {
+        let mut gate = Gate::default();
+        gate.take(finding("r", 1), 0);
+        gate.take(finding("r", 1), 1);
+        assert_eq!(gate.passed(), 1);
+        for pid in 2..=REPEATS_MAX as u32 + 1 {
+            gate.take(finding("r", pid), 2);
+        }
+        assert_eq!(
+            (gate.repeats.len(), gate.order.len()),
+            (REPEATS_MAX, REPEATS_MAX)
+        );
+        // The first kind made room: it is reported again rather than lost.
+        gate.take(finding("r", 1), 3);
+        assert_eq!(gate.passed(), REPEATS_MAX as u64 + 2);
+        assert_eq!(gate.suppressed(), [(Arc::from("r"), 1)]);
+    }
+
+    #[test]
+    fn a_repeat_is_left_out_until_just_before_ten_seconds() {
+        let mut gate = Gate::default();
+        gate.take(finding("r", 1), 0);
+        gate.take(finding("r", 1), REPEAT_NS - 1);
+        assert_eq!(gate.passed(), 1);
+        gate.take(finding("r", 1), REPEAT_NS);
+        assert_eq!(gate.passed(), 2);
+        let mut out = Vec::new();
+        gate.finish(&State::new(), &mut out);
+        let suppressed: Vec<u64> = out.iter().map(|finding| finding.suppressed).collect();
+        assert_eq!(suppressed, [0, 1]);
+    }
+}

@@ -10,7 +10,9 @@ use replay::{
     resolve::State,
 };
 use support::{DB_ID, Item, SECOND_NS, START_NS, Scenario, WEB, WEB_ID, items, seal};
-use trace_format::{Container, Context, ContextRecord, Event, EventData, LossCount, Resolution};
+use trace_format::{
+    Container, Context, ContextRecord, Event, EventData, LossCount, Resolution, TcpState,
+};
 
 fn run(items: &[Item], settings: Settings) -> (Vec<Finding>, Pipeline) {
     let mut pipeline = Pipeline::new(settings);
@@ -296,5 +298,56 @@ fn a_missing_chunk_degrades_what_follows() {
     assert!(findings.iter().any(|finding| finding.degraded.is_some()));
     assert!(
         findings.first().unwrap().degraded.is_none() && findings.last().unwrap().degraded.is_none()
+    );
+}
+
+#[test]
+fn a_scan_that_does_not_block_is_found_by_its_socket_states() {
+    // connect() answers EINPROGRESS; that nobody listens shows only in the state of the socket.
+    let mut trace = items(Scenario {
+        cpu_hog_at: None,
+        shadow_at: None,
+        ..Scenario::ATTACKED
+    });
+    let mut refusals = Vec::new();
+    for item in &mut trace {
+        if let Item::Event(event) = item
+            && let EventData::SockCall(call) = &mut event.data
+        {
+            call.ret = -115;
+            let state = TcpState {
+                old: 2,
+                new: 7,
+                family: 2,
+                local: call.local.clone(),
+                remote: call.remote.clone(),
+                sock: event.seq,
+                latency_ns: 1_000,
+            };
+            let boot_ns = event.boot_ns + 1_000;
+            let data = EventData::TcpState(state);
+            refusals.push(Item::Event(Event {
+                boot_ns,
+                probe: 5,
+                data,
+                ..event.clone()
+            }));
+        }
+    }
+    trace.extend(refusals);
+    trace.sort_by_key(Item::boot_ns);
+    let (findings, _) = run(
+        &trace,
+        Settings {
+            statistics: true,
+            ..Default::default()
+        },
+    );
+    let refused = of(&findings, "connect_refused");
+    assert_eq!(refused.len(), 1, "{findings:#?}");
+    assert!(
+        refused[0].evidence.is_some() && refused[0].pid == 1_500,
+        "{}",
+        refused[0].to_text()
     );
 }

@@ -29,7 +29,7 @@ impl Detector for Echo {
         found: &mut dyn FnMut(Finding),
     ) {
         self.seen += 1;
-        if self.seen % 10 == 0 {
+        if self.seen.is_multiple_of(10) {
             let rule = format!("event {}", self.seen).into();
             let mut finding =
                 Finding::new(EngineKind::Forest, rule, Severity::Debug, event.boot_ns);

@@ -206,3 +206,33 @@ pub const METRICS: [Metric; 12] = [
         tags: &["T1499"],
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_this_table() {
+        let documentation = include_str!("../../../docs/findings.md");
+        for metric in &METRICS {
+            let row = documentation
+                .lines()
+                .find(|line| line.starts_with(&format!("| `{}` |", metric.name)))
+                .unwrap_or_else(|| panic!("{} is not in docs/findings.md", metric.name));
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let number = |cell: &str| match cell.strip_suffix(" MiB") {
+                Some(mebibytes) => mebibytes.parse::<f64>().unwrap() * MIB,
+                None if cell == "–" => NEVER,
+                None => cell.parse().unwrap(),
+            };
+            let documented = [cells[3], cells[4], cells[5], cells[6]].map(number);
+            assert_eq!(
+                documented,
+                [metric.floor, metric.change, metric.ratio, metric.huge],
+                "{}",
+                metric.name
+            );
+            assert_eq!(cells[7], metric.severity.name(), "{}", metric.name);
+        }
+    }
+}

@@ -346,10 +346,111 @@ fn finding(
 fn readable(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
-        0.0..10.0 => format!("{value:.2}"),
+        0.0..0.1 => format!("{value:.3}"),
+        0.1..10.0 => format!("{value:.2}"),
         10.0..1_000.0 => format!("{value:.0}"),
         1_000.0..1e6 => format!("{:.1}k", value / 1e3),
         1e6..1e9 => format!("{:.1}M", value / 1e6),
         _ => format!("{:.1}G", value / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trace_format::event::Syscall;
+
+    fn call(boot_ns: u64, cgroup_id: u64) -> Event {
+        let data = EventData::Syscall(Syscall {
+            nr: 0,
+            ret: 0,
+            args: [0; 6],
+        });
+        Event {
+            boot_ns,
+            cpu: 0,
+            probe: 1,
+            seq: 0,
+            tid: 1,
+            pid: 1,
+            cgroup_id,
+            data,
+        }
+    }
+
+    #[test]
+    fn cgroups_are_bounded_and_the_silent_one_makes_room() {
+        let state = State::new();
+        let mut statistics = Statistics::default();
+        let mut see = |boot_ns, cgroup_id| {
+            statistics.advance(boot_ns, &state, &mut |_| {});
+            statistics.event(
+                &call(boot_ns, cgroup_id),
+                &EventRef::default(),
+                &state,
+                &mut |_| {},
+            );
+            (
+                statistics.cgroups.len(),
+                statistics.index.contains_key(&1),
+                statistics.index.contains_key(&2),
+            )
+        };
+        for cgroup_id in 1..=CGROUPS_MAX as u64 {
+            see(0, cgroup_id);
+        }
+        for second in 1..4 {
+            for cgroup_id in (1..=CGROUPS_MAX as u64).filter(|id| *id != 2) {
+                see(second * BIN_NS, cgroup_id);
+            }
+        }
+        assert_eq!(see(4 * BIN_NS, 5_000), (CGROUPS_MAX, true, false));
+    }
+
+    #[test]
+    fn a_hole_in_the_recording_is_not_a_silent_container() {
+        let mut state = State::new();
+        let container = trace_format::Container {
+            cgroup_id: 1,
+            id: "c".repeat(64),
+            ..Default::default()
+        };
+        state.context(&ContextRecord {
+            boot_ns: 0,
+            body: Context::Container(container),
+        });
+        let mut statistics = Statistics::default();
+        let mut found = Vec::new();
+        // Busy, then twenty seconds without any record, then busy again.
+        for second in (0..20).chain(40..60) {
+            for step in 0..5_000 {
+                let boot_ns = second * BIN_NS + step * 100_000;
+                statistics.advance(boot_ns, &state, &mut |finding| found.push(finding));
+                statistics.event(
+                    &call(boot_ns, 1),
+                    &EventRef::default(),
+                    &state,
+                    &mut |finding| found.push(finding),
+                );
+            }
+        }
+        assert!(found.is_empty(), "{found:?}");
+        // The same with ticks is a container that stopped.
+        let mut statistics = Statistics::default();
+        for second in 0..40 {
+            let calls = if second < 20 { 5_000 } else { 0 };
+            statistics.advance(second * BIN_NS, &state, &mut |finding| found.push(finding));
+            for step in 0..calls {
+                let boot_ns = second * BIN_NS + step * 100_000;
+                statistics.event(
+                    &call(boot_ns, 1),
+                    &EventRef::default(),
+                    &state,
+                    &mut |finding| found.push(finding),
+                );
+            }
+        }
+        let rules: Vec<&str> = found.iter().map(|finding| &*finding.rule).collect();
+        assert_eq!(rules, ["syscall_rate"]);
     }
 }

@@ -58,9 +58,10 @@ pub struct Bin {
 #[derive(Default)]
 pub struct Counters {
     tallies: [Tally; COUNTED],
-    /// Connects and refusals seen as socket states: the same ones again where the calls are recorded too.
-    tcp_connects: u32,
-    tcp_refused: u32,
+    /// Connects and refusals seen as socket states: the same ones again where the calls are recorded
+    /// too, and the only ones for a connect that does not block.
+    tcp_connects: Tally,
+    tcp_refused: Tally,
     targets: HashSet<Target>,
     counted: CountedCalls,
 }
@@ -146,10 +147,10 @@ impl Counters {
             }
             EventData::TcpState(state) => {
                 if state.new == TCP_SYN_SENT {
-                    self.tcp_connects += 1;
+                    self.tcp_connects.add(event.pid, at);
                     self.see_target(&state.remote, event.pid, at);
                 } else if state.old == TCP_SYN_SENT && state.new == TCP_CLOSE {
-                    self.tcp_refused += 1;
+                    self.tcp_refused.add(event.pid, at);
                 }
             }
             EventData::Exec(_) => add(EXECS),
@@ -183,20 +184,21 @@ impl Counters {
     /// Ends the second and starts the next one.
     pub fn close(&mut self, end_ns: u64) -> Bin {
         let tallies = &mut self.tallies;
-        let mut values = [Some(0.0); COUNTED];
-        for (value, tally) in values.iter_mut().zip(tallies.iter()) {
-            *value = Some(f64::from(tally.count));
-        }
         // Either view may be switched off; where both are on, they are the same connects.
-        values[CONNECTS] = values[CONNECTS].map(|calls| calls.max(f64::from(self.tcp_connects)));
-        values[REFUSED] = values[REFUSED].map(|calls| calls.max(f64::from(self.tcp_refused)));
+        for (metric, tcp) in [(CONNECTS, self.tcp_connects), (REFUSED, self.tcp_refused)] {
+            if tcp.count > tallies[metric].count {
+                tallies[metric] = tcp;
+            }
+        }
+        let mut values = tallies.map(|tally| Some(f64::from(tally.count)));
+        let counts_came = self.counted.batch_ns > self.counted.before_ns;
         let recorded = f64::from(tallies[SYSCALLS].count);
         values[SYSCALLS] = self.counted.rate(end_ns, recorded);
         let bin = Bin {
             values,
             evidence: tallies.map(|tally| (tally.count > 0).then_some(tally.at)),
             process: tallies.map(|tally| tally.process),
-            active: tallies.iter().any(|tally| tally.count > 0) || self.counted.silent_bins == 0,
+            active: counts_came || tallies.iter().any(|tally| tally.count > 0),
         };
         self.clear();
         bin
@@ -205,8 +207,8 @@ impl Counters {
     /// Forgets the open second.
     pub fn clear(&mut self) {
         self.tallies = [Tally::default(); COUNTED];
-        self.tcp_connects = 0;
-        self.tcp_refused = 0;
+        self.tcp_connects = Tally::default();
+        self.tcp_refused = Tally::default();
         self.targets.clear();
         self.counted.calls = 0;
     }
@@ -235,5 +237,91 @@ impl CountedCalls {
         self.silent_bins = 0;
         let counted = self.calls as f64 * 1e9 / since_ns.max(200_000_000) as f64;
         (!first).then(|| counted.max(recorded))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trace_format::SyscallCount;
+
+    fn count(boot_ns: u64, calls: u64) -> Event {
+        let data = EventData::SyscallCount(SyscallCount { nr: 0, calls });
+        Event {
+            boot_ns,
+            cpu: 0,
+            probe: 0,
+            seq: 0,
+            tid: 0,
+            pid: 0,
+            cgroup_id: 1,
+            data,
+        }
+    }
+
+    /// Counts come once a second, but not in step with the bins: some bins get two batches, some none.
+    #[test]
+    fn counted_calls_are_a_steady_rate_whatever_the_jitter() {
+        let calls = Calls::of(Arch::X86_64);
+        let mut counters = Counters::default();
+        let batches_ms = [950, 1_990, 2_010, 2_990, 4_020, 5_000, 5_980, 6_985];
+        let mut values = Vec::new();
+        for bin in 0..7 {
+            let mut before_ms = *batches_ms
+                .iter()
+                .rfind(|ms| **ms < bin * 1000)
+                .unwrap_or(&0);
+            for ms in batches_ms.into_iter().filter(|ms| ms / 1000 == bin) {
+                // A thousand calls a second since the batch before.
+                counters.count(
+                    &count(ms * 1_000_000, ms - before_ms),
+                    EventRef::default(),
+                    &calls,
+                );
+                before_ms = ms;
+            }
+            values.push(counters.close((bin + 1) * 1_000_000_000).values[SYSCALLS]);
+        }
+        assert_eq!(
+            values[0], None,
+            "how long the first batch took is not known"
+        );
+        assert_eq!(values[3], None, "no batch came in this second");
+        for value in values.into_iter().flatten() {
+            assert!((value - 1000.0).abs() < 1.0, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_cgroup_without_counts_made_no_calls() {
+        let calls = Calls::of(Arch::X86_64);
+        let mut counters = Counters::default();
+        for bin in 0..3u64 {
+            counters.count(
+                &count(bin * 1_000_000_000 + 1, 500),
+                EventRef::default(),
+                &calls,
+            );
+            counters.close((bin + 1) * 1_000_000_000);
+        }
+        let values: Vec<Option<f64>> = (3..6)
+            .map(|bin| counters.close((bin + 1) * 1_000_000_000).values[SYSCALLS])
+            .collect();
+        assert_eq!(values, [None, Some(0.0), Some(0.0)]);
+    }
+
+    #[test]
+    fn distinct_targets_are_bounded() {
+        let mut counters = Counters::default();
+        for port in 0..=u16::MAX {
+            let remote = Endpoint {
+                addr: trace_format::Text::new(&[10, 0, 0, 1]),
+                port,
+            };
+            counters.see_target(&remote, 1, EventRef::default());
+            counters.see_target(&remote, 1, EventRef::default());
+        }
+        let bin = counters.close(1_000_000_000);
+        assert_eq!(bin.values[TARGETS], Some(TARGETS_MAX as f64));
     }
 }
