@@ -26,7 +26,7 @@ impl Watch {
         let url = format!("unix://{}", socket.display());
         let log = |name: &str| File::create(demo.work.join(name)).context("cannot make a log file");
         let mut rec = demo.program("rec");
-        rec.args(["live", "--listen", &url])
+        rec.args(["live", "--no-detect", "--listen", &url])
             .stdout(Stdio::null())
             .stderr(log("live-rec.log")?);
         let mut recorder = Running::start(rec)?;
@@ -44,7 +44,7 @@ impl Watch {
         let findings = demo.work.join("live-findings.jsonl");
         let mut replay = demo.program("replay");
         replay
-            .args(["live", &url])
+            .args(["live", "--json", &url])
             .stdout(File::create(&findings)?)
             .stderr(log("live-replay.log")?);
         let watcher = Running::start(replay)?;
