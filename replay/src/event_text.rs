@@ -4,7 +4,8 @@ use std::fmt::Write;
 use trace_format::{EventData, event::Endpoint};
 
 use crate::{
-    event_view::{EventView, address_text, arguments, family_text, mark_names, tcp_state},
+    event_names::{address_text, arguments, family_text, mark_names, tcp_state},
+    event_view::EventView,
     findings::one_line,
     syscalls::{self, errno},
     time,

@@ -3,13 +3,10 @@
 //!
 //! One table, [`COLUMNS`], serves every format. A column that an event has nothing for is null.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-use trace_format::{
-    Event, EventData, columns,
-    event::{Endpoint, PathMarks},
-};
+use trace_format::{Event, EventData, columns, event::Endpoint};
 
 use crate::{
+    event_names::{address_text, arguments, family_text, mark_names, tcp_state},
     order::EventRef,
     resolve::{Container, Process, State},
     syscalls,
@@ -514,27 +511,12 @@ pub const COLUMNS: &[Column] = &[
     }),
 ];
 
-/// argv for people: the NULs between arguments as blanks, the last one gone.
-pub fn arguments(args: &[u8]) -> String {
-    let args = args.strip_suffix(&[0]).unwrap_or(args);
-    String::from_utf8_lossy(args).replace('\0', " ")
-}
-
 fn endpoints(event: &Event) -> Option<(&Endpoint, &Endpoint)> {
     match &event.data {
         EventData::SockCall(call) => Some((&call.local, &call.remote)),
         EventData::TcpState(state) => Some((&state.local, &state.remote)),
         _ => None,
     }
-}
-
-/// `10.0.0.1` or `fe80::1`; `None` for no address and for one of a length that no family has.
-pub fn address_text(endpoint: &Endpoint) -> Option<String> {
-    if let Ok(four) = <[u8; 4]>::try_from(&endpoint.addr[..]) {
-        return Some(Ipv4Addr::from(four).to_string());
-    }
-    let sixteen = <[u8; 16]>::try_from(&endpoint.addr[..]).ok()?;
-    Some(Ipv6Addr::from(sixteen).to_string())
 }
 
 fn address(endpoint: &Endpoint) -> Cell<'static> {
@@ -554,58 +536,6 @@ fn unix_path(path: &[u8]) -> Cell<'_> {
         Some(name) => Cell::Made(format!("@{}", String::from_utf8_lossy(name))),
         None => Cell::text(path),
     }
-}
-
-/// The `AF_*` names that containers use; a number for the rest.
-pub fn family_text(family: u16) -> String {
-    match family {
-        0 => "unspec".into(),
-        1 => "unix".into(),
-        2 => "inet".into(),
-        10 => "inet6".into(),
-        16 => "netlink".into(),
-        17 => "packet".into(),
-        38 => "alg".into(),
-        40 => "vsock".into(),
-        44 => "xdp".into(),
-        other => other.to_string(),
-    }
-}
-
-/// `TCP_*` of the kernel's `include/net/tcp_states.h`.
-pub fn tcp_state(state: u8) -> &'static str {
-    const NAMES: [&str; 13] = [
-        "none",
-        "established",
-        "syn_sent",
-        "syn_recv",
-        "fin_wait1",
-        "fin_wait2",
-        "time_wait",
-        "close",
-        "close_wait",
-        "last_ack",
-        "listen",
-        "closing",
-        "new_syn_recv",
-    ];
-    NAMES.get(usize::from(state)).copied().unwrap_or("unknown")
-}
-
-/// Names of the marks that are set, joined with `|`.
-pub fn mark_names(marks: PathMarks) -> String {
-    let names = [
-        (PathMarks::UNTRUSTED, "untrusted"),
-        (PathMarks::CREATED, "created"),
-        (PathMarks::CUT, "cut"),
-        (PathMarks::RELATIVE, "relative"),
-    ];
-    let set: Vec<&str> = names
-        .into_iter()
-        .filter(|(bit, _)| marks.has(*bit))
-        .map(|(_, name)| name)
-        .collect();
-    set.join("|")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 pub mod artifact;
 pub mod event_json;
+mod event_names;
 pub mod event_text;
 pub mod event_view;
 #[cfg(feature = "export")]
