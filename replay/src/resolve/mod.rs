@@ -183,6 +183,25 @@ impl State {
         }
     }
 
+    /// Which container a cgroup's files and programs belong to; `None`: the host's.
+    fn container_key(&self, cgroup_id: u64) -> Option<u64> {
+        match self.containers.get(cgroup_id) {
+            Some(container) => Some(container.key),
+            None if cgroup_id == 0 || self.containers.is_host(cgroup_id) => None,
+            // Not described yet: its first cgroup will be its key.
+            None => Some(cgroup_id),
+        }
+    }
+
+    /// Whether a process in this cgroup runs a program that was started outside of the container the
+    /// cgroup belongs to: a runtime that sets the container up, or somebody who enters it. `None` when
+    /// the trace did not show the start.
+    pub fn started_outside(&self, process: &Process, cgroup_id: u64) -> Option<bool> {
+        let image = process.image.filter(|image| image.cgroup_id != 0)?;
+        let here = self.container_key(cgroup_id);
+        Some(here.is_some() && self.container_key(image.cgroup_id) != here)
+    }
+
     /// True when a record says that the cgroup is the host's own.
     pub fn is_host_cgroup(&self, cgroup_id: u64) -> bool {
         self.containers.is_host(cgroup_id)

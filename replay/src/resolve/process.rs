@@ -52,6 +52,11 @@ pub struct Process {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Image {
     pub exec_ns: u64,
+    /// The cgroup it was started in: another one than the process is in while a runtime sets up a container.
+    pub cgroup_id: u64,
+    /// What ran before it in this process had been started outside of the container: it is the image's
+    /// first program, or somebody entered the container with it.
+    pub enters_container: bool,
     pub dev: u64,
     pub ino: u64,
     pub flags: ExecFlags,

@@ -2,7 +2,6 @@
 
 use super::{
     State,
-    container::Container,
     descriptor::{Descriptor, DescriptorKind, Role},
     process::{Image, NewProcess, Slot},
 };
@@ -87,16 +86,6 @@ fn actor(state: &mut State, event: &Event) -> Slot {
     state.processes.identify(new, event.boot_ns)
 }
 
-/// Which container's files an event touches; `None`: the host's.
-fn container_key(state: &State, cgroup_id: u64) -> Option<u64> {
-    match state.containers.get(cgroup_id) {
-        Some(Container { key, .. }) => Some(*key),
-        None if state.containers.is_host(cgroup_id) || cgroup_id == 0 => None,
-        // Not described yet: its first cgroup will be its key.
-        None => Some(cgroup_id),
-    }
-}
-
 fn execute(state: &mut State, event: &Event, exec: &Exec) {
     let new = NewProcess {
         pid: event.pid,
@@ -106,15 +95,20 @@ fn execute(state: &mut State, event: &Event, exec: &Exec) {
     };
     let slot = state.processes.identify(new, event.boot_ns);
     relink(state, slot, exec.ppid);
-    let born_in_container = container_key(state, event.cgroup_id)
+    let born_in_container = state
+        .container_key(event.cgroup_id)
         .is_some_and(|key| state.births.is_born(key, &exec.path, exec.dev, exec.ino));
+    let before = state.processes.get(slot);
     let image = Image {
         exec_ns: event.boot_ns,
+        cgroup_id: event.cgroup_id,
+        enters_container: before
+            .is_some_and(|process| state.started_outside(process, event.cgroup_id) == Some(true)),
         dev: exec.dev,
         ino: exec.ino,
         flags: exec.flags,
         born_in_container,
-        uid_before: state.processes.get(slot).and_then(|process| process.uid),
+        uid_before: before.and_then(|process| process.uid),
     };
     state.processes.exec(slot, exec, image);
     if let Some(process) = state.processes.get_mut(slot) {
@@ -216,7 +210,14 @@ fn opened(state: &mut State, event: &Event, open: &Open) {
         return;
     }
     let writes = open.flags & O_ACCMODE != O_RDONLY || open.marks.has(PathMarks::CREATED);
-    if writes && let Some(key) = container_key(state, event.cgroup_id) {
+    // What a runtime puts into a container's root is its image.
+    let set_up = state
+        .process(event.pid)
+        .and_then(|process| state.started_outside(process, event.cgroup_id));
+    if writes
+        && set_up != Some(true)
+        && let Some(key) = state.container_key(event.cgroup_id)
+    {
         state.births.written(key, &open.path, open.dev, open.ino);
     }
     if let Some(slot) = state.processes.living_slot(event.pid) {
@@ -239,7 +240,7 @@ fn path_call(state: &mut State, event: &Event, call: &PathCall) {
             }
         }
         Some("rename" | "renameat" | "renameat2" | "link" | "linkat") => {
-            if let Some(key) = container_key(state, event.cgroup_id) {
+            if let Some(key) = state.container_key(event.cgroup_id) {
                 state.births.renamed(key, &call.path, &call.path2);
             }
         }

@@ -438,6 +438,10 @@ impl<'a> Subject<'a> {
             Id::UpperLayer => image().map(|image| image.flags.has(ExecFlags::UPPER_LAYER)),
             Id::Deleted => image().map(|image| image.flags.has(ExecFlags::DELETED)),
             Id::BornInContainer => image().map(|image| image.born_in_container),
+            Id::EntersContainer => image().map(|image| image.enters_container),
+            Id::StartedOutside => self
+                .state
+                .started_outside(self.process()?, self.event.cgroup_id),
             Id::Privileged => match self.container() {
                 Some(container) => container.privileged,
                 None => self.on_host().then_some(false),

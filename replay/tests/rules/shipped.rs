@@ -764,6 +764,98 @@ fn an_ordinary_container_start_is_quiet() {
     }
 }
 
+/// A runtime that nobody knows by name is known by where its program was started.
+#[test]
+fn a_container_set_up_from_outside_is_quiet_and_what_follows_is_not() {
+    let mut world = World::new();
+    let mut engine = shipped_engine();
+    world.child(70, 300);
+    world.happens(300, exec("/opt/builder", &["builder"], 70, 0));
+    let mut quiet = |world: &mut World, pid, data: EventData| {
+        let found = world.judge_in(WEB, &mut engine, pid, data.clone());
+        let outputs: Vec<_> = found.iter().map(|found| &found.output).collect();
+        assert!(outputs.is_empty(), "{data:?}: {outputs:?}");
+    };
+    let mut program = open_data("/usr/bin/appd", 5, WRITE);
+    (program.ino, program.marks) = (990, PathMarks(PathMarks::CREATED));
+    let run = |path: &str, ino: u64, ppid: u32| {
+        let mut data = exec_data(path, &["x"], ppid, 0);
+        data.ino = ino;
+        EventData::Exec(data)
+    };
+    let started = world.boot_ns;
+    quiet(
+        &mut world,
+        300,
+        call("unshare", 0, [0x7c02_0000, 0, 0, 0, 0, 0]),
+    );
+    quiet(&mut world, 300, path_call("mount", 0, "none", "/", 0));
+    quiet(&mut world, 300, EventData::Open(program.clone()));
+    quiet(&mut world, 300, open("/etc/passwd", 5, WRITE));
+    quiet(&mut world, 300, fork(301, started));
+    quiet(&mut world, 300, fork(302, started));
+    quiet(&mut world, 301, path_call("pivot_root", 0, ".", ".", 0));
+    quiet(&mut world, 301, run("/usr/bin/appd", 990, 300));
+    quiet(&mut world, 302, run("/bin/sh", 5, 300));
+    assert!(world.holds(
+        "proc.enters_container=true and proc.started_outside=false",
+        302,
+        open("/x", 3, 0)
+    ));
+    // From here on it is the container itself that acts.
+    assert_eq!(
+        found(&mut world, 301, path_call("mount", 0, "none", "/mnt", 0)),
+        "Mount in a container"
+    );
+    world.happens(301, EventData::Open(program));
+    assert_eq!(
+        found(&mut world, 301, run("/usr/bin/appd", 990, 300)),
+        "Program written and run in a container"
+    );
+}
+
+/// busybox starts its applets through /proc/self/exe: their names are in argv[0] only.
+#[test]
+fn busybox_applets_are_known_by_their_argument() {
+    let mut world = World::new();
+    world.process(
+        80,
+        50,
+        "exe",
+        "/bin/busybox",
+        &["timeout", "5", "sh"],
+        WEB,
+        0,
+    );
+    assert_eq!(runs(&mut world, 80, "/bin/sh", &["sh", "-c", "true"]), "");
+    world.process(81, 50, "exe", "/bin/busybox", &["httpd"], WEB, 0);
+    assert_eq!(
+        runs(&mut world, 81, "/bin/sh", &["sh"]),
+        "Shell with an unusual parent in a container"
+    );
+    world.process(
+        82,
+        50,
+        "exe",
+        "/bin/busybox",
+        &["cat", "/etc/shadow"],
+        WEB,
+        0,
+    );
+    assert_eq!(
+        found(&mut world, 82, open("/etc/shadow", 3, 0)),
+        "Password or privilege file read"
+    );
+    let applet = named(&mut world, 83, "appd");
+    world.child(applet, 84);
+    let mut shell = exec_data("/bin/busybox", &["sh", "-c", "id"], applet, 0);
+    shell.comm = "exe".into();
+    assert_eq!(
+        found(&mut world, 84, EventData::Exec(shell)),
+        "Shell with an unusual parent in a container"
+    );
+}
+
 #[test]
 fn findings_name_who_did_it_where() {
     let mut world = World::new();

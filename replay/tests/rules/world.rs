@@ -161,6 +161,25 @@ impl World {
         }
     }
 
+    /// Judges an event of a process that has come into another cgroup.
+    pub fn judge_in(
+        &mut self,
+        cgroup_id: u64,
+        engine: &mut Engine,
+        pid: u32,
+        data: EventData,
+    ) -> Vec<RuleMatch> {
+        let event = Event {
+            cgroup_id,
+            ..self.event(pid, data)
+        };
+        let mut matches = Vec::new();
+        self.state.before(&event);
+        engine.evaluate(&event, &self.state, &mut matches);
+        self.state.after(&event);
+        matches
+    }
+
     /// Applies an event without judging it.
     pub fn happens(&mut self, pid: u32, data: EventData) {
         let event = self.event(pid, data);
