@@ -79,6 +79,7 @@ struct Summary {
     /// Findings left out because an identical one had just been reported.
     suppressed: u64,
     /// By severity, worst first; severities without findings are left out.
+    #[serde(serialize_with = "as_object")]
     by_severity: Vec<(&'static str, u64)>,
     /// Events lost in holes that the trace shows, whatever the recorder counted.
     events_lost: u64,
@@ -87,6 +88,14 @@ struct Summary {
     loss: bool,
     /// Exit code 4 is due.
     fail_on: bool,
+}
+
+/// `{"critical": 2, "notice": 5}`, in the order of the list.
+fn as_object<S: serde::Serializer>(
+    counts: &[(&'static str, u64)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counts.iter().copied())
 }
 
 impl Findings {
