@@ -69,8 +69,8 @@ pub fn main(args: &Args) -> Result<()> {
 pub fn build(root: &Path) -> Result<PathBuf> {
     if repo::find_program(&["bpf-linker"]).is_none() {
         bail!(
-            "bpf-linker is not installed: `cargo install bpf-linker --version 0.13.0 --locked` \
-             (with its LLVM; CONTRIBUTING.md says how)"
+            "bpf-linker is not installed: it needs LLVM 22 (Debian's llvm-22-dev, libpolly-22-dev); \
+             .ci/run has the command that installs it"
         );
     }
     let toolchain = toolchain()?;

@@ -181,9 +181,14 @@ impl Demo {
     fn found(&self, switches: &[&str], trace: &Path) -> Result<Findings> {
         let mut detect = self.program("replay");
         detect.args(["detect", "--json"]).args(switches).arg(trace);
-        let out = detect.output().context("cannot start replay")?;
+        // Its summary, too, is JSON: for the eye there is the table.
+        let out = detect
+            .stderr(Stdio::piped())
+            .output()
+            .context("cannot start replay")?;
         if !out.status.code().is_some_and(|code| DONE.contains(&code)) {
-            bail!("replay detect ended with {}", out.status);
+            let said = String::from_utf8_lossy(&out.stderr);
+            bail!("replay detect ended with {}: {said}", out.status);
         }
         Findings::parse(&String::from_utf8_lossy(&out.stdout))
     }
