@@ -98,7 +98,10 @@ impl State {
                 self.host = Some(host.clone());
             }
             Context::Clock(clock) => self.clock = Some(*clock),
-            Context::Process(process) => self.processes.observe(process),
+            Context::Process(process) => {
+                let in_container = self.in_container(process.cgroup_id);
+                self.processes.observe(process, in_container);
+            }
             Context::Container(container) => {
                 let cgroup_id = container.cgroup_id;
                 if self.containers.observe(container) {
@@ -199,7 +202,16 @@ impl State {
     pub fn started_outside(&self, process: &Process, cgroup_id: u64) -> Option<bool> {
         let image = process.image.filter(|image| image.cgroup_id != 0)?;
         let here = self.container_key(cgroup_id);
-        Some(here.is_some() && self.container_key(image.cgroup_id) != here)
+        let moved = self.container_key(image.cgroup_id) != here;
+        Some(here.is_some() && (moved || image.from_outside_root))
+    }
+
+    /// `None`: nobody has said what the cgroup is.
+    fn in_container(&self, cgroup_id: u64) -> Option<bool> {
+        match self.containers.get(cgroup_id) {
+            Some(_) => Some(true),
+            None => self.containers.is_host(cgroup_id).then_some(false),
+        }
     }
 
     /// True when a record says that the cgroup is the host's own.

@@ -40,6 +40,9 @@ pub struct Process {
     pub cwd: Text,
     /// Pid in its own namespace, 0: unknown.
     pub ns_pid: u32,
+    /// Whether its root is a container's: not for what was forked on the host and has not changed its
+    /// root since. `None`: the trace does not say.
+    pub(super) inside_root: Option<bool>,
     /// What its last exec in the trace said about the program.
     pub image: Option<Image>,
     pub exited_ns: Option<u64>,
@@ -54,6 +57,8 @@ pub struct Image {
     pub exec_ns: u64,
     /// The cgroup it was started in: another one than the process is in while a runtime sets up a container.
     pub cgroup_id: u64,
+    /// The file came from outside of any container: the process had the host's root.
+    pub from_outside_root: bool,
     /// What ran before it in this process had been started outside of the container: it is the image's
     /// first program, or somebody entered the container with it.
     pub enters_container: bool,
@@ -258,6 +263,7 @@ impl Processes {
             command_line: Text::default(),
             cwd: Text::default(),
             ns_pid: 0,
+            inside_root: None,
             image: None,
             exited_ns: None,
             descriptors: Descriptors::default(),
@@ -358,7 +364,7 @@ impl Processes {
     }
 
     /// A process of a snapshot. What an event said of the same image stays: it is exact.
-    pub(super) fn observe(&mut self, seen: &context::Process) {
+    pub(super) fn observe(&mut self, seen: &context::Process, in_container: Option<bool>) {
         if let Some(known) = self.living(seen.pid)
             && !same_start(known.start_ns, seen.start_ns)
             && seen.start_ns < known.start_ns
@@ -385,6 +391,8 @@ impl Processes {
         process.uid = Some(seen.uid);
         process.gid = Some(seen.gid);
         process.cgroup_id = seen.cgroup_id;
+        // Who is in a container's cgroup without a history has long been set up.
+        process.inside_root = process.inside_root.or(in_container);
         if seen.ns_pid != 0 {
             process.ns_pid = seen.ns_pid;
         }
@@ -419,6 +427,7 @@ impl Processes {
         process.args = from.args;
         process.command_line = from.command_line;
         process.cwd = from.cwd;
+        process.inside_root = from.inside_root;
         process.image = from.image;
         process.descriptors = from.descriptors;
         self.adopt(child, Some(parent));

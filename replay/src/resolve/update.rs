@@ -77,13 +77,25 @@ pub(super) fn after(state: &mut State, event: &Event) {
 
 /// The process of an event that only a living process can cause; made up when the trace never showed it.
 fn actor(state: &mut State, event: &Event) -> Slot {
+    let in_container = state.in_container(event.cgroup_id);
     let new = NewProcess {
         pid: event.pid,
         start_ns: 0,
         ppid: 0,
         cgroup_id: event.cgroup_id,
     };
-    state.processes.identify(new, event.boot_ns)
+    let slot = state.processes.identify(new, event.boot_ns);
+    if let Some(process) = state.processes.get_mut(slot) {
+        process.inside_root = process.inside_root.or(in_container);
+    }
+    slot
+}
+
+/// The process has another root from here on: a container's, as far as a container's rules care.
+fn change_root(state: &mut State, slot: Slot) {
+    if let Some(process) = state.processes.get_mut(slot) {
+        process.inside_root = Some(true);
+    }
 }
 
 fn execute(state: &mut State, event: &Event, exec: &Exec) {
@@ -99,9 +111,18 @@ fn execute(state: &mut State, event: &Event, exec: &Exec) {
         .container_key(event.cgroup_id)
         .is_some_and(|key| state.births.is_born(key, &exec.path, exec.dev, exec.ino));
     let before = state.processes.get(slot);
+    // A lost event may have been the one that changed the root: then nothing is said.
+    let from_outside_root = before.is_some_and(|process| {
+        process.inside_root == Some(false)
+            && state
+                .gaps
+                .last_ns()
+                .is_none_or(|gap_ns| gap_ns < process.start_ns)
+    });
     let image = Image {
         exec_ns: event.boot_ns,
         cgroup_id: event.cgroup_id,
+        from_outside_root,
         enters_container: before
             .is_some_and(|process| state.started_outside(process, event.cgroup_id) == Some(true)),
         dev: exec.dev,
@@ -168,6 +189,13 @@ fn syscall(state: &mut State, event: &Event, call: &Syscall) {
                 && let Some(descriptor) = process.descriptors.get(first)
             {
                 process.cwd = descriptor.path.clone();
+            }
+        }
+        Effect::ChangeRoot => change_root(state, slot),
+        Effect::EnterNamespace => {
+            const CLONE_NEWNS: u64 = 0x2_0000;
+            if call.args[1] == 0 || call.args[1] & CLONE_NEWNS != 0 {
+                change_root(state, slot);
             }
         }
         Effect::User(argument) => {
@@ -237,6 +265,11 @@ fn path_call(state: &mut State, event: &Event, call: &PathCall) {
                 && let Some(process) = state.processes.get_mut(slot)
             {
                 process.cwd = call.path.clone();
+            }
+        }
+        Some("pivot_root" | "chroot") => {
+            if let Some(slot) = state.processes.living_slot(event.pid) {
+                change_root(state, slot);
             }
         }
         Some("rename" | "renameat" | "renameat2" | "link" | "linkat") => {

@@ -16,6 +16,10 @@ pub enum Effect {
     Makes(u8),
     /// The directory in argument 0 becomes the current one.
     ChangeDirectory,
+    /// The root is another one.
+    ChangeRoot,
+    /// setns: the kind of namespace in argument 1 decides.
+    EnterNamespace,
     /// This argument becomes the effective user or group; -1 leaves it.
     User(u8),
     Group(u8),
@@ -28,6 +32,9 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("dup3", Effect::Duplicate),
     ("fcntl", Effect::Control),
     ("fchdir", Effect::ChangeDirectory),
+    ("pivot_root", Effect::ChangeRoot),
+    ("chroot", Effect::ChangeRoot),
+    ("setns", Effect::EnterNamespace),
     ("bpf", Effect::Makes(b'b')),
     ("epoll_create", Effect::Makes(b'l')),
     ("epoll_create1", Effect::Makes(b'l')),

@@ -767,10 +767,22 @@ fn an_ordinary_container_start_is_quiet() {
 /// A runtime that nobody knows by name is known by where its program was started.
 #[test]
 fn a_container_set_up_from_outside_is_quiet_and_what_follows_is_not() {
+    // Once moved into the container after its program had started, once before.
+    for moved_first in [false, true] {
+        set_up_from_outside(moved_first);
+    }
+}
+
+fn set_up_from_outside(moved_first: bool) {
     let mut world = World::new();
     let mut engine = shipped_engine();
     world.child(70, 300);
-    world.happens(300, exec("/opt/builder", &["builder"], 70, 0));
+    let builder = exec("/opt/builder", &["builder"], 70, 0);
+    if moved_first {
+        assert!(world.judge_in(WEB, &mut engine, 300, builder).is_empty());
+    } else {
+        world.happens(300, builder);
+    }
     let mut quiet = |world: &mut World, pid, data: EventData| {
         let found = world.judge_in(WEB, &mut engine, pid, data.clone());
         let outputs: Vec<_> = found.iter().map(|found| &found.output).collect();
@@ -796,6 +808,7 @@ fn a_container_set_up_from_outside_is_quiet_and_what_follows_is_not() {
     quiet(&mut world, 300, fork(302, started));
     quiet(&mut world, 301, path_call("pivot_root", 0, ".", ".", 0));
     quiet(&mut world, 301, run("/usr/bin/appd", 990, 300));
+    quiet(&mut world, 302, call("setns", 0, [3, 0x2_0000, 0, 0, 0, 0]));
     quiet(&mut world, 302, run("/bin/sh", 5, 300));
     assert!(world.holds(
         "proc.enters_container=true and proc.started_outside=false",
@@ -812,6 +825,26 @@ fn a_container_set_up_from_outside_is_quiet_and_what_follows_is_not() {
         found(&mut world, 301, run("/usr/bin/appd", 990, 300)),
         "Program written and run in a container"
     );
+}
+
+/// When events were lost, the change of root may be among them: then a program is the container's own.
+#[test]
+fn a_gap_never_turns_a_container_into_its_own_set_up() {
+    let mut world = World::new();
+    world.child(70, 300);
+    world.context(trace_format::Context::Loss(trace_format::Loss {
+        counts: vec![trace_format::LossCount {
+            cpu: 0,
+            probe: 1,
+            seen: 9,
+            dropped: 3,
+            filtered: 0,
+        }],
+    }));
+    let mut engine = shipped_engine();
+    world.judge_in(WEB, &mut engine, 300, exec("/bin/app", &["app"], 70, 0));
+    let mount = path_call("mount", 0, "none", "/mnt", 0);
+    assert_eq!(world.judge_in(WEB, &mut engine, 300, mount).len(), 1);
 }
 
 /// busybox starts its applets through /proc/self/exe: their names are in argv[0] only.
