@@ -26,7 +26,7 @@ use crate::{
         cgroups::Cgroups,
         containers::Containers,
         docker::Resolver,
-        host,
+        host, processes,
         watcher::{Batch, Watcher},
     },
     policy::{self, Profile},
@@ -180,6 +180,7 @@ pub fn run(
         loss: Vec::new(),
         filtered: 0,
     };
+    capture.before_probes();
     probes.attach()?;
     // The duration is that of recording, not of starting to.
     let started = Instant::now();
@@ -287,12 +288,25 @@ struct Capture<'a> {
 }
 
 impl Capture<'_> {
-    /// The first checkpoint, with the cgroups and processes that exist. The rings wait meanwhile.
-    fn start(&mut self, watcher: &Watcher) {
-        for (id, path) in self.containers.cgroups().walk() {
-            // What it returns is written by the checkpoint below, with all that is known.
-            let _ = self.containers.made(id, &path);
+    /// The world as it is before the first event: what runs already is known from the start on.
+    fn before_probes(&mut self) {
+        self.out.now(Context::Host(host::host()));
+        self.out.now(Context::Clock(host::clock_pair()));
+        for user in host::users() {
+            self.out.now(user);
         }
+        for (id, path) in self.containers.cgroups().walk() {
+            if let Some(body) = self.containers.made(id, &path) {
+                self.out.now(body);
+            }
+        }
+        for process in processes::snapshot(self.containers.cgroups()) {
+            self.out.context(process);
+        }
+    }
+
+    /// The first checkpoint, with what was started before the probes were attached. The rings wait meanwhile.
+    fn start(&mut self, watcher: &Watcher) {
         match watcher.batches.recv_timeout(FIRST_BATCH_MAX) {
             Ok(batch) => self.batch(batch, watcher),
             // A host where reading /proc takes seconds: the snapshot comes when it comes.

@@ -5,14 +5,16 @@
 //!
 //! ```text
 //! inject                                     cage
-//! put it into its cgroups ── 'c' ──▶         leave every namespace of the host
+//!                         ── 'u' ──▶         leave the host's namespaces but the cgroup one
 //! write uid_map, gid_map  ◀─ "unshared" ──
 //!                         ── 'm' ──▶         become root in there, fill a tmpfs with the image
 //!                         ◀─ "pid N" ──      first process of the pid namespace, child of inject: then this one exits
+//! put it into its cgroups ── 'c' ──▶         (the first process) leave the cgroup namespace, run
 //! ```
 //!
-//! The first process mounts /proc, makes the tmpfs its root, gives up every capability and runs the
-//! supervisor. It is killed with the thread of `inject` that started the cage; should that thread be
+//! The first process mounts /proc and makes the tmpfs its root; only then it enters its cgroups, as
+//! with an engine: what happens in a container's cgroup is the container's doing, not its builder's.
+//! It gives up every capability and runs the supervisor. It is killed with the thread of `inject` that started the cage; should that thread be
 //! gone already, its stdin is closed, which ends the supervisor.
 
 use std::{
@@ -86,15 +88,14 @@ fn build(hostname: &str) -> io::Result<()> {
     // Read while the host's files can still be reached.
     let program = fs::read("/proc/self/exe").doing("read the own program")?;
     let outside = guard::namespaces("self").doing("read the own namespaces")?;
-    wait_for(b'c')?;
+    wait_for(b'u')?;
     unshare(
         CloneFlags::CLONE_NEWUSER
             | CloneFlags::CLONE_NEWPID
             | CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWNET
             | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS
-            | CloneFlags::CLONE_NEWCGROUP,
+            | CloneFlags::CLONE_NEWUTS,
     )
     .doing("leave the host's namespaces")?;
     println!("unshared");
@@ -226,6 +227,8 @@ fn enter(outside: &[u64]) -> io::Result<std::convert::Infallible> {
         | MsFlags::MS_NOSUID
         | MsFlags::MS_NODEV;
     mount(none, "/", none, read_only, none).doing("make the root read-only")?;
+    wait_for(b'c')?;
+    unshare(CloneFlags::CLONE_NEWCGROUP).doing("leave the host's cgroup namespace")?;
     let inside = guard::namespaces("self").doing("read the own namespaces")?;
     if let Some(place) = (0..inside.len()).find(|&place| inside[place] == outside[place]) {
         let name = guard::NAMESPACES[place];

@@ -74,37 +74,42 @@ impl Runtime for Sandbox {
         let id = entropy::hex::<32>()?;
         let (mut output, said) = io::pipe().context("cannot make a pipe")?;
         let also_said = said.try_clone().context("cannot share a pipe")?;
-        let ((mut cage, stdin), cgroup) = self.hierarchies.start_in_new(&id, limits, || {
-            let mut cage = Command::new(&self.workload)
-                .arg0("workload")
-                .args(["cage", &id[..12]])
-                .env_clear()
-                .stdin(Stdio::piped())
-                .stdout(said)
-                .stderr(also_said)
-                // Ctrl-C at the terminal is for the injector, which then stops its containers.
-                .process_group(0)
-                .spawn()
-                .with_context(|| format!("cannot start {:?}", self.workload))?;
-            let stdin = cage.stdin.take().context("the cage has no stdin")?;
-            let pid = cage.id();
-            Ok(((cage, stdin), pid))
-        })?;
-        let (mut wire, mut ear) = Wire::new(Box::new(stdin));
-        std::thread::spawn(move || {
-            let mut part = [0; 4096];
-            while let Ok(read @ 1..) = output.read(&mut part) {
-                if !ear.take(&part[..read]) {
-                    return;
+        let ((mut cage, mut wire, pid), cgroup) =
+            self.hierarchies.start_in_new(&id, limits, || {
+                let mut cage = Command::new(&self.workload)
+                    .arg0("workload")
+                    .args(["cage", &id[..12]])
+                    .env_clear()
+                    .stdin(Stdio::piped())
+                    .stdout(said)
+                    .stderr(also_said)
+                    // Ctrl-C at the terminal is for the injector, which then stops its containers.
+                    .process_group(0)
+                    .spawn()
+                    .with_context(|| format!("cannot start {:?}", self.workload))?;
+                let stdin = cage.stdin.take().context("the cage has no stdin")?;
+                let (mut wire, mut ear) = Wire::new(Box::new(stdin));
+                std::thread::spawn(move || {
+                    let mut part = [0; 4096];
+                    while let Ok(read @ 1..) = output.read(&mut part) {
+                        if !ear.take(&part[..read]) {
+                            return;
+                        }
+                    }
+                });
+                match lead(&mut wire, cage.id()) {
+                    Ok(pid) => Ok(((cage, wire, pid), pid)),
+                    Err(error) => {
+                        let _ = cage.kill();
+                        let _ = cage.wait();
+                        Err(error)
+                    }
                 }
-            }
-        });
-        let led = lead(&mut wire, cage.id());
-        if led.is_err() {
-            let _ = cage.kill();
-        }
+            })?;
+        let entered = wire
+            .send(b"c")
+            .context("the sandbox's first process is gone");
         let status = cage.wait().context("cannot wait for the cage")?;
-        let pid = led?;
         // From here on the process is our child, and dropping the box removes it.
         let mut boxed = Box::new(Boxed {
             identity: Identity {
@@ -119,6 +124,7 @@ impl Runtime for Sandbox {
             cgroup,
             running: true,
         });
+        entered?;
         if !status.success() {
             boxed.stop()?;
             bail!("the sandbox of {name} was not built: {status}");
@@ -134,7 +140,7 @@ impl Runtime for Sandbox {
 /// Leads the cage through its steps (see `inside::cage`); the pid of the container's first process.
 fn lead(wire: &mut Wire, cage: u32) -> Result<u32> {
     let lost = "the sandbox's builder is gone";
-    wire.send(b"c").context(lost)?;
+    wire.send(b"u").context(lost)?;
     hear_word(wire, "unshared")?;
     // The file must be written from outside: inside, only the caller's own user could be mapped.
     for map in ["uid_map", "gid_map"] {
