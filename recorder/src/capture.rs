@@ -196,6 +196,7 @@ pub fn run(
         .attached
         .iter()
         .filter_map(|entry| Some((entry.tracepoint.to_owned(), entry.reason.clone()?)))
+        .filter(|(_, reason)| reason != probes::NOT_WANTED)
         .collect();
     let (mut report, failures) = capture.end(watcher);
     report.trace_uuid = uuid::Uuid::from_bytes(trace_uuid).to_string();

@@ -39,7 +39,7 @@ pub struct ProbeFinding {
     pub reason: Option<String>,
 }
 
-/// Loads and attaches everything once, records nothing, and detaches again.
+/// Loads and attaches everything as a capture does, keeps nothing, and detaches again.
 pub fn check(btf_file: Option<&std::path::Path>) -> Findings {
     let uname = nix::sys::utsname::uname().ok();
     let kernel = uname
@@ -49,9 +49,9 @@ pub fn check(btf_file: Option<&std::path::Path>) -> Findings {
     let loaded = Probes::load(&probes::Options {
         btf: btf_file.map(Into::into),
         object: None,
+        // As in a capture: an empty program would be accepted where the real one is not.
         settings: Settings {
             self_tgid: std::process::id(),
-            empty: 1,
             ..Settings::default()
         },
         bulk_bytes: 1 << 16,

@@ -94,6 +94,8 @@ fn exit_code(report: &Report, failures: &[anyhow::Error]) -> u8 {
     match report {
         _ if !failures.is_empty() => FAILED,
         Report { dropped: 1.., .. } | Report { refused: 1.., .. } => LOSS,
+        // What a probe that is not there would have seen is lost, too.
+        Report { missing_probes, .. } if !missing_probes.is_empty() => LOSS,
         _ => 0,
     }
 }
@@ -113,11 +115,7 @@ fn summary(report: &Report) -> String {
             report.refused
         );
     }
-    for (name, reason) in report
-        .missing_probes
-        .iter()
-        .filter(|(_, reason)| reason != "not asked for")
-    {
+    for (name, reason) in &report.missing_probes {
         text += &format!("\nprobe {name} is not attached: {reason}");
     }
     text

@@ -132,6 +132,9 @@ pub struct Options {
     pub wanted: Vec<u8>,
 }
 
+/// Reason of a probe that the caller did not want.
+pub const NOT_WANTED: &str = "not asked for";
+
 /// How one probe fared.
 #[derive(Clone, Debug)]
 pub struct Attached {
@@ -207,7 +210,7 @@ impl Probes {
                 tracepoint: spec.tracepoint,
                 what: spec.what,
                 reason: if !options.wanted.contains(&spec.id) {
-                    Some("not asked for".to_owned())
+                    Some(NOT_WANTED.to_owned())
                 } else {
                     missing_members(spec, &found)
                         .or_else(|| load_program(&mut ebpf, spec, &kernel).err())

@@ -103,7 +103,7 @@ macro_rules! container {
         match Container::start($name, $script) {
             Ok(container) => container,
             Err(reason) => {
-                eprintln!("skipped: {reason}");
+                support::skip(reason);
                 return;
             }
         }

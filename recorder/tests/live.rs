@@ -228,7 +228,7 @@ impl Certificates {
 #[test]
 fn tcp_is_read_with_a_certificate_of_the_right_authority_only() {
     let Some(certificates) = Certificates::make() else {
-        eprintln!("skipped: no openssl program to make certificates with");
+        support::skip("no openssl program to make certificates with");
         return;
     };
     let hub = Hub::new(HELD_BYTES_MAX);

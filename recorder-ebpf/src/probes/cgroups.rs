@@ -1,9 +1,6 @@
 //! Cgroups made and removed: how a container gets its name even when it is gone before anyone looks.
 
-use aya_ebpf::{
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use recorder_ebpf::{CgroupRecord, USER_PATH_MAX, kind, probe};
 
 use crate::{

@@ -80,7 +80,10 @@ fn walk(scratch: &mut Scratch, dentry: u64, mount: u64) -> u64 {
     let mut depth = 0;
     while depth < PATH_DEPTH_MAX {
         depth += 1;
-        if dentry == 0 || (dentry == root_dentry && mount == root_mount) || scratch.at() > DATA_MAX - PIECE_MAX {
+        if dentry == 0
+            || (dentry == root_dentry && mount == root_mount)
+            || scratch.at() > DATA_MAX - PIECE_MAX
+        {
             break;
         }
         if dentry == read::<u64>(mount, offset!(vfsmount_root)) {
@@ -108,7 +111,8 @@ fn walk(scratch: &mut Scratch, dentry: u64, mount: u64) -> u64 {
 #[inline(always)]
 pub fn kernel_string(scratch: &mut Scratch, address: u64, max: usize) {
     // SAFETY: `end` leaves room for `max`.
-    let len = unsafe { bpf_probe_read_kernel_str(scratch.end().cast(), max as u32, address as *const _) };
+    let len =
+        unsafe { bpf_probe_read_kernel_str(scratch.end().cast(), max as u32, address as *const _) };
     if len > 0 {
         scratch.grow(len as usize);
     }
@@ -122,7 +126,13 @@ pub fn user_string(scratch: &mut Scratch, address: u64) {
     }
     const { assert!(USER_PATH_MAX <= PIECE_MAX * 4) };
     // SAFETY: `end` leaves room for USER_PATH_MAX.
-    let len = unsafe { bpf_probe_read_user_str(scratch.end().cast(), USER_PATH_MAX as u32, address as *const _) };
+    let len = unsafe {
+        bpf_probe_read_user_str(
+            scratch.end().cast(),
+            USER_PATH_MAX as u32,
+            address as *const _,
+        )
+    };
     if len > 0 {
         scratch.grow(len as usize);
     }

@@ -210,7 +210,12 @@ pub fn send<T>(ring: Ring, probe: u8, scratch: &mut Scratch) {
             Ring::Bulk => &raw const BULK,
             Ring::Urgent => &raw const URGENT,
         };
-        bpf_ringbuf_output(ring.cast_mut().cast(), start.cast(), len as u64, u64::from(BPF_RB_NO_WAKEUP))
+        bpf_ringbuf_output(
+            ring.cast_mut().cast(),
+            start.cast(),
+            len as u64,
+            u64::from(BPF_RB_NO_WAKEUP),
+        )
     };
     if result < 0 {
         count_drop(probe);

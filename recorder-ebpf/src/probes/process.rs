@@ -1,9 +1,7 @@
 //! Fork, exec and exit, from the scheduler's tracepoints.
 
 use aya_ebpf::{
-    helpers::generated::bpf_probe_read_user,
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
+    helpers::generated::bpf_probe_read_user, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use recorder_ebpf::{
     ARGS_MAX, DATA_MAX, ExecRecord, ExitRecord, ForkRecord, PIECE_MAX, kind, probe,
@@ -91,9 +89,18 @@ fn exec(ctx: &BtfTracePointContext) -> Option<()> {
     let args_total = arg_end.saturating_sub(arg_start) as usize;
     if path_end <= DATA_MAX - ARGS_MAX {
         const { assert!(ARGS_MAX <= PIECE_MAX * 4) };
-        let args_len = bounded(if args_total > ARGS_MAX - 1 { ARGS_MAX - 1 } else { args_total }, ARGS_MAX - 1);
+        let args_len = bounded(
+            if args_total > ARGS_MAX - 1 {
+                ARGS_MAX - 1
+            } else {
+                args_total
+            },
+            ARGS_MAX - 1,
+        );
         // SAFETY: `end` leaves room for ARGS_MAX.
-        let result = unsafe { bpf_probe_read_user(scratch.end().cast(), args_len as u32, arg_start as *const _) };
+        let result = unsafe {
+            bpf_probe_read_user(scratch.end().cast(), args_len as u32, arg_start as *const _)
+        };
         if result == 0 {
             scratch.grow(args_len);
         }

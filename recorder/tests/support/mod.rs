@@ -13,6 +13,18 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use trace_format::{ChunkSource, Context, ContextRecord, Event, Issue, TraceReader};
 
+/// Set where every test must run: a skip is then a failure.
+pub const NO_SKIP: &str = "TRAILCAM_NO_SKIP";
+
+/// Says by name why a test does not run.
+pub fn skip(reason: &str) {
+    assert!(
+        std::env::var_os(NO_SKIP).is_none(),
+        "{NO_SKIP} is set, but: {reason}"
+    );
+    eprintln!("skipped: {reason}");
+}
+
 /// Why kernel tests cannot run here; None: they can.
 pub fn cannot_record() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
@@ -29,7 +41,7 @@ pub fn cannot_record() -> Option<String> {
 macro_rules! needs_kernel {
     () => {
         if let Some(reason) = support::cannot_record() {
-            eprintln!("skipped: {reason}");
+            support::skip(&reason);
             return;
         }
     };
@@ -54,30 +66,28 @@ pub struct Recording {
 impl Recording {
     /// Starts `rec capture` with further arguments and waits until the probes are attached.
     pub fn start(trace: &Path, args: &[&str]) -> Self {
-        let mut child = rec()
+        let child = rec()
             .arg("capture")
             .arg("-o")
             .arg(trace)
             .args(args)
             .spawn()
             .expect("rec starts");
-        let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let mut recording = Recording {
+            child,
+            trace: trace.into(),
+            stderr: None,
+        };
+        let mut stderr = BufReader::new(recording.child.stderr.take().expect("stderr is piped"));
         let mut said = String::new();
-        loop {
-            let mut line = String::new();
-            if stderr.read_line(&mut line).expect("stderr is text") == 0 {
-                let status = child.wait();
+        while !said.lines().any(|line| line == "recording") {
+            if stderr.read_line(&mut said).expect("stderr is text") == 0 {
+                let status = recording.child.wait();
                 panic!("rec ended before it recorded: {said}{status:?}");
             }
-            if line.trim() == "recording" {
-                return Recording {
-                    child,
-                    trace: trace.into(),
-                    stderr: Some(stderr),
-                };
-            }
-            said += &line;
         }
+        recording.stderr = Some(stderr);
+        recording
     }
 
     pub fn pid(&self) -> u32 {
