@@ -431,3 +431,99 @@ fn joined(mut parts: Vec<Expression>, join: fn(Vec<Expression>) -> Expression) -
         _ => join(parts),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A condition's text again, with every parenthesis that the tree implies.
+    fn print(expression: &Expression) -> String {
+        let joined = |parts: &[Expression], word: &str| {
+            let parts: Vec<_> = parts.iter().map(print).collect();
+            format!("({})", parts.join(word))
+        };
+        let value = |value: &Value| {
+            let text = String::from_utf8_lossy(&value.text);
+            format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+        };
+        let field = |field: &FieldName| match &field.argument {
+            Some(argument) => format!("{}[{argument}]", field.name),
+            None => field.name.clone(),
+        };
+        match expression {
+            Expression::And(parts) => joined(parts, " and "),
+            Expression::Or(parts) => joined(parts, " or "),
+            Expression::Not(inner) => format!("not {}", print(inner)),
+            Expression::Macro { name, .. } => name.clone(),
+            Expression::Check(check) => {
+                let names = check
+                    .left
+                    .transformers
+                    .iter()
+                    .map(|it| format!("{}(", it.0));
+                let open: String = names.collect();
+                let close = ")".repeat(check.left.transformers.len());
+                let right = match &check.right {
+                    Right::None => String::new(),
+                    Right::One(one) => value(one),
+                    Right::List(list) => {
+                        format!(
+                            "({})",
+                            list.iter().map(value).collect::<Vec<_>>().join(", ")
+                        )
+                    }
+                    Right::Field(other) => format!("val({})", field(other)),
+                };
+                let modifier = match check.modifier {
+                    None => "",
+                    Some(Modifier::One) => "oneof ",
+                    Some(Modifier::Any) => "anyof ",
+                    Some(Modifier::All) => "allof ",
+                };
+                let operator = check.operator.name();
+                format!(
+                    "{open}{}{close} {operator} {modifier}{right}",
+                    field(&check.left.field)
+                )
+            }
+        }
+    }
+
+    #[test]
+    fn a_condition_printed_from_its_tree_means_the_same_tree() {
+        for (text, printed) in [
+            ("a.b=c", "a.b = 'c'"),
+            ("a.b == \"c d\"", "a.b = 'c d'"),
+            (
+                "a.b=c or d.e>=3 and not macro",
+                "(a.b = 'c' or (d.e >= '3' and not macro))",
+            ),
+            ("(a.b exists)and(not(m))", "(a.b exists  and not m)"),
+            ("not not not m", "not m"),
+            ("a.b in(x,'y z' , \"(\")", "a.b in ('x', 'y z', '(')"),
+            ("a.b in ()", "a.b in ()"),
+            ("a.b in x", "a.b in ('x')"),
+            ("a.b[2] contains anyof (x)", "a.b[2] contains anyof ('x')"),
+            (
+                "a.b[\"k.x/y\"] startswith /etc",
+                "a.b[k.x/y] startswith '/etc'",
+            ),
+            (
+                "toupper( basename(a.b) ) = X",
+                "toupper(basename(a.b)) = 'X'",
+            ),
+            ("a.b = val( c.d )", "a.b = val(c.d)"),
+            ("a.b='it\\'s \\x41\\\\'", "a.b = 'it\\'s A\\\\'"),
+            ("a.b = runc:[0:PARENT]", "a.b = 'runc:[0:PARENT]'"),
+            (
+                "order.by = 1 and notable and orange",
+                "(order.by = '1' and notable and orange)",
+            ),
+        ] {
+            let tree = parse(text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+            assert_eq!(print(&tree), printed, "{text}");
+            let again = parse(printed).unwrap_or_else(|error| panic!("{printed}: {error:?}"));
+            assert_eq!(print(&again), printed, "{text}");
+        }
+    }
+}
