@@ -188,7 +188,7 @@ type Items = BTreeMap<String, BTreeSet<u64>>;
 /// What normal windows show, warm-ups included: they are as normal as the rest.
 fn normal_items<'a>(rows: impl Iterator<Item = &'a LabeledRow>) -> Items {
     let mut items = Items::new();
-    for row in rows.filter(|row| row.is_normal()) {
+    for row in rows.filter(|row| row.is_normal() && !row.row.repository.is_empty()) {
         let known = items.entry(row.row.repository.clone()).or_default();
         for item in &row.row.items {
             if known.len() < ITEMS_MAX {
@@ -288,7 +288,7 @@ pub fn fit<'a>(
 }
 
 fn records(rows: &[[f64; COUNT]], scales: &Scales) -> Array2<f64> {
-    let inputs: Vec<[f64; INPUTS]> = rows.iter().map(|row| scales.inputs(row).0).collect();
+    let inputs: Vec<[f64; INPUTS]> = rows.iter().map(|row| scales.inputs(row)).collect();
     Array2::from_shape_fn((rows.len(), INPUTS), |(row, column)| inputs[row][column])
 }
 

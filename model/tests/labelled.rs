@@ -175,7 +175,7 @@ fn detection_with_a_stored_model_gives_the_scores_of_training() {
     // Each act's window names what the act did first of all, and points at an event of its process.
     for (class, feature) in [
         ("cpu_hog", "feature.cpu"),
-        ("port_scan", "feature.refused"),
+        ("port_scan", "feature.ports"),
         ("cred_read", "feature.new_paths"),
         ("drop_exec", "feature.born_execs"),
     ] {

@@ -200,16 +200,17 @@ fn model() -> Model {
         .iter()
         .filter(|row| !row.warm_up)
         .map(|row| row.values)
+        // Small surprises in every feature, larger ones rarer.
         .flat_map(|row| {
-            (0..COUNT).map(move |feature| {
+            (0..5 * COUNT).map(move |at| {
                 let mut row = row;
-                row[feature] += schema::FEATURES[feature].scale;
+                row[at / 5] += [0.5, 1.0, 1.0, 2.0, 4.0][at % 5] * schema::FEATURES[at / 5].scale;
                 row
             })
         })
         .collect();
     let scales = Scales::learn(values.iter());
-    let inputs: Vec<[f64; INPUTS]> = values.iter().map(|row| scales.inputs(row).0).collect();
+    let inputs: Vec<[f64; INPUTS]> = values.iter().map(|row| scales.inputs(row)).collect();
     let records =
         Array2::from_shape_fn((inputs.len(), INPUTS), |(row, column)| inputs[row][column]);
     let forest = IsolationForest::params()

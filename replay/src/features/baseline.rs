@@ -2,47 +2,54 @@
 
 use crate::syscalls::NUMBERS;
 
-/// Windows over which the past fades: five minutes of 10 s windows.
-const MEMORY_WINDOWS: u32 = 32;
-/// From this many windows on, one window moves a level by a bounded step, so that an attack does not
-/// make itself usual.
-const SETTLED_WINDOWS: u32 = 3;
-/// In the feature's scale ([`super::schema::Feature::scale`]).
-const STEP_SCALES: f64 = 3.0;
-/// The same for the mix, as a distance.
-const STEP_MIX: f64 = 0.1;
+/// Windows that make up the past: five minutes of 10 s windows.
+const MEMORY_WINDOWS: usize = 32;
 
-/// A running mean; unknown values are left out.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// The median of the last windows: an attack that is shorter than half of what is remembered does not
+/// make itself usual, and does not make what follows it look unusual. Unknown values are left out.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Level {
-    mean: f64,
-    windows: u32,
+    /// A ring of at most [`MEMORY_WINDOWS`] values.
+    past: Vec<f64>,
+    next: usize,
+    median: f64,
 }
 
 impl Level {
     /// How far a value is from the usual one; 0 when nothing is usual yet, NaN when the value is.
     pub fn compare(&self, value: f64) -> f64 {
-        if value.is_nan() || self.windows > 0 {
-            value - self.mean
+        if value.is_nan() || !self.past.is_empty() {
+            value - self.median
         } else {
             0.0
         }
     }
 
-    pub fn learn(&mut self, value: f64, scale: f64) {
+    pub fn learn(&mut self, value: f64) {
         if value.is_nan() {
             return;
         }
-        let away = value - self.mean;
-        let away = if self.windows >= SETTLED_WINDOWS {
-            away.clamp(-STEP_SCALES * scale, STEP_SCALES * scale)
+        if self.past.len() < MEMORY_WINDOWS {
+            self.past.push(value);
         } else {
-            away
+            self.past[self.next] = value;
+            self.next = (self.next + 1) % MEMORY_WINDOWS;
+        }
+        let mut sorted = self.past.clone();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        self.median = if sorted.len() % 2 == 0 {
+            (sorted[middle - 1] + sorted[middle]) / 2.0
+        } else {
+            sorted[middle]
         };
-        self.windows = (self.windows + 1).min(MEMORY_WINDOWS);
-        self.mean += away / f64::from(self.windows);
     }
 }
+
+/// From this many windows on, a window that is far from the usual mix changes it less.
+const SETTLED_WINDOWS: u32 = 3;
+/// From this distance on.
+const FAR: f64 = 0.1;
 
 /// The usual shares of each system call.
 #[derive(Clone, Debug, Default)]
@@ -78,13 +85,13 @@ impl Mix {
             return;
         }
         let distance = self.compare(counts);
-        let trust = if self.windows >= SETTLED_WINDOWS && distance > STEP_MIX {
-            STEP_MIX / distance
+        let trust = if self.windows >= SETTLED_WINDOWS && distance > FAR {
+            (FAR / distance) * (FAR / distance)
         } else {
             1.0
         };
         self.shares.resize(NUMBERS, 0.0);
-        self.windows = (self.windows + 1).min(MEMORY_WINDOWS);
+        self.windows = (self.windows + 1).min(MEMORY_WINDOWS as u32);
         let step = trust / f64::from(self.windows);
         for (share, count) in self.shares.iter_mut().zip(counts) {
             *share += (*count as f64 / total as f64 - *share) * step;
@@ -133,24 +140,27 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_level_is_moved_little_by_one_window() {
+    fn a_level_forgets_a_spike_and_follows_a_lasting_change() {
         let mut level = Level::default();
         assert_eq!(level.compare(5.0), 0.0, "nothing is usual yet");
-        for _ in 0..6 {
-            level.learn(2.0, 0.3);
-        }
-        assert_eq!(level.compare(2.0), 0.0);
-        level.learn(100.0, 0.3);
-        assert!(level.compare(2.0).abs() < 0.15, "{level:?}");
-        level.learn(f64::NAN, 0.3);
         assert!(level.compare(f64::NAN).is_nan());
-        for _ in 0..1000 {
-            level.learn(3.0, 0.3);
+        for _ in 0..6 {
+            level.learn(2.0);
         }
-        assert!(
-            level.compare(3.0).abs() < 1e-6,
-            "a lasting change becomes usual"
+        for _ in 0..5 {
+            level.learn(100.0);
+        }
+        level.learn(f64::NAN);
+        assert_eq!(
+            level.compare(2.0),
+            0.0,
+            "five windows of six do not make a habit"
         );
+        for _ in 0..MEMORY_WINDOWS {
+            level.learn(3.0);
+        }
+        assert_eq!(level.compare(3.0), 0.0);
+        assert_eq!(level.past.len(), MEMORY_WINDOWS);
     }
 
     #[test]

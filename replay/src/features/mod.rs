@@ -300,7 +300,7 @@ impl Features {
             starting: !self.first_window,
             windows: 0,
             window: Window::default(),
-            levels: [Level::default(); COMPARED],
+            levels: Default::default(),
             mix: Mix::default(),
             known: Known::default(),
         });
@@ -387,7 +387,7 @@ impl Followed {
             };
             values[feature] = self.levels[feature].compare(measure);
             if !self.starting {
-                self.levels[feature].learn(measure, FEATURES[feature].scale);
+                self.levels[feature].learn(measure);
             }
         }
         values[schema::MIX] = self.mix.compare(&calls);
@@ -481,11 +481,13 @@ fn sorted(items: impl Iterator<Item = u64>) -> Vec<u64> {
 }
 
 impl Trained {
-    /// From items per image, as a model stores them.
+    /// From items per image, as a model stores them. Containers whose image nobody knows have nothing in
+    /// common: what one of them does says nothing about another.
     pub fn new(images: impl IntoIterator<Item = (String, Vec<u64>)>) -> Trained {
         Trained(
             images
                 .into_iter()
+                .filter(|(image, _)| !image.is_empty())
                 .map(|(image, items)| {
                     (image, Arc::new(items.into_iter().collect::<HashSet<u64>>()))
                 })

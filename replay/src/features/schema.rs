@@ -24,11 +24,26 @@ pub enum Kind {
     Count,
 }
 
+/// What a feature is about. The forest sees the greatest surprise of each group, see [`super::inputs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Group {
+    /// Calls and files: how much is done, and in which mix.
+    Activity,
+    Processes,
+    Network,
+    Resources,
+    /// Things never done before.
+    Novelty,
+}
+pub const GROUPS: usize = Group::Novelty as usize + 1;
+
 /// One column of a window.
 #[derive(Clone, Copy, Debug)]
 pub struct Feature {
     pub name: &'static str,
     pub kind: Kind,
+    pub group: Group,
     /// For people: "new child programs".
     pub title: &'static str,
     /// In the unit of the rate or level; keeps small numbers from looking like large changes.
@@ -66,55 +81,79 @@ pub const NEW_CALLS: usize = 20;
 pub const BORN_EXECS: usize = 21;
 pub const COUNT: usize = 22;
 
+use Group::{Activity, Network, Novelty, Processes, Resources};
+
 const MIB: f64 = 1024.0 * 1024.0;
 
 #[rustfmt::skip]
 pub const FEATURES: [Feature; COUNT] = [
     // A shell one-liner makes a few hundred calls: ten seconds of an idle container hold that many.
-    ratio("syscalls", "system calls a second", 20.0, 0.3),
-    ratio("execs", "program starts a second", 0.2, 0.3),
-    ratio("forks", "new processes and threads a second", 0.2, 0.3),
-    ratio("failed_exits", "failed exits a second", 0.2, 0.3),
-    ratio("opens", "file opens a second", 2.0, 0.3),
-    ratio("writes", "files written, removed or renamed a second", 0.5, 0.3),
-    ratio("connects", "connection attempts a second", 0.5, 0.3),
+    ratio("syscalls", Activity, "system calls a second", 20.0, 0.3),
+    ratio("execs", Processes, "program starts a second", 0.2, 0.3),
+    ratio("forks", Processes, "new processes and threads a second", 0.2, 0.3),
+    ratio("failed_exits", Processes, "failed exits a second", 0.2, 0.3),
+    ratio("opens", Activity, "file opens a second", 2.0, 0.3),
+    ratio("writes", Activity, "files written, removed or renamed a second", 0.5, 0.3),
+    ratio("connects", Network, "connection attempts a second", 0.5, 0.3),
     // A window's distinct ports, not a rate.
-    ratio("ports", "distinct ports connected to", 2.0, 0.2),
-    ratio("cpu", "CPU cores used", 0.05, 0.2),
-    ratio("memory", "memory", 8.0 * MIB, 0.1),
-    ratio("pids", "processes and threads alive", 3.0, 0.1),
-    ratio("io", "bytes to and from block devices a second", 64.0 * 1024.0, 0.3),
-    Feature { name: "failures", kind: Kind::Difference, title: "share of failed calls", floor: 0.0, scale: 0.02 },
-    Feature { name: "refused", kind: Kind::Difference, title: "share of refused connections", floor: 0.0, scale: 0.05 },
-    Feature { name: "throttled", kind: Kind::Difference, title: "share of time throttled", floor: 0.0, scale: 0.05 },
-    Feature { name: "memory_slope", kind: Kind::Difference, title: "growth of memory (logarithm)", floor: 8.0 * MIB, scale: 0.05 },
-    Feature { name: "mix", kind: Kind::Distance, title: "change of the mix of system calls", floor: 0.0, scale: 0.05 },
-    count("new_edges", "new child programs"),
-    count("new_paths", "new directories"),
-    count("new_ports", "new ports"),
-    count("new_calls", "new system calls and pairs of them"),
-    count("born_execs", "started programs that were written here or lie in memory"),
+    ratio("ports", Network, "distinct ports connected to", 2.0, 0.2),
+    ratio("cpu", Resources, "CPU cores used", 0.05, 0.2),
+    ratio("memory", Resources, "memory", 8.0 * MIB, 0.1),
+    ratio("pids", Processes, "processes and threads alive", 3.0, 0.1),
+    ratio("io", Activity, "bytes to and from block devices a second", 64.0 * 1024.0, 0.3),
+    difference("failures", Activity, "share of failed calls", 0.0, 0.02),
+    difference("refused", Network, "share of refused connections", 0.0, 0.05),
+    difference("throttled", Resources, "share of time throttled", 0.0, 0.05),
+    difference("memory_slope", Resources, "growth of memory (logarithm)", 8.0 * MIB, 0.05),
+    feature("mix", Kind::Distance, Activity, "change of the mix of system calls", 0.0, 0.05),
+    count("new_edges", Novelty, "new child programs"),
+    count("new_paths", Novelty, "new directories"),
+    count("new_ports", Network, "new ports"),
+    count("new_calls", Novelty, "new system calls and pairs of them"),
+    count("born_execs", Novelty, "started programs that were written here or lie in memory"),
 ];
 
-const fn ratio(name: &'static str, title: &'static str, floor: f64, scale: f64) -> Feature {
+const fn feature(
+    name: &'static str,
+    kind: Kind,
+    group: Group,
+    title: &'static str,
+    floor: f64,
+    scale: f64,
+) -> Feature {
     Feature {
         name,
-        kind: Kind::Ratio,
+        kind,
+        group,
         title,
         floor,
         scale,
     }
 }
 
-const fn count(name: &'static str, title: &'static str) -> Feature {
+const fn ratio(
+    name: &'static str,
+    group: Group,
+    title: &'static str,
+    floor: f64,
+    scale: f64,
+) -> Feature {
+    feature(name, Kind::Ratio, group, title, floor, scale)
+}
+
+const fn difference(
+    name: &'static str,
+    group: Group,
+    title: &'static str,
+    floor: f64,
+    scale: f64,
+) -> Feature {
+    feature(name, Kind::Difference, group, title, floor, scale)
+}
+
+const fn count(name: &'static str, group: Group, title: &'static str) -> Feature {
     // One new thing now and then: ln 2, less often two.
-    Feature {
-        name,
-        kind: Kind::Count,
-        title,
-        floor: 0.0,
-        scale: 0.35,
-    }
+    feature(name, Kind::Count, group, title, 0.0, 0.35)
 }
 
 impl Feature {
