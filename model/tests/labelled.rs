@@ -250,3 +250,23 @@ fn one_run_is_enough() {
         trained.report.auroc
     );
 }
+
+/// The file that `inject` promises to write is the file that is read here.
+#[test]
+fn the_labels_of_inject_are_read() {
+    let golden =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tools/inject/tests/golden/labels.csv");
+    let labels = model::labels::read(&golden).unwrap();
+    assert_eq!(labels.len(), 2);
+    assert_eq!(labels[0].class, "cred_read");
+    assert_eq!(labels[0].container_id, "ab".repeat(32));
+    assert_eq!(
+        (labels[0].start_ns, labels[0].end_ns),
+        (1_000_000_001, 31_000_000_002)
+    );
+    assert!(labels[0].outcome.starts_with("failed: "));
+    assert_eq!(
+        (labels[1].class.as_str(), labels[1].outcome.as_str()),
+        ("noop", "done")
+    );
+}

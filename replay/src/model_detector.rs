@@ -142,8 +142,12 @@ pub fn judge(model: &Model, row: &Row) -> Option<Finding> {
             Value::Number(explained[*feature]),
         ));
     }
-    // The first event behind the most telling feature that has one.
-    if let Some(witness) = order.iter().find_map(|feature| row.witnesses[*feature]) {
+    // The first event behind the most telling feature: of a process if there is one, because that has a lineage.
+    let witnesses = || order.iter().filter_map(|feature| row.witnesses[*feature]);
+    if let Some(witness) = witnesses()
+        .find(|witness| witness.pid != 0)
+        .or_else(|| witnesses().next())
+    {
         finding.pid = witness.pid;
         finding.evidence = Some(witness.at);
     }

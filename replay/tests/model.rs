@@ -457,3 +457,94 @@ fn a_container_that_goes_early_in_a_window_is_done_with() {
         .collect();
     assert_eq!(windows, [false, false, true]);
 }
+
+mod damage {
+    use super::*;
+    use proptest::prelude::*;
+    use replay::{features::Features, order::EventRef, resolve::State};
+    use trace_format::{
+        CgroupChange, Container, Event, EventData, Resolution, Sample, SyscallCount, TcpState,
+    };
+
+    fn any_number() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            Just(0),
+            Just(1),
+            Just(u64::MAX),
+            Just(u64::MAX - 1),
+            0..100_000_000_000u64,
+            any::<u64>()
+        ]
+    }
+
+    /// Mostly within a window, so that there are rows.
+    fn any_step() -> impl Strategy<Value = u64> {
+        prop_oneof![8 => 0..600_000_000u64, 1 => Just(5_000_000_000), 1 => any_number()]
+    }
+
+    fn any_event() -> impl Strategy<Value = EventData> {
+        prop_oneof![
+            (any::<u32>(), any_number()).prop_map(|(nr, calls)| EventData::SyscallCount(
+                SyscallCount {
+                    nr: nr % 600,
+                    calls
+                }
+            )),
+            (any_number(), any_number(), any_number()).prop_map(|(cpu_ns, memory_bytes, pids)| {
+                EventData::Sample(Sample {
+                    cpu_ns,
+                    throttled_ns: cpu_ns,
+                    memory_bytes,
+                    memory_limit_bytes: memory_bytes,
+                    pids,
+                    io_read_bytes: pids,
+                    io_write_bytes: memory_bytes,
+                })
+            }),
+            (0..3u64, any::<bool>()).prop_map(|(id, removed)| EventData::Cgroup(CgroupChange {
+                id,
+                path: "/x".into(),
+                removed
+            })),
+            any::<[u8; 2]>().prop_map(|[old, new]| EventData::TcpState(TcpState {
+                old,
+                new,
+                family: 2,
+                local: Default::default(),
+                remote: Default::default(),
+                sock: 1,
+                latency_ns: 0,
+            })),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// A trace can say anything: times at the end of the clock, counters that overflow, cgroups that come and go.
+        #[test]
+        fn whatever_a_trace_says_a_row_is_numbers(events in prop::collection::vec((any_step(), 0..3u64, any_event()), 1..60)) {
+            let mut state = State::new();
+            let mut features = Features::new(Settings { window_ns: 1_000_000_000, ..Settings::default() });
+            let mut rows = Vec::new();
+            for cgroup_id in 1..3 {
+                let container = Container { cgroup_id, id: format!("c{cgroup_id}"), resolution: Resolution::Resolved, ..Default::default() };
+                state.context(&ContextRecord { boot_ns: 0, body: Context::Container(container) });
+            }
+            let mut boot_ns = 0u64;
+            for (step_ns, cgroup_id, data) in events {
+                boot_ns = boot_ns.saturating_add(step_ns);
+                let event = Event { boot_ns, cpu: 0, probe: 1, seq: 0, tid: 1, pid: 1, cgroup_id, data };
+                features.advance(boot_ns, &state, &mut |row| rows.push(row));
+                state.before(&event);
+                features.event(&event, EventRef::default(), &state, &mut |row| rows.push(row));
+                state.after(&event);
+            }
+            features.finish(&state, &mut |row| rows.push(row));
+            for row in rows {
+                prop_assert!(row.values.iter().all(|value| value.is_nan() || value.is_finite()), "{row:?}");
+                prop_assert!(row.start_ns <= row.end_ns);
+            }
+        }
+    }
+}

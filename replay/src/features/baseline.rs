@@ -38,7 +38,7 @@ impl Level {
         let mut sorted = self.past.clone();
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len() / 2;
-        self.median = if sorted.len() % 2 == 0 {
+        self.median = if sorted.len().is_multiple_of(2) {
             (sorted[middle - 1] + sorted[middle]) / 2.0
         } else {
             sorted[middle]

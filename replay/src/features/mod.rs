@@ -495,3 +495,58 @@ impl Trained {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trace_format::{Container, Resolution, event::SyscallCount};
+
+    fn count(cgroup_id: u64, boot_ns: u64) -> Event {
+        Event {
+            boot_ns,
+            cpu: 0,
+            probe: 1,
+            seq: 0,
+            tid: 0,
+            pid: 0,
+            cgroup_id,
+            data: EventData::SyscallCount(SyscallCount { nr: 1, calls: 100 }),
+        }
+    }
+
+    /// One more container than fit: the one that was silent longest makes room, and its place is used again.
+    #[test]
+    fn containers_are_bounded_and_the_silent_one_makes_room() {
+        let mut features = Features::new(Settings::default());
+        let mut state = State::new();
+        let last = CONTAINERS_MAX as u64 + 1;
+        for cgroup_id in 1..=last {
+            let record = ContextRecord {
+                boot_ns: 0,
+                body: Context::Container(Container {
+                    cgroup_id,
+                    id: format!("c{cgroup_id}"),
+                    resolution: Resolution::Resolved,
+                    ..Default::default()
+                }),
+            };
+            state.context(&record);
+        }
+        let mut rows = Vec::new();
+        for cgroup_id in 1..=last {
+            let event = count(cgroup_id, cgroup_id * 1_000_000);
+            features.advance(event.boot_ns, &state, &mut |row| rows.push(row));
+            features.event(&event, EventRef::default(), &state, &mut |row| {
+                rows.push(row)
+            });
+        }
+        assert_eq!(features.containers.len(), CONTAINERS_MAX);
+        assert_eq!(features.index.len(), CONTAINERS_MAX);
+        for second in 2..=11 {
+            features.advance(second * 1_000_000_000, &state, &mut |row| rows.push(row));
+        }
+        let mut ids: Vec<u64> = rows.iter().map(|row| row.cgroup_id).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, (2..=last).collect::<Vec<_>>(), "all but the first");
+    }
+}

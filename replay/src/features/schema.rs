@@ -104,7 +104,7 @@ pub const FEATURES: [Feature; COUNT] = [
     difference("failures", Activity, "share of failed calls", 0.0, 0.02),
     difference("refused", Network, "share of refused connections", 0.0, 0.05),
     difference("throttled", Resources, "share of time throttled", 0.0, 0.05),
-    difference("memory_slope", Resources, "growth of memory (logarithm)", 8.0 * MIB, 0.05),
+    difference("memory_slope", Resources, "growth of memory", 8.0 * MIB, 0.05),
     feature("mix", Kind::Distance, Activity, "change of the mix of system calls", 0.0, 0.05),
     count("new_edges", Novelty, "new child programs"),
     count("new_paths", Novelty, "new directories"),

@@ -24,6 +24,9 @@ const THREADS: usize = 256;
 /// Pairs of calls that were added last, so that a busy loop does not hash the same pair each time.
 const RECENT: usize = 256;
 
+/// Calls of one number in a window; more is damage, and 512 such numbers can still be added up.
+const CALLS_MAX: u64 = 1 << 48;
+
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const TCP_SYN_SENT: u8 = 2;
@@ -284,10 +287,8 @@ impl Window {
     /// Calls by number. Where a number was recorded and counted, the larger one holds: counts may include
     /// what was recorded.
     pub fn calls(&self) -> Vec<u64> {
-        self.recorded
-            .iter()
-            .zip(self.counted.iter())
-            .map(|(recorded, counted)| u64::from(*recorded).max(*counted))
+        let both = self.recorded.iter().zip(self.counted.iter());
+        both.map(|(recorded, counted)| u64::from(*recorded).max(*counted).min(CALLS_MAX))
             .collect()
     }
 
