@@ -11,6 +11,7 @@
 //! teach anything about what it notes.
 
 pub mod baseline;
+mod container;
 pub mod inputs;
 pub mod novelty;
 pub mod schema;
@@ -21,10 +22,10 @@ use std::sync::Arc;
 use trace_format::{Context, ContextRecord, Event, EventData};
 
 use crate::{order::EventRef, resolve::State, syscalls::Arch};
-use baseline::{Level, Mix, ln};
-use novelty::{Known, KnownItems, New, Witness};
-use schema::{COMPARED, COUNT, FEATURES, RATIOS};
-use window::{Calls, What, Window};
+use container::Followed;
+use novelty::{KnownItems, Witness};
+use schema::COUNT;
+use window::Calls;
 
 /// The usual length of a window.
 pub const WINDOW_NS: u64 = 10_000_000_000;
@@ -105,23 +106,6 @@ pub struct Features {
     now_ns: u64,
     /// The window began with the trace or behind a hole: who is seen in it was there before.
     first_window: bool,
-}
-
-struct Followed {
-    /// The container's first cgroup, which names it.
-    key: u64,
-    /// The host's own: not counted.
-    host: bool,
-    since_ns: u64,
-    active_ns: u64,
-    /// Started within the trace, and its first full window is still to come.
-    starting: bool,
-    /// Full windows so far.
-    windows: u32,
-    window: Window,
-    levels: [Level; COMPARED],
-    mix: Mix,
-    known: Known,
 }
 
 impl Features {
@@ -288,22 +272,19 @@ impl Features {
             self.forget(silent);
         }
         let position = self.containers.len();
-        self.containers.push(Followed {
+        let since_ns = if self.first_window {
+            self.start_ns
+        } else {
+            self.now_ns
+        };
+        let host = state.is_host_cgroup(key);
+        self.containers.push(Followed::new(
             key,
-            host: state.is_host_cgroup(key),
-            since_ns: if self.first_window {
-                self.start_ns
-            } else {
-                self.now_ns
-            },
-            active_ns: self.now_ns,
-            starting: !self.first_window,
-            windows: 0,
-            window: Window::default(),
-            levels: Default::default(),
-            mix: Mix::default(),
-            known: Known::default(),
-        });
+            host,
+            since_ns,
+            self.now_ns,
+            !self.first_window,
+        ));
         self.index.insert(key, position);
         position
     }
@@ -349,135 +330,6 @@ impl Features {
         }
         self.last = (0, 0);
     }
-}
-
-impl Followed {
-    /// Ends the window: its row, if it is a container's and covers enough of it; then the past includes it.
-    fn close(
-        &mut self,
-        start_ns: u64,
-        end_ns: u64,
-        settings: &Settings,
-        state: &State,
-    ) -> Option<Row> {
-        let container = state
-            .container(self.key)
-            .filter(|container| container.key == self.key && !container.id.is_empty());
-        self.host = container.is_none() && state.is_host_cgroup(self.key);
-        let covered_ns = end_ns.saturating_sub(self.since_ns.max(start_ns));
-        if (covered_ns as f64) < settings.window_ns as f64 * COVERED_MIN || self.host {
-            // What a container did at first is habit, even if it was too short to be measured.
-            if self.windows == 0 {
-                self.known.take(&self.window.seen, 0, true, None);
-            }
-            self.window.next();
-            return None;
-        }
-        let warm_up = self.windows == 0;
-        let calls = self.window.calls();
-        let measures = self.window.measures(covered_ns as f64 / 1e9, &calls);
-        let mut values = [f64::NAN; COUNT];
-        let trained =
-            container.and_then(|container| settings.trained.0.get(&container.image_repository));
-        for (feature, measure) in measures.into_iter().enumerate() {
-            let measure = if feature < RATIOS {
-                logarithm(measure, FEATURES[feature].floor)
-            } else {
-                measure
-            };
-            values[feature] = self.levels[feature].compare(measure);
-            if !self.starting {
-                self.levels[feature].learn(measure);
-            }
-        }
-        values[schema::MIX] = self.mix.compare(&calls);
-        if !self.starting {
-            self.mix.learn(&calls);
-        }
-        let new = self.known.take(
-            &self.window.seen,
-            self.windows,
-            warm_up || self.starting,
-            trained,
-        );
-        let mut witnesses = self.witnesses();
-        for (kind, New { count, witness }) in new.into_iter().enumerate() {
-            values[schema::NEW_EDGES + kind] = ln(1.0 + f64::from(count));
-            witnesses[schema::NEW_EDGES + kind] = witness;
-        }
-        values[schema::BORN_EXECS] = ln(1.0 + self.window.tally(What::BornExecs));
-        let row = container.map(|container| Row {
-            start_ns: start_ns.max(self.since_ns),
-            end_ns,
-            cgroup_id: self.key,
-            container_id: container.id.clone(),
-            container_name: container.name.clone(),
-            image: container.image.clone(),
-            repository: container.image_repository.clone(),
-            warm_up: warm_up || self.starting,
-            values,
-            witnesses,
-            items: if settings.items {
-                sorted(self.window.seen.items())
-            } else {
-                Vec::new()
-            },
-        });
-        if !self.starting {
-            self.windows = self.windows.saturating_add(1);
-        }
-        self.starting = false;
-        self.window.next();
-        row
-    }
-
-    fn witnesses(&self) -> [Option<Witness>; COUNT] {
-        let mut witnesses = [None; COUNT];
-        for feature in [
-            schema::CPU,
-            schema::MEMORY,
-            schema::PIDS,
-            schema::IO,
-            schema::THROTTLED,
-            schema::MEMORY_SLOPE,
-        ] {
-            witnesses[feature] = self.window.sample_witness();
-        }
-        for (feature, whats) in [
-            (schema::SYSCALLS, [What::Calls, What::Calls]),
-            (schema::EXECS, [What::Execs, What::Execs]),
-            (schema::FORKS, [What::Forks, What::Forks]),
-            (schema::FAILED_EXITS, [What::FailedExits, What::FailedExits]),
-            (schema::OPENS, [What::Opens, What::Opens]),
-            (schema::WRITES, [What::Writes, What::Writes]),
-            (schema::CONNECTS, [What::Connects, What::TcpConnects]),
-            (schema::PORTS, [What::Connects, What::TcpConnects]),
-            (schema::FAILURES, [What::Failures, What::Failures]),
-            (schema::REFUSED, [What::Refused, What::TcpRefused]),
-            (schema::MIX, [What::Calls, What::Calls]),
-            (schema::BORN_EXECS, [What::BornExecs, What::BornExecs]),
-        ] {
-            witnesses[feature] = self
-                .window
-                .witness(whats[0])
-                .or_else(|| self.window.witness(whats[1]));
-        }
-        witnesses
-    }
-}
-
-fn logarithm(measure: f64, floor: f64) -> f64 {
-    if measure.is_nan() {
-        measure
-    } else {
-        ln(measure + floor)
-    }
-}
-
-fn sorted(items: impl Iterator<Item = u64>) -> Vec<u64> {
-    let mut items: Vec<u64> = items.collect();
-    items.sort_unstable();
-    items
 }
 
 impl Trained {
