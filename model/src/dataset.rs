@@ -21,14 +21,14 @@ use crate::{
 
 /// Runs taken from one parent directory.
 pub const RUNS_MAX: usize = 10_000;
-/// Traces of one run: a day of files rotated every minute.
+/// Traces of one run: bounds what a mistaken directory costs.
 const TRACES_MAX: usize = 1_440;
 
 /// A directory with labels.csv and the trace that the labels are about.
 #[derive(Clone, Debug)]
 pub struct LabeledRun {
     pub name: String,
-    /// In order; several when the recorder rotated its file.
+    /// In the order of their names.
     pub traces: Vec<PathBuf>,
     pub labels: Vec<Label>,
 }

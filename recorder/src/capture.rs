@@ -135,6 +135,7 @@ pub fn run(
 ) -> anyhow::Result<(Report, Vec<anyhow::Error>)> {
     let arch = Arch::native()
         .ok_or_else(|| anyhow::anyhow!("recording works on x86-64 and aarch64 only"))?;
+    host::in_host_pid_namespace()?;
     let mut probes = Probes::load(&probes::Options {
         btf: options.btf.clone(),
         object: options.object.clone(),
@@ -177,6 +178,7 @@ pub fn run(
             events: 0,
         },
         probe_table: ProbeTable::default(),
+        only: options.cgroups.clone(),
         loss: Vec::new(),
         filtered: 0,
     };
@@ -241,6 +243,11 @@ impl Chunks for Output<'_> {
     }
 
     fn context(&mut self, record: ContextRecord) {
+        if self.builder.is_full() {
+            // A watermark never goes back: 0 promises what was promised before. A checkpoint that is
+            // larger than a chunk is no longer marked as one.
+            self.seal(0);
+        }
         // A record over the format's limit is the kernel's or an engine's text gone wild: the trace goes on without it.
         if let Err(error) = self.builder.context(record) {
             eprintln!("rec: an observation was left out: {error}");
@@ -283,6 +290,8 @@ struct Capture<'a> {
     containers: Containers,
     out: Output<'a>,
     probe_table: ProbeTable,
+    /// The cgroups that are recorded; empty: all.
+    only: Vec<u64>,
     /// As last written.
     loss: Vec<LossCount>,
     filtered: u64,
@@ -377,10 +386,9 @@ impl Capture<'_> {
 
     /// One round: rings, observations, answers.
     fn step(&mut self, watcher: &Watcher, max: usize) -> usize {
-        let floor_ns = floor(watcher);
         let taken = self
             .drain
-            .round(&mut self.containers, &mut self.out, floor_ns, max);
+            .round(&mut self.containers, &mut self.out, &|| floor(watcher), max);
         while let Ok(batch) = watcher.batches.try_recv() {
             self.batch(batch, watcher);
         }
@@ -421,6 +429,9 @@ impl Capture<'_> {
         self.out.now(Context::Tick);
         if let Ok(mut sampled) = watcher.shared.sampled.lock() {
             *sampled = self.containers.sampled();
+            if !self.only.is_empty() {
+                sampled.retain(|(id, _)| self.only.contains(id));
+            }
         }
     }
 
@@ -440,7 +451,14 @@ impl Capture<'_> {
     /// Everything that is still there, the final counters, the last chunk.
     fn end(mut self, mut watcher: Watcher) -> (Report, Vec<anyhow::Error>) {
         while self.step(&watcher, usize::MAX) > 0 {}
-        for batch in watcher.stop() {
+        let rest = watcher.stop();
+        if let Some(first) = rest.first() {
+            watcher
+                .shared
+                .floor_ns
+                .store(first.floor_ns, Ordering::Release);
+        }
+        for batch in rest {
             self.batch(batch, &watcher);
         }
         watcher.shared.floor_ns.store(u64::MAX, Ordering::Release);

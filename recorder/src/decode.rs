@@ -125,8 +125,16 @@ fn absolute(components: &[u8]) -> Vec<u8> {
 /// What the caller wrote, made absolute with its directory where that is known.
 fn joined(user: &[u8], directory: &[u8], marks: &mut u32) -> Vec<u8> {
     let user = without_nul(user);
-    if user.is_empty() || user.starts_with(b"/") {
-        return user.to_vec();
+    if user.is_empty() {
+        // AT_EMPTY_PATH: the descriptor itself is meant.
+        return if directory.is_empty() {
+            Vec::new()
+        } else {
+            absolute(directory)
+        };
+    }
+    if user.starts_with(b"/") {
+        return folded(user);
     }
     if directory.is_empty() {
         *marks |= PathMarks::RELATIVE;
@@ -334,6 +342,11 @@ mod tests {
         let mut marks = 0;
         assert_eq!(joined(b"../b\0", b"a\0home\0", &mut marks), b"/home/b");
         assert_eq!(joined(b"/x\0", b"", &mut marks), b"/x");
+        assert_eq!(
+            joined(b"/tmp/..//etc/./shadow\0", b"", &mut marks),
+            b"/etc/shadow"
+        );
+        assert_eq!(joined(b"\0", b"a\0home\0", &mut marks), b"/home/a");
         assert_eq!(marks, 0);
         assert_eq!(joined(b"x\0", b"", &mut marks), b"x");
         assert_eq!(marks, PathMarks::RELATIVE);

@@ -13,7 +13,7 @@ use crate::{clock, decode::Decoder, observe::containers::Containers};
 /// Longest time between a probe reading the clock and reserving its record: it runs with preemption
 /// off, but interrupts, other probes in them and a hypervisor can hold it up.
 const PROBE_SLACK_NS: u64 = 10_000_000;
-/// Records taken from the bulk ring before the urgent one is looked at again.
+/// Records taken from one ring before the other is looked at again: neither can hold the other up.
 const BURST: usize = 4_096;
 
 /// Takes what the drain finds.
@@ -56,15 +56,15 @@ impl Drain {
         &mut self,
         containers: &mut Containers,
         chunks: &mut impl Chunks,
-        floor_ns: u64,
+        floor: &dyn Fn() -> u64,
         max: usize,
     ) -> usize {
         let mut taken = 0;
         loop {
-            let urgent = self.take(1, usize::MAX, containers, chunks, floor_ns);
-            let bulk = self.take(0, BURST, containers, chunks, floor_ns);
+            let urgent = self.take(1, BURST, containers, chunks, floor);
+            let bulk = self.take(0, BURST, containers, chunks, floor);
             taken += urgent + bulk;
-            if bulk < BURST || taken >= max {
+            if (bulk < BURST && urgent < BURST) || taken >= max {
                 return taken;
             }
         }
@@ -76,7 +76,7 @@ impl Drain {
         max: usize,
         containers: &mut Containers,
         chunks: &mut impl Chunks,
-        floor_ns: u64,
+        floor: &dyn Fn() -> u64,
     ) -> usize {
         let started_ns = clock::boot_ns();
         let mut taken = 0;
@@ -100,7 +100,7 @@ impl Drain {
             last_ns = event.boot_ns;
             if chunks.full() {
                 self.advance(index, last_ns);
-                chunks.seal(self.safe_ns().min(floor_ns));
+                chunks.seal(self.safe_ns().min(floor()));
             }
             if let EventData::Cgroup(change) = &event.data {
                 if change.removed {

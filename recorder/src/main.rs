@@ -175,10 +175,12 @@ fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     thread::spawn(move || {
-        // An interrupted wait waits again; the flag is set once, a second signal ends the program.
+        // An interrupted wait waits again.
         while signals.wait().is_err() {}
         flag.store(true, Ordering::Relaxed);
-        let _ = signals.thread_unblock();
+        while signals.wait().is_err() {}
+        // Asked twice: at once, as a shell reports an interrupted program.
+        std::process::exit(130);
     });
     Ok(stop)
 }

@@ -25,6 +25,19 @@ pub fn cgroups_of(reference: &str) -> anyhow::Result<Vec<u64>> {
         .filter(|(_, id)| wanted.len() >= 4 && id.starts_with(wanted))
         .map(|(id, _)| *id)
         .collect();
+    let mut containers: Vec<_> = running
+        .iter()
+        .filter(|(cgroup_id, _)| found.contains(cgroup_id))
+        .map(|(_, id)| &id[..12])
+        .collect();
+    containers.sort_unstable();
+    containers.dedup();
+    if containers.len() > 1 {
+        bail!(
+            "{reference} fits more than one container: {}; give more of the id",
+            containers.join(", ")
+        );
+    }
     if !found.is_empty() {
         return Ok(found);
     }

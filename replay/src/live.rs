@@ -302,7 +302,7 @@ impl LiveSource {
                 );
             }
         }
-        self.next_number = Some(header.number + 1);
+        self.next_number = Some(header.number.saturating_add(1));
         self.last_hash = Some(header.hash);
         self.offset += length;
         Some(chunk)

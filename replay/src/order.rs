@@ -65,19 +65,26 @@ impl Order {
         self.release(watermark_ns.max(self.released_ns), fold);
         while self.rows > PENDING_ROWS_MAX || self.runs.len() > PENDING_CHUNKS_MAX {
             self.disorder.forced += 1;
-            let oldest_ns = self.runs[0].last_ns();
-            self.release(oldest_ns.saturating_add(1), fold);
+            match self.runs[0].last_ns().checked_add(1) {
+                Some(limit_ns) => self.release(limit_ns, fold),
+                // The largest time there is has no limit after it.
+                None => self.release_all(fold),
+            }
         }
     }
 
     /// No chunk follows: releases everything.
     pub fn finish(&mut self, fold: &mut impl Fold) {
-        self.release(u64::MAX, fold);
-        // A record may carry the largest time there is; nothing is left behind for that.
+        self.release_all(fold);
+    }
+
+    /// Also what carries the largest time there is.
+    fn release_all(&mut self, fold: &mut impl Fold) {
         while let Some((best, bound)) = self.next_run(Key::AFTER_ALL) {
             self.rows -= self.runs[best].drain(bound, fold);
         }
         self.runs.clear();
+        self.released_ns = u64::MAX;
     }
 
     pub fn disorder(&self) -> Disorder {

@@ -82,6 +82,8 @@ pub struct Totals {
     pub lost: u64,
     /// Chunks whose numbers were skipped.
     pub chunks_missing: u64,
+    /// Chunks that had been folded already, and were left out.
+    pub chunks_repeated: u64,
     pub disorder: Disorder,
     /// Findings left out as identical, see [`Gate::suppressed`].
     pub suppressed: u64,
@@ -93,6 +95,7 @@ pub struct Pipeline {
     engines: Engines,
     chunks: u64,
     chunks_missing: u64,
+    chunks_repeated: u64,
     next_number: Option<u64>,
 }
 
@@ -111,6 +114,7 @@ impl Pipeline {
             engines: Engines::new(detectors),
             chunks: 0,
             chunks_missing: 0,
+            chunks_repeated: 0,
             next_number: None,
         }
     }
@@ -125,13 +129,18 @@ impl Pipeline {
 
     pub fn push_decoded(&mut self, chunk: DecodedChunk) {
         let header = &chunk.header;
-        if let Some(expected) = self.next_number
-            && header.number > expected
-        {
-            self.chunks_missing += header.number - expected;
-            self.engines.hole_ns = Some(header.first_ns);
+        if let Some(expected) = self.next_number {
+            if header.number < expected {
+                // The same file twice, or a stream that began again: its events have been folded.
+                self.chunks_repeated += 1;
+                return;
+            }
+            if header.number > expected {
+                self.chunks_missing += header.number - expected;
+                self.engines.hole_ns = Some(header.first_ns);
+            }
         }
-        self.next_number = Some(header.number + 1);
+        self.next_number = Some(header.number.saturating_add(1));
         self.chunks += 1;
         self.engines.trace_uuid = header.trace_uuid;
         self.order.push(chunk, &mut self.engines);
@@ -159,6 +168,7 @@ impl Pipeline {
             findings: self.engines.findings,
             lost: self.engines.state.lost(),
             chunks_missing: self.chunks_missing,
+            chunks_repeated: self.chunks_repeated,
             disorder: self.order.disorder(),
             suppressed: self
                 .engines

@@ -51,8 +51,7 @@ pub enum Error {
 }
 
 impl Input {
-    /// What one argument of a command names. A directory names its traces, sorted by name, which for
-    /// the recorder's rotated files is by time.
+    /// What one argument of a command names. A directory names its traces, sorted by name.
     pub fn parse(argument: &str) -> Result<Vec<Input>, Error> {
         if argument == "-" {
             return Ok(vec![Input::Stdin]);

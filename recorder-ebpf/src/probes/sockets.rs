@@ -123,7 +123,7 @@ pub fn sock_call(call: Call, current: Current) -> Option<()> {
         caller_address(scratch, call);
     }
     scratch.fixed::<SockCallRecord>().header.data_len = scratch.at() as u32;
-    if accepted && sk != 0 {
+    if accepted && (socket.family == AF_INET || socket.family == AF_INET6) {
         own(sk, current, 0);
     }
     send::<SockCallRecord>(Ring::Urgent, probe::SYS_EXIT, scratch);

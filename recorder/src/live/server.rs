@@ -39,6 +39,8 @@ use crate::{capture::Progress, clock};
 const IN_FLIGHT: usize = 4;
 /// Subscribers at once; each is a task and a few chunks.
 const SUBSCRIBERS_MAX: u32 = 64;
+/// A subscriber that does not answer for this long is gone, and its seat is free.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// After the last chunk subscribers get this long to take what is held.
 const GOODBYE: Duration = Duration::from_millis(1_500);
 
@@ -109,7 +111,9 @@ impl Service {
         hub: Arc<Hub>,
         about: About,
     ) -> anyhow::Result<Self> {
-        let mut builder = Server::builder();
+        let mut builder = Server::builder()
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE));
         let mut scheme = "http";
         match (address, security) {
             (Address::Unix(_), _) | (_, Some(Security::Insecure)) => {}

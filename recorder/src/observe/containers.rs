@@ -68,6 +68,8 @@ impl Containers {
             cgroup_id,
             cgroup_path: path.to_owned(),
             resolution: match (id.is_empty(), asked) {
+                // Gone before it was looked at: nobody knows what it was.
+                _ if path.is_empty() => Resolution::GaveUp,
                 (true, _) => Resolution::Resolved,
                 (false, true) => Resolution::Pending,
                 (false, false) => Resolution::GaveUp,

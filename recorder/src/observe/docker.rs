@@ -64,7 +64,7 @@ pub fn find(reference: &str) -> anyhow::Result<(String, Metadata)> {
         .build()?;
     runtime.block_on(async {
         let engine = Docker::connect_with_defaults()?;
-        inspect(&engine, reference).await
+        tokio::time::timeout(TIMEOUT, inspect(&engine, reference)).await?
     })
 }
 

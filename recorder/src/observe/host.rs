@@ -29,6 +29,20 @@ pub fn host() -> Host {
     }
 }
 
+/// `PROC_PID_INIT_INO` (include/linux/proc_ns.h): the initial pid namespace.
+const HOST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// The probes see pids of the initial namespace: elsewhere the recorder could not even leave itself out.
+pub fn in_host_pid_namespace() -> anyhow::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let namespace = fs::metadata("/proc/self/ns/pid").map(|meta| meta.ino());
+    anyhow::ensure!(
+        namespace.is_ok_and(|inode| inode == HOST_PID_NAMESPACE),
+        "rec must run in the host's pid namespace: start its container with --pid=host (Kubernetes: hostPID: true)"
+    );
+    Ok(())
+}
+
 /// Both clocks, read as close together as user space can.
 pub fn clock_pair() -> Clock {
     let before = clock::boot_ns();

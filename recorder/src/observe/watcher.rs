@@ -14,7 +14,7 @@ use std::{
 };
 
 use aya::maps::{MapData, PerCpuHashMap};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use hashbrown::HashMap;
 use trace_format::{
     ContextRecord, Event, EventData,
@@ -103,15 +103,31 @@ impl Watcher {
     pub fn stop(&mut self) -> Vec<Batch> {
         self.orders = None;
         let mut rest = Vec::new();
-        while let Ok(batch) = self.batches.recv_timeout(PERIOD) {
-            rest.push(batch);
-        }
-        if let Some(thread) = self.thread.take() {
-            // A panic of the observer has been reported by the panic hook; the trace goes on without it.
-            let _ = thread.join();
+        loop {
+            match self.batches.recv_timeout(PERIOD) {
+                Ok(batch) => rest.push(batch),
+                Err(RecvTimeoutError::Disconnected) => {
+                    if let Some(thread) = self.thread.take() {
+                        // A panic of the observer has been reported by the panic hook; the trace goes on without it.
+                        let _ = thread.join();
+                    }
+                    break;
+                }
+                // A read of /proc hangs: the trace ends without it.
+                Err(RecvTimeoutError::Timeout) => break,
+            }
         }
         rest
     }
+}
+
+/// How a round ended.
+enum Sent {
+    Done,
+    /// The batch before is still under way: this round is left out.
+    Held,
+    /// Nobody takes batches any more.
+    Closed,
 }
 
 struct State {
@@ -125,22 +141,30 @@ impl State {
     fn run(mut self, batches: &Sender<Batch>, orders: &Receiver<Order>) {
         let mut snapshot = true;
         loop {
-            if !self.send(batches, snapshot) {
-                return;
-            }
+            let held = match self.send(batches, snapshot) {
+                Sent::Done => false,
+                Sent::Held => snapshot,
+                Sent::Closed => return,
+            };
             snapshot = match orders.recv_timeout(PERIOD) {
                 Ok(Order::Snapshot) => true,
-                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Timeout) => held,
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.send(batches, false);
+                    // The last counts; whether anybody still wants them shows in the sending.
+                    self.shared.floor_ns.store(u64::MAX, Ordering::Release);
+                    let _ = self.send(batches, false);
                     return;
                 }
             };
         }
     }
 
-    /// Makes a batch and hands it over; false when nobody takes it any more.
-    fn send(&mut self, batches: &Sender<Batch>, snapshot: bool) -> bool {
+    /// Makes a batch and hands it over.
+    fn send(&mut self, batches: &Sender<Batch>, snapshot: bool) -> Sent {
+        if self.shared.floor_ns.load(Ordering::Acquire) != u64::MAX {
+            // The drain still has the last batch before it, and its floor must stand until then.
+            return Sent::Held;
+        }
         let mut batch = Batch {
             floor_ns: clock::boot_ns(),
             ..Batch::default()
@@ -155,10 +179,9 @@ impl State {
             self.sample(&mut batch.events);
         }
         self.counts.read(&mut batch.events);
-        match batches.try_send(batch) {
-            Ok(()) => true,
-            Err(TrySendError::Full(batch)) => batches.send(batch).is_ok(),
-            Err(TrySendError::Disconnected(_)) => false,
+        match batches.send(batch) {
+            Ok(()) => Sent::Done,
+            Err(_) => Sent::Closed,
         }
     }
 
@@ -209,9 +232,12 @@ impl Counts {
         let mut now = HashMap::with_capacity(self.before.len());
         let mut found = Vec::new();
         for entry in self.map.iter() {
-            // A key that goes while the map is walked ends the walk: the rest comes in a second.
             let Ok((key, values)) = entry else { break };
             let total: u64 = values.iter().sum();
+            // A key again: the one before it was evicted, and the kernel's walk began anew.
+            if now.contains_key(&key) {
+                break;
+            }
             // Below the last value: the kernel evicted the entry and counts from zero again.
             let before = self
                 .before

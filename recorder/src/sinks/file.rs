@@ -54,10 +54,17 @@ impl FileSink {
                 path.join("trace.zst").display()
             );
         }
+        if fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+            bail!(
+                "cannot write the trace to {}: it is no regular file",
+                path.display()
+            );
+        }
         let mut options = OpenOptions::new();
         options.write(true).mode(0o600);
         if force {
-            options.create(true).truncate(true);
+            // Emptied only when the first chunk is there to replace what it holds.
+            options.create(true).truncate(false);
         } else {
             options.create_new(true);
         }
@@ -119,6 +126,11 @@ impl FileSink {
 
 impl Sink for FileSink {
     fn chunk(&mut self, chunk: &SealedChunk) -> anyhow::Result<()> {
+        if self.chunks == 0 {
+            let file = &self.writer.get_ref().file;
+            file.set_len(0)
+                .with_context(|| format!("cannot empty {}", self.path.display()))?;
+        }
         self.reserve();
         if let Err(error) = self.writer.write(chunk) {
             let tail = self.writer.get_mut();

@@ -84,6 +84,8 @@ struct Summary {
     /// Events lost in holes that the trace shows, whatever the recorder counted.
     events_lost: u64,
     chunks_missing: u64,
+    /// Chunks given twice, folded once.
+    chunks_repeated: u64,
     /// Exit code 3 is due.
     loss: bool,
     /// Exit code 4 is due.
@@ -152,7 +154,9 @@ impl Findings {
         self.out.flush()?;
         condition.report(global);
         let mut outcome = condition.outcome();
-        outcome.loss |= self.summary.chunks_missing > 0 || self.summary.events_lost > 0;
+        outcome.loss |= self.summary.chunks_missing > 0
+            || self.summary.chunks_repeated > 0
+            || self.summary.events_lost > 0;
         outcome.found = self.summary.fail_on;
         self.summary.loss = outcome.loss;
         if global.json {
@@ -224,6 +228,7 @@ impl Summary {
         self.suppressed += totals.suppressed;
         self.events_lost += totals.lost;
         self.chunks_missing += totals.chunks_missing;
+        self.chunks_repeated += totals.chunks_repeated;
     }
 
     fn to_text(&self) -> String {
@@ -241,6 +246,12 @@ impl Summary {
         }
         if self.suppressed > 0 {
             text.push_str(&format!(", {} repetitions left out", self.suppressed));
+        }
+        if self.chunks_repeated > 0 {
+            text.push_str(&format!(
+                "; {} chunks were given twice and read once",
+                self.chunks_repeated
+            ));
         }
         if self.chunks_missing > 0 {
             text.push_str(&format!("; {} chunks are missing", self.chunks_missing));

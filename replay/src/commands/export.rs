@@ -1,5 +1,6 @@
 //! `replay export`: the events of a trace as a table.
 
+use anyhow::Context;
 use replay::{
     event_view::EventView,
     export::{self, Format},
@@ -47,13 +48,13 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         )
         .into());
     }
+    // What is there stays until the new table is whole.
+    let part = arguments.output.with_added_extension("part");
     let out: Box<dyn Write + Send> = if to_stdout {
         Box::new(BufWriter::with_capacity(1 << 16, io::stdout()))
     } else {
-        Box::new(BufWriter::with_capacity(
-            1 << 16,
-            create(&arguments.output, arguments.force)?,
-        ))
+        replaceable(&arguments.output, arguments.force)?;
+        Box::new(BufWriter::with_capacity(1 << 16, create(&part, true)?))
     };
     let format = match arguments.format {
         TableFormat::Parquet => Format::Parquet,
@@ -88,11 +89,15 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         Err(error) => {
             // Half a table is worse than none: a reader would take it for the whole.
             if !to_stdout {
-                let _ = fs::remove_file(&arguments.output);
+                let _ = fs::remove_file(&part);
             }
             return Err(error.context(format!("cannot export to {}", arguments.output.display())));
         }
     };
+    if !to_stdout {
+        fs::rename(&part, &arguments.output)
+            .with_context(|| format!("cannot complete {}", arguments.output.display()))?;
+    }
     condition.report(global);
     if !global.quiet {
         eprintln!(
@@ -101,6 +106,18 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         );
     }
     Ok(condition.outcome())
+}
+
+/// Is this a place where a file may be put? An existing one only with `force`, and only a regular file.
+fn replaceable(path: &Path, force: bool) -> anyhow::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(_) => Ok(()),
+        Ok(meta) if !meta.is_file() => {
+            anyhow::bail!("cannot create {}: it is no regular file", path.display())
+        }
+        Ok(_) if force => Ok(()),
+        Ok(_) => anyhow::bail!("{} exists: --force replaces it", path.display()),
+    }
 }
 
 /// A new file that only its owner can read: a trace holds what a host's processes did.

@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
                 "{url}: a live stream has no end to verify; save it with replay live --save"
             ),
         };
-        outcome.loss |= !verdict.whole;
+        outcome.loss |= !verdict.whole || verdict.dropped > 0;
         if global.json {
             out.line(&serde_json::to_string(&verdict)?)?;
         } else {

@@ -199,7 +199,10 @@ impl Known {
         trained: Option<&KnownItems>,
     ) -> [New; KINDS] {
         let mut new = [New::default(); KINDS];
-        for (&item, &witness) in &seen.0 {
+        // In the order of the trace, not of the map: at the bound, what is learned depends on it.
+        let mut items: Vec<_> = seen.0.iter().collect();
+        items.sort_unstable_by_key(|(item, witness)| (place(witness.at), **item));
+        for (&item, &witness) in items {
             let kind = kind_of(item);
             let first = match self.first.get(&item) {
                 Some(first) => *first,

@@ -42,13 +42,13 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let work = repo::target_dir()?.join("bench");
     std::fs::create_dir_all(&work)?;
-    let rec = || program(args, "recorder", "rec");
+    let rec = || program(args, "rec");
     let (name, section) = match &args.question {
         Question::Overhead(question) => ("overhead", overhead::run(question, &rec()?, &work)?),
         Question::Capture(question) => ("capture", capture::run(question, &rec()?, &work)?),
         Question::Detect(question) => (
             "detect",
-            detect::run(question, &program(args, "replay", "replay")?, &work)?,
+            detect::run(question, &program(args, "replay")?, &work)?,
         ),
     };
     println!("{section}");
@@ -59,7 +59,7 @@ pub fn main(args: &Args) -> Result<()> {
 }
 
 /// A program of the workspace, built as asked.
-fn program(args: &Args, package: &str, bin: &str) -> Result<PathBuf> {
+fn program(args: &Args, bin: &str) -> Result<PathBuf> {
     repo::run(
         repo::command(repo::cargo())
             .args([
@@ -67,10 +67,9 @@ fn program(args: &Args, package: &str, bin: &str) -> Result<PathBuf> {
                 "--quiet",
                 "--profile",
                 &args.profile,
-                "-p",
-                package,
-                "--bin",
-                bin,
+                // All of it: with the same features as every other build, nothing is built twice.
+                "--workspace",
+                "--bins",
             ])
             .current_dir(repo::root()?),
     )?;
