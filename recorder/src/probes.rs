@@ -337,7 +337,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn permission_hint(error: &aya::EbpfError) -> &'static str {
     let text = chain(error);
     if text.contains("os error 1)") || text.contains("os error 13)") {
-        " — run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE"
+        " — run as root"
     } else {
         ""
     }

@@ -379,6 +379,26 @@ fn an_unusable_output_is_refused_before_anything_is_recorded() {
     assert_eq!(fs::read(&existing).unwrap(), b"precious");
 }
 
+/// Promise: --force replaces a trace only when there is a new one. It failed once: the old trace was
+/// emptied before the probes were loaded, and then removed as empty.
+#[test]
+fn force_keeps_the_old_trace_when_recording_cannot_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = dir.path().join("old.zst");
+    fs::write(&old, b"precious").unwrap();
+    let path = old.to_str().unwrap();
+    fails_with(
+        &["capture", "--force", "--btf", "/no/such/btf", "-o", path],
+        &["/no/such/btf"],
+    );
+    assert_eq!(fs::read(&old).unwrap(), b"precious");
+    fails_with(
+        &["capture", "--force", "-o", "/dev/null"],
+        &["/dev/null", "no regular file"],
+    );
+    assert!(Path::new("/dev/null").exists());
+}
+
 #[test]
 fn a_kernel_without_type_information_is_named() {
     let dir = tempfile::tempdir().unwrap();

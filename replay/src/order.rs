@@ -7,7 +7,7 @@
 //! same events are cut into other chunks. Context comes before the events of its nanosecond.
 //!
 //! A record older than what was already released (a *late* one) is released at once and counted.
-//! What waits is bounded: past [`PENDING_ROWS_MAX`] the oldest chunk is released without waiting
+//! What waits is bounded: past [`PENDING_ROWS_MAX`], [`PENDING_CHUNKS_MAX`] or [`PENDING_BYTES_MAX`] the oldest chunk is released without waiting
 //! for its watermark, and that is counted too.
 
 use std::cmp::Ordering;
@@ -19,6 +19,10 @@ pub const PENDING_ROWS_MAX: usize = 1 << 20;
 
 /// Chunks that may wait. A chunk without events (an idle second) waits too, for its context.
 pub const PENDING_CHUNKS_MAX: usize = 1024;
+
+/// Uncompressed bodies that may wait: rows alone do not bound context records and long strings. Ten
+/// times what as many rows of a sound trace take.
+pub const PENDING_BYTES_MAX: u64 = 256 << 20;
 
 /// Where an event is stored: with the trace's UUID, the evidence of a finding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +67,10 @@ impl Order {
         self.rows += run.events.len();
         self.runs.push(run);
         self.release(watermark_ns.max(self.released_ns), fold);
-        while self.rows > PENDING_ROWS_MAX || self.runs.len() > PENDING_CHUNKS_MAX {
+        while self.rows > PENDING_ROWS_MAX
+            || self.runs.len() > PENDING_CHUNKS_MAX
+            || self.runs.iter().map(|run| run.bytes).sum::<u64>() > PENDING_BYTES_MAX
+        {
             self.disorder.forced += 1;
             match self.runs[0].last_ns().checked_add(1) {
                 Some(limit_ns) => self.release(limit_ns, fold),
@@ -171,6 +178,8 @@ impl Key {
 /// One chunk and how much of it has been released.
 struct Run {
     chunk: u64,
+    /// Of the uncompressed body.
+    bytes: u64,
     events: Vec<Event>,
     rows: Vec<RowRef>,
     event_next: usize,
@@ -182,6 +191,7 @@ impl Run {
     fn new(chunk: DecodedChunk) -> Run {
         let mut run = Run {
             chunk: chunk.header.number,
+            bytes: chunk.header.body_len.into(),
             events: chunk.events,
             rows: chunk.rows,
             event_next: 0,

@@ -4,11 +4,12 @@ use anyhow::Context;
 use replay::{
     event_view::EventView,
     export::{self, Format},
+    source::Input,
 };
 use std::{
     fs::{self, OpenOptions},
     io::{self, BufWriter, IsTerminal, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -49,11 +50,14 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         .into());
     }
     // What is there stays until the new table is whole.
-    let part = arguments.output.with_added_extension("part");
+    let mut part = arguments.output.clone().into_os_string();
+    part.push(".part");
+    let part = PathBuf::from(part);
     let out: Box<dyn Write + Send> = if to_stdout {
         Box::new(BufWriter::with_capacity(1 << 16, io::stdout()))
     } else {
         replaceable(&arguments.output, arguments.force)?;
+        not_an_input(arguments)?;
         Box::new(BufWriter::with_capacity(1 << 16, create(&part, true)?))
     };
     let format = match arguments.format {
@@ -106,6 +110,25 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         );
     }
     Ok(condition.outcome())
+}
+
+/// A table over the trace it was made of would be all that is left of the evidence.
+fn not_an_input(arguments: &Arguments) -> anyhow::Result<()> {
+    let identity = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    let Some(output) = identity(&arguments.output) else {
+        return Ok(());
+    };
+    for input in crate::trace::inputs(&arguments.traces.traces)? {
+        if let Input::File(path) = &input
+            && identity(path) == Some(output)
+        {
+            anyhow::bail!(
+                "{} is the trace that is read: choose another -o",
+                path.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Is this a place where a file may be put? An existing one only with `force`, and only a regular file.

@@ -62,9 +62,7 @@ fn build() -> Result<PathBuf> {
 /// Why this machine cannot record, if so.
 fn unable() -> Option<String> {
     if !repo::is_root() {
-        return Some(
-            "Recording needs root (or CAP_BPF and CAP_PERFMON): try `sudo -E cargo demo`".into(),
-        );
+        return Some("Recording needs root: try `sudo -E cargo demo`".into());
     }
     if !Path::new(BTF).exists() {
         return Some(format!(
