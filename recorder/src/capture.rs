@@ -35,7 +35,7 @@ use crate::{
 };
 
 const NS_PER_S: u64 = 1_000_000_000;
-/// Pause between rounds: long enough to cost nothing, short enough that a ring of 16 MiB holds
+/// Pause between rounds: long enough to cost nothing, short enough that a ring of 8 MiB holds
 /// more than ten times what the fastest machine writes meanwhile.
 const PAUSE_BUSY: Duration = Duration::from_millis(2);
 const PAUSE_IDLE: Duration = Duration::from_millis(20);
@@ -84,7 +84,7 @@ impl Default for Options {
             duration: None,
             chunk_age: Duration::from_secs(1),
             checkpoint_interval_ns: CHECKPOINT_INTERVAL_NS,
-            bulk_bytes: 16 << 20,
+            bulk_bytes: 8 << 20,
             urgent_bytes: 2 << 20,
             btf: None,
             object: None,

@@ -106,7 +106,7 @@ pub struct WhatArgs {
     #[arg(long, value_name = "CONTAINER")]
     pub container: Vec<String>,
     /// Size of the ring for bulk events, a power of two
-    #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = ring_bytes)]
+    #[arg(long, value_name = "BYTES", default_value = "8388608", value_parser = ring_bytes)]
     pub ring: u32,
     /// Kernel type information to use instead of /sys/kernel/btf/vmlinux
     #[arg(long, value_name = "FILE")]
