@@ -1,5 +1,5 @@
 //! Events for the tests: any event of any family, and small traces.
-#![allow(dead_code)] // Each test program uses its part.
+#![allow(dead_code, reason = "each test program uses its own part of this")]
 
 pub mod forge;
 pub mod sample;

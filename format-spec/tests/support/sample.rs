@@ -1,5 +1,5 @@
 //! One of everything, with no field left at its default: nothing can be forgotten unnoticed.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use trace_format::*;
 

@@ -2,7 +2,7 @@
 //! each from a process of the server itself.
 
 // Each test binary uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use std::{fs, path::Path};
 

@@ -116,7 +116,10 @@ impl World {
         }))
     }
 
-    #[allow(clippy::too_many_arguments)]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one argument a field of the record it makes"
+    )]
     pub fn process(
         &mut self,
         pid: u32,

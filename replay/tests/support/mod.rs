@@ -2,7 +2,7 @@
 //! CPU; recorded as a recorder would, CPU by CPU, so that records come out of order.
 
 // Each test binary uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use trace_format::{
     ChunkBuilder, Clock, Container, Context, ContextRecord, Endpoint, Event, EventData, Exec,

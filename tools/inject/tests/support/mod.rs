@@ -1,7 +1,7 @@
 //! Running `inject` and watching its containers from outside while it runs.
 
 // Each test program uses its own part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
