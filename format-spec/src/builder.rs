@@ -6,44 +6,23 @@
 use std::sync::Arc;
 
 use crate::{
-    Context, ContextRecord, Error, Event,
-    body::{self, Section},
+    Context, ContextRecord, Error, Event, EventType,
+    body::{self, Writer},
     chunk::SealedChunk,
-    columns::{self, COMMON, FAMILIES},
-    encoding::{self, Encoding},
-    header::{ChunkHeader, KindCount, LossTotal},
+    columns,
+    header::{ChunkHeader, LossTotal},
     limits::*,
     order, record,
-    rows::{self, Dictionary},
+    rows::Dictionary,
     sequence,
+    table::{Stored, Table},
 };
-
-/// Columns of one family in order of arrival: the common ones, then its fields.
-struct Table {
-    columns: Vec<Vec<u64>>,
-}
-
-impl Table {
-    fn rows(&self) -> usize {
-        self.columns[0].len()
-    }
-    fn common(&self, id: u16) -> &[u64] {
-        &self.columns[usize::from(id) - 1]
-    }
-}
-
-/// Rows that a family's buffers always keep room for, so that a quiet second frees nothing.
-const KEPT_ROWS: usize = 1_024;
 
 /// Reused from seal to seal.
 #[derive(Default)]
 struct Scratch {
-    values: Vec<u64>,
-    keys: Vec<u64>,
-    times: Vec<u64>,
-    pairs: Vec<u32>,
-    seqs: Vec<u64>,
-    payloads: Vec<u8>,
+    sections: Writer,
+    stored: Stored,
     body: Vec<u8>,
     frame: Vec<u8>,
 }
@@ -51,12 +30,10 @@ struct Scratch {
 pub struct ChunkBuilder {
     trace_uuid: [u8; 16],
     limits: Limits,
-    tables: [Table; FAMILIES.len()],
+    table: Table,
     dictionary: Dictionary,
     context: Vec<u8>,
     records: u32,
-    rows: u32,
-    column_bytes: usize,
     first_ns: u64,
     last_ns: u64,
     late_rows: u32,
@@ -81,14 +58,10 @@ impl ChunkBuilder {
         ChunkBuilder {
             trace_uuid,
             limits,
-            tables: std::array::from_fn(|family| Table {
-                columns: vec![Vec::new(); COMMON.len() + FAMILIES[family].fields.len()],
-            }),
+            table: Table::new(),
             dictionary: Dictionary::default(),
             context: Vec::new(),
             records: 0,
-            rows: 0,
-            column_bytes: 0,
             first_ns: u64::MAX,
             last_ns: 0,
             late_rows: 0,
@@ -107,43 +80,37 @@ impl ChunkBuilder {
     ///
     /// # Panics
     /// When the open chunk already holds [`ROWS_MAX`] rows or [`BODY_BYTES_MAX`] bytes: the caller
-    /// seals when [`ChunkBuilder::is_full`] says so, long before.
+    /// seals when [`ChunkBuilder::is_full`] says so, long before. When the event is of a declared
+    /// family and its type was not given to [`ChunkBuilder::declare`].
     pub fn push(&mut self, event: Event) {
         assert!(
-            self.rows < ROWS_MAX && self.bytes() < BODY_BYTES_MAX as usize - 8 * TEXT_BYTES_MAX,
+            self.rows() < ROWS_MAX && self.bytes() < BODY_BYTES_MAX as usize - 8 * TEXT_BYTES_MAX,
             "seal a full chunk before pushing: {} rows, {} bytes",
-            self.rows,
+            self.rows(),
             self.bytes()
         );
-        let family = rows::family_of(&event.data);
-        let columns = &mut self.tables[usize::from(family) - 1].columns;
-        let common = [
-            event.boot_ns,
-            event.tid.into(),
-            event.pid.into(),
-            event.cgroup_id,
-            event.cpu.into(),
-            event.probe.into(),
-            event.seq,
-        ];
-        for (column, value) in columns.iter_mut().zip(common) {
-            column.push(value);
-        }
-        let mut field = COMMON.len();
-        rows::put_fields(event.data, &mut self.dictionary, |value| {
-            columns[field].push(value);
-            field += 1;
-        });
-        self.column_bytes += 8 * columns.len();
-        self.rows += 1;
         self.first_ns = self.first_ns.min(event.boot_ns);
         self.last_ns = self.last_ns.max(event.boot_ns);
         if event.boot_ns < self.watermark_ns {
             self.late_rows += 1;
         }
+        let boot_ns = event.boot_ns;
+        if let Some(ty) = self.table.push(event, &mut self.dictionary) {
+            let body = Context::EventType(ty);
+            record::put(&ContextRecord { boot_ns, body }, &mut self.context)
+                .expect("the limits of a type keep it below that of a record");
+            self.records += 1;
+        }
+    }
+
+    /// Makes a family known whose events will come. The chunks that hold some will hold its type.
+    /// Refused when the id stands for another type already.
+    pub fn declare(&mut self, ty: &Arc<EventType>) -> Result<(), Error> {
+        self.table.declare(ty)
     }
 
     /// Adds a context record; refused, and nothing added, when its payload exceeds [`RECORD_BYTES_MAX`].
+    /// An event type is declared, and written where there are events of it.
     ///
     /// # Panics
     /// As [`ChunkBuilder::push`], and when the chunk already holds [`RECORDS_MAX`] records.
@@ -155,6 +122,9 @@ impl ChunkBuilder {
             self.records,
             self.bytes()
         );
+        if let Context::EventType(ty) = &record.body {
+            return self.declare(ty);
+        }
         record::put(&record, &mut self.context)?;
         self.records += 1;
         self.first_ns = self.first_ns.min(record.boot_ns);
@@ -180,21 +150,21 @@ impl ChunkBuilder {
 
     /// Events in the open chunk.
     pub fn rows(&self) -> u32 {
-        self.rows
+        self.table.rows()
     }
 
     /// Upper bound of the open chunk's uncompressed body.
     pub fn bytes(&self) -> usize {
-        self.column_bytes + self.dictionary.bytes() + self.context.len()
+        self.table.bytes() + self.dictionary.bytes() + self.context.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.rows == 0 && self.records == 0
+        self.rows() == 0 && self.records == 0
     }
 
     /// The limits given to [`ChunkBuilder::new`] are reached: seal before adding more.
     pub fn is_full(&self) -> bool {
-        self.rows >= self.limits.rows_max.min(ROWS_MAX)
+        self.rows() >= self.limits.rows_max.min(ROWS_MAX)
             || self.records >= RECORDS_MAX / 2
             || self.bytes() >= (self.limits.bytes_max as usize).min(BODY_BYTES_MAX as usize / 2)
     }
@@ -223,7 +193,7 @@ impl ChunkBuilder {
             },
             watermark_ns,
             prev_hash: self.prev_hash,
-            rows: self.rows,
+            rows: self.rows(),
             loss: self.loss,
             late_rows: self.late_rows,
             records: self.records,
@@ -242,154 +212,76 @@ impl ChunkBuilder {
 
     /// Fills `scratch.body`, and the header's lists.
     fn encode_body(&mut self, header: &mut ChunkHeader) {
-        let scratch = &mut self.scratch;
-        let mut directory: Vec<Section> = Vec::new();
-        scratch.payloads.clear();
-        scratch.times.clear();
-        scratch.pairs.clear();
-        scratch.seqs.clear();
-        let mut cgroups: Vec<u64> = Vec::new();
-
-        let mut stored_orders: Vec<(u16, Vec<u32>)> = Vec::new();
-        for family in &FAMILIES {
-            let table = &self.tables[usize::from(family.id) - 1];
-            if table.rows() == 0 {
-                continue;
-            }
-            header.kinds.push(KindCount {
-                kind: family.id,
-                rows: table.rows() as u32,
-            });
-            let stored = order::by_thread(table.common(columns::TIME), table.common(columns::TID));
-            gather(table.common(columns::TIME), &stored, &mut scratch.values);
-            scratch.times.extend_from_slice(&scratch.values);
-            let start = scratch.payloads.len();
-            if !encoding::encode(
-                COMMON[0].encoding,
-                &mut scratch.values,
-                &[],
-                &mut scratch.payloads,
-            ) {
-                // The time column is what says that a family is there: never absent.
-                scratch.payloads.extend_from_slice(&[0; 9]);
-            }
-            directory.push(column_section(
-                family.id,
-                &COMMON[0],
-                table.rows(),
-                scratch.payloads.len() - start,
-            ));
-            stored_orders.push((family.id, stored));
-        }
-
+        let Scratch {
+            sections,
+            stored,
+            body,
+            ..
+        } = &mut self.scratch;
+        let table = &self.table;
+        sections.clear();
+        table.store(stored);
+        let in_time = order::by_time(table.stored_common(columns::TIME, stored));
+        table.write_common(columns::TIME, stored, sections);
+        table.write_common(columns::FAMILY, stored, sections);
         if self.dictionary.len() > 0 {
-            let start = scratch.payloads.len();
-            self.dictionary.write(&mut scratch.payloads);
-            directory.push(Section {
-                kind: body::DICTIONARY,
-                encoding: 0,
-                family: 0,
-                column: 0,
-                rows: self.dictionary.len() as u32,
-                len: (scratch.payloads.len() - start) as u32,
+            sections.plain(body::DICTIONARY, self.dictionary.len() as u32, |out| {
+                self.dictionary.write(out)
             });
         }
-        if self.records > 0 {
-            scratch.payloads.extend_from_slice(&self.context);
-            directory.push(Section {
-                kind: body::CONTEXT,
-                encoding: 0,
-                family: 0,
-                column: 0,
-                rows: self.records,
-                len: self.context.len() as u32,
-            });
+        sections.plain(body::CONTEXT, self.records, |out| {
+            out.extend_from_slice(&self.context)
+        });
+        for id in [
+            columns::TID,
+            columns::PID,
+            columns::CGROUP_ID,
+            columns::CPU,
+            columns::PROBE,
+        ] {
+            table.write_common(id, stored, sections);
         }
-
-        for (id, stored) in &stored_orders {
-            let table = &self.tables[usize::from(*id) - 1];
-            let fields = FAMILIES[usize::from(*id) - 1].fields;
-            for (column, values) in COMMON.iter().chain(fields).zip(&table.columns).skip(1) {
-                if column.encoding == Encoding::Sequence {
-                    continue;
-                }
-                if let Encoding::DeltaBy(key) = column.encoding {
-                    gather(&table.columns[column_index(key)], stored, &mut scratch.keys);
-                }
-                gather(values, stored, &mut scratch.values);
-                if column.id == columns::CGROUP_ID {
-                    distinct(&scratch.values, &mut cgroups);
-                }
-                let start = scratch.payloads.len();
-                if encoding::encode(
-                    column.encoding,
-                    &mut scratch.values,
-                    &scratch.keys,
-                    &mut scratch.payloads,
-                ) {
-                    directory.push(column_section(
-                        *id,
-                        column,
-                        table.rows(),
-                        scratch.payloads.len() - start,
-                    ));
-                }
-            }
-            let (cpus, probes) = (table.common(columns::CPU), table.common(columns::PROBE));
-            scratch.pairs.extend(
-                stored
-                    .iter()
-                    .map(|row| sequence::pair(cpus[*row as usize], probes[*row as usize])),
-            );
-            gather(table.common(columns::SEQ), stored, &mut scratch.values);
-            scratch.seqs.extend_from_slice(&scratch.values);
-        }
-
-        let in_time = order::by_time(&scratch.times);
-        let start = scratch.payloads.len();
-        let (sequences, written) = sequence::write(
-            &scratch.pairs,
-            &scratch.seqs,
-            &in_time,
-            &mut scratch.payloads,
-        );
-        if written {
-            directory.push(Section {
-                kind: body::SEQUENCES,
-                encoding: Encoding::Sequence.number(),
-                family: 0,
-                column: columns::SEQ,
-                rows: self.rows,
-                len: (scratch.payloads.len() - start) as u32,
-            });
-        }
-
-        header.cgroups_listed = cgroups.len() <= CGROUPS_MAX;
-        header.cgroups = if header.cgroups_listed {
-            cgroups
-        } else {
-            Vec::new()
+        table.write_fields(stored, sections);
+        let pairs: Vec<u32> = {
+            let cpus = table.stored_common(columns::CPU, stored).to_vec();
+            let probes = table.stored_common(columns::PROBE, stored);
+            cpus.iter()
+                .zip(probes)
+                .map(|(cpu, probe)| sequence::pair(*cpu, *probe))
+                .collect()
         };
-        header.sequences_listed = sequences.len() <= SEQUENCES_MAX;
-        header.sequences = if header.sequences_listed {
-            sequences
-        } else {
-            Vec::new()
-        };
+        let seqs = table.stored_common(columns::SEQ, stored);
+        let mut ranges = Vec::new();
+        sections.sequences(columns::SEQ, table.rows(), |out| {
+            let written;
+            (ranges, written) = sequence::write(&pairs, seqs, &in_time, out);
+            written
+        });
 
-        scratch.body.clear();
-        scratch
-            .body
-            .extend_from_slice(&(directory.len() as u16).to_le_bytes());
-        for section in &directory {
-            section.write(&mut scratch.body);
+        header.kinds = table.kinds();
+        let listed = |len: usize, max: usize| len <= max;
+        let cgroups = table.distinct(columns::CGROUP_ID);
+        header.cgroups_listed = listed(cgroups.len(), CGROUPS_MAX);
+        if header.cgroups_listed {
+            header.cgroups = cgroups;
         }
-        scratch.body.extend_from_slice(&scratch.payloads);
+        let processes = table.distinct(columns::PID);
+        header.processes_listed = listed(processes.len(), PROCESSES_MAX);
+        if header.processes_listed {
+            header.processes = processes.iter().map(|pid| *pid as u32).collect();
+        }
+        header.sequences_listed = listed(ranges.len(), SEQUENCES_MAX);
+        if header.sequences_listed {
+            header.sequences = ranges;
+        }
+
+        body.clear();
+        sections.write(body);
         assert!(
-            scratch.body.len() <= BODY_BYTES_MAX as usize,
+            body.len() <= BODY_BYTES_MAX as usize,
             "push keeps the body below its limit"
         );
-        header.body_len = scratch.body.len() as u32;
+        header.body_len = body.len() as u32;
     }
 
     /// The chunk's bytes; fills the header's lengths and hash.
@@ -408,66 +300,15 @@ impl ChunkBuilder {
     }
 
     fn clear(&mut self) {
-        for table in &mut self.tables {
-            // Buffers follow the load down as well: a burst of one family after that of another
-            // must not leave both at their largest.
-            let keep = 2 * table.rows().max(KEPT_ROWS);
-            for column in &mut table.columns {
-                column.clear();
-                if column.capacity() > 2 * keep {
-                    column.shrink_to(keep);
-                }
-            }
-        }
+        self.table.clear();
         self.dictionary.clear();
         self.context.clear();
         self.records = 0;
-        self.rows = 0;
-        self.column_bytes = 0;
         self.first_ns = u64::MAX;
         self.last_ns = 0;
         self.late_rows = 0;
         // A checkpoint that spans a seal is whole in no chunk.
         self.checkpoint_open = false;
         self.has_checkpoint = false;
-    }
-}
-
-/// Where a column id is in [`Table::columns`].
-pub(crate) fn column_index(id: u16) -> usize {
-    if id < columns::FIELDS {
-        usize::from(id) - 1
-    } else {
-        COMMON.len() + usize::from(id - columns::FIELDS)
-    }
-}
-
-fn column_section(family: u16, column: &columns::Column, rows: usize, len: usize) -> Section {
-    Section {
-        kind: body::COLUMN,
-        encoding: column.encoding.number(),
-        family,
-        column: column.id,
-        rows: rows as u32,
-        len: len as u32,
-    }
-}
-
-fn gather(values: &[u64], order: &[u32], out: &mut Vec<u64>) {
-    out.clear();
-    out.extend(order.iter().map(|row| values[*row as usize]));
-}
-
-/// Adds the values to an ascending list without duplicates; rows come in long runs of one value.
-fn distinct(values: &[u64], list: &mut Vec<u64>) {
-    let mut last = None;
-    for value in values {
-        if last == Some(value) {
-            continue;
-        }
-        last = Some(value);
-        if let Err(place) = list.binary_search(value) {
-            list.insert(place, *value);
-        }
     }
 }

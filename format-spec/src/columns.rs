@@ -21,6 +21,32 @@ pub enum Type {
     Text,
 }
 
+impl Type {
+    /// Every type at its number, less 1: how a declared family names it.
+    pub const ALL: [Type; 8] = [
+        Type::U8,
+        Type::U16,
+        Type::U32,
+        Type::U64,
+        Type::I32,
+        Type::I64,
+        Type::Bool,
+        Type::Text,
+    ];
+
+    pub fn number(self) -> u8 {
+        Type::ALL
+            .iter()
+            .position(|ty| *ty == self)
+            .expect("all types are listed") as u8
+            + 1
+    }
+
+    pub fn of(number: u8) -> Option<Type> {
+        Type::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
     pub id: u16,
@@ -53,6 +79,7 @@ pub const CGROUP_ID: u16 = 4;
 pub const CPU: u16 = 5;
 pub const PROBE: u16 = 6;
 pub const SEQ: u16 = 7;
+pub const FAMILY: u16 = 8;
 /// Ids of a family's own fields start here; below is room for common columns.
 pub const FIELDS: u16 = 16;
 const NR: u16 = FIELDS;
@@ -60,8 +87,13 @@ const NR: u16 = FIELDS;
 use Encoding::{Delta, DeltaBy, Plain, Sequence, Zigzag};
 use Type::{Bool, I32, I64, Text, U8, U16, U32, U64};
 
-/// Columns of every family.
-pub const COMMON: [Column; 7] = [
+/// The family under which the directory lists the common columns.
+pub const COMMON_FAMILY: u16 = 0;
+/// Families from here on are described by the trace itself: [`crate::EventType`].
+pub const DECLARED: u16 = 1_024;
+
+/// Columns of every row, whatever its family.
+pub const COMMON: [Column; 8] = [
     column(TIME, "time", U64, Delta),
     column(TID, "tid", U32, Delta),
     column(PID, "pid", U32, Delta),
@@ -69,6 +101,7 @@ pub const COMMON: [Column; 7] = [
     column(CPU, "cpu", U16, Plain),
     column(PROBE, "probe", U8, Plain),
     column(SEQ, "seq", U64, Sequence),
+    column(FAMILY, "family", U16, Plain),
 ];
 
 pub const SYSCALL: u16 = 1;
@@ -224,6 +257,11 @@ pub const FAMILIES: [Family; 11] = [
         ],
     },
 ];
+
+/// Where a common column is in [`COMMON`], or a field in its family's list.
+pub(crate) fn position(id: u16) -> usize {
+    usize::from(if id < FIELDS { id - 1 } else { id - FIELDS })
+}
 
 /// The table's entry of a family id, if this version knows it.
 pub fn family(id: u16) -> Option<&'static Family> {

@@ -4,9 +4,12 @@
 //! applies before the events. Payloads are bincode (pinned configuration, SPEC.md §bincode);
 //! fields are only ever appended.
 
+use std::sync::Arc;
+
 use bincode::{Decode, Encode};
 use serde::Serialize;
 
+use crate::declared::EventType;
 use crate::text::{as_hex, as_text};
 
 /// One observation and the moment it holds from (`CLOCK_BOOTTIME`, nanoseconds).
@@ -32,6 +35,8 @@ pub enum Context {
     CheckpointBegin,
     CheckpointEnd,
     User(User),
+    /// Describes a family of this chunk, whatever the record's time. The builder writes it.
+    EventType(Arc<EventType>),
     /// A kind that this version does not know: kept, not understood.
     Unknown {
         kind: u16,
@@ -181,6 +186,7 @@ impl Context {
             Context::CheckpointBegin => 9,
             Context::CheckpointEnd => 10,
             Context::User(_) => 11,
+            Context::EventType(_) => 15,
             Context::Unknown { kind, .. } => *kind,
         }
     }
@@ -199,6 +205,7 @@ impl Context {
             Context::CheckpointBegin => "checkpoint_begin",
             Context::CheckpointEnd => "checkpoint_end",
             Context::User(_) => "user",
+            Context::EventType(_) => "event_type",
             Context::Unknown { .. } => "unknown",
         }
     }

@@ -34,6 +34,13 @@ impl Encoding {
             Encoding::Sequence => 4,
         }
     }
+
+    /// The encoding of a declared field by its number.
+    pub fn of_declared(number: u8) -> Option<Encoding> {
+        [Encoding::Plain, Encoding::Zigzag, Encoding::Delta]
+            .into_iter()
+            .find(|encoding| encoding.number() == number)
+    }
 }
 
 pub fn zigzag(value: u64) -> u64 {

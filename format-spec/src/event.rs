@@ -4,7 +4,7 @@
 //! byte strings, because the kernel's paths and names are. The column table in [`crate::columns`]
 //! says how each field is stored; SPEC.md §Families is normative.
 
-use crate::text::Text;
+use crate::{declared::Declared, text::Text};
 
 /// One kernel observation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub enum EventData {
     TcpState(TcpState),
     Cgroup(CgroupChange),
     Sample(Sample),
+    /// Of a family that the trace describes itself.
+    Declared(Declared),
 }
 
 /// A system call that has no richer family. The recorder zeroes arguments beyond the call's arity.

@@ -36,11 +36,13 @@ pub const HASH_LEN: usize = 32;
 const FLAG_CHECKPOINT: u32 = 1;
 const FLAG_CGROUPS_OMITTED: u32 = 2;
 const FLAG_SEQUENCES_OMITTED: u32 = 4;
+const FLAG_PROCESSES_OMITTED: u32 = 8;
 
 const PART_KINDS: u16 = 1;
 const PART_CGROUPS: u16 = 2;
 const PART_SEQUENCES: u16 = 3;
 const PART_COUNTS: u16 = 4;
+const PART_PROCESSES: u16 = 6;
 
 /// Rows of one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -107,6 +109,10 @@ pub struct ChunkHeader {
     pub sequences_listed: bool,
     /// Ascending by (cpu, probe).
     pub sequences: Vec<SequenceRange>,
+    /// False: more than [`PROCESSES_MAX`] processes, and the list below is empty.
+    pub processes_listed: bool,
+    /// Processes (`pid`) with events here, ascending.
+    pub processes: Vec<u32>,
     pub loss: LossTotal,
     /// Events older than the watermark of the chunk before.
     pub late_rows: u32,
@@ -252,7 +258,9 @@ pub(crate) fn read_parts<'a>(
 impl ChunkHeader {
     /// The whole skippable frame; sets `hash`.
     pub(crate) fn write(&mut self, body_frame: &[u8], out: &mut Vec<u8>) {
-        let mut meta = Vec::with_capacity(256 + 8 * self.cgroups.len() + 27 * self.sequences.len());
+        let mut meta = Vec::with_capacity(
+            256 + 8 * self.cgroups.len() + 27 * self.sequences.len() + 4 * self.processes.len(),
+        );
         wire::put_part(PART_KINDS, &mut meta, |out| wire::put(&self.kinds, out));
         wire::put_part(PART_CGROUPS, &mut meta, |out| wire::put(&self.cgroups, out));
         wire::put_part(PART_SEQUENCES, &mut meta, |out| {
@@ -263,6 +271,7 @@ impl ChunkHeader {
             (self.has_checkpoint, FLAG_CHECKPOINT),
             (!self.cgroups_listed, FLAG_CGROUPS_OMITTED),
             (!self.sequences_listed, FLAG_SEQUENCES_OMITTED),
+            (!self.processes_listed, FLAG_PROCESSES_OMITTED),
         ] {
             flags |= if set { bit } else { 0 };
         }
@@ -274,6 +283,9 @@ impl ChunkHeader {
             flags,
         };
         wire::put_part(PART_COUNTS, &mut meta, |out| wire::put(&counts, out));
+        wire::put_part(PART_PROCESSES, &mut meta, |out| {
+            wire::put(&self.processes, out)
+        });
         let fixed = Fixed {
             major: MAJOR,
             minor: MINOR,
@@ -341,12 +353,14 @@ impl ChunkHeader {
             ..Default::default()
         };
         let mut counts = Counts::default();
+        let mut processes: Option<Vec<u32>> = None;
         read_parts("chunk header", meta, |tag, bytes| {
             match tag {
                 PART_KINDS => header.kinds = wire::get("kinds of a chunk", bytes)?,
                 PART_CGROUPS => header.cgroups = wire::get("cgroups of a chunk", bytes)?,
                 PART_SEQUENCES => header.sequences = wire::get("sequences of a chunk", bytes)?,
                 PART_COUNTS => counts = wire::get("counts of a chunk", bytes)?,
+                PART_PROCESSES => processes = Some(wire::get("processes of a chunk", bytes)?),
                 _ => {}
             }
             Ok(())
@@ -363,6 +377,8 @@ impl ChunkHeader {
         header.has_checkpoint = counts.flags & FLAG_CHECKPOINT != 0;
         header.cgroups_listed = counts.flags & FLAG_CGROUPS_OMITTED == 0;
         header.sequences_listed = counts.flags & FLAG_SEQUENCES_OMITTED == 0;
+        header.processes_listed = processes.is_some() && counts.flags & FLAG_PROCESSES_OMITTED == 0;
+        header.processes = processes.unwrap_or_default();
         Ok(header)
     }
 

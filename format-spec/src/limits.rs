@@ -31,8 +31,17 @@ pub const CGROUPS_MAX: usize = 16_384;
 pub const SEQUENCES_MAX: usize = 16_384;
 /// Cgroups that the summary lists.
 pub const SUMMARY_CGROUPS_MAX: usize = 1 << 20;
+/// Processes that a chunk's header lists; with more, the list is left out and a flag says so.
+pub const PROCESSES_MAX: usize = 4_096;
 /// Families that one chunk or summary counts.
 pub const KINDS_MAX: usize = 1_024;
+/// Fields of a declared family: twice what the widest known event has.
+pub const FIELDS_MAX: usize = 64;
+/// Name of a declared family or of a field of one.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Values of all columns of a chunk together, absent ones included: bounds what a short body can
+/// decode to, 8 bytes a value.
+pub const VALUES_MAX: u64 = BODY_BYTES_MAX as u64 / 8;
 /// Issues that a reader keeps; further ones are only counted.
 pub const ISSUES_MAX: usize = 10_000;
 /// A reader gives up looking for the first sync marker after this many bytes, so that an endless

@@ -3,8 +3,10 @@
 //! `len` counts the payload. A kind this version does not know is kept as [`Context::Unknown`], and
 //! bytes after the known fields of a known kind are a newer writer's: ignored.
 
+use std::sync::Arc;
+
 use crate::{
-    Context, ContextRecord, Error,
+    Context, ContextRecord, Error, EventType,
     limits::RECORD_BYTES_MAX,
     wire::{self, Cursor},
 };
@@ -27,6 +29,7 @@ pub fn put(record: &ContextRecord, out: &mut Vec<u8>) -> Result<(), Error> {
         Context::Loss(body) => wire::put(body, out),
         Context::Mark(body) => wire::put(body, out),
         Context::User(body) => wire::put(body, out),
+        Context::EventType(body) => body.put(out),
         Context::Tick | Context::CheckpointBegin | Context::CheckpointEnd => {}
         Context::Unknown { payload, .. } => out.extend_from_slice(payload),
     }
@@ -69,6 +72,10 @@ fn read(cursor: &mut Cursor<'_>) -> Result<ContextRecord, Error> {
     Error::limit(WHAT, len.into(), RECORD_BYTES_MAX as u64)?;
     let boot_ns = cursor.u64()?;
     let payload = cursor.take(len as usize)?;
+    let unknown = || Context::Unknown {
+        kind,
+        payload: payload.to_vec(),
+    };
     let body = match kind {
         1 => Context::Host(wire::get("host record", payload)?),
         2 => Context::Clock(wire::get("clock record", payload)?),
@@ -81,10 +88,11 @@ fn read(cursor: &mut Cursor<'_>) -> Result<ContextRecord, Error> {
         9 => Context::CheckpointBegin,
         10 => Context::CheckpointEnd,
         11 => Context::User(wire::get("user record", payload)?),
-        kind => Context::Unknown {
-            kind,
-            payload: payload.to_vec(),
+        15 => match EventType::get(payload)? {
+            Some(ty) => Context::EventType(Arc::new(ty)),
+            None => unknown(),
         },
+        _ => unknown(),
     };
     Ok(ContextRecord { boot_ns, body })
 }

@@ -1,9 +1,11 @@
 //! Between [`EventData`] and the columns of its family: the only code that pairs field and column.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
 use crate::{
-    Endpoint, Error, EventData, Text,
+    Declared, Endpoint, Error, Event, EventData, EventType, Text, Value,
     columns::{self, Column, Type},
     event::*,
     limits::TEXT_BYTES_MAX,
@@ -136,7 +138,25 @@ pub fn family_of(data: &EventData) -> u16 {
         EventData::TcpState(_) => columns::TCP_STATE,
         EventData::Cgroup(_) => columns::CGROUP,
         EventData::Sample(_) => columns::SAMPLE,
+        EventData::Declared(declared) => declared.ty().family(),
     }
+}
+
+/// Calls `put` once per common column, in the order of [`columns::COMMON`].
+#[inline]
+pub fn put_common(event: &Event, put: impl FnMut(u64)) {
+    [
+        event.boot_ns,
+        event.tid.into(),
+        event.pid.into(),
+        event.cgroup_id,
+        event.cpu.into(),
+        event.probe.into(),
+        event.seq,
+        family_of(&event.data).into(),
+    ]
+    .into_iter()
+    .for_each(put);
 }
 
 /// Calls `put` once per field, in the order of the family's column table.
@@ -241,6 +261,11 @@ pub fn put_fields(data: EventData, dictionary: &mut Dictionary, mut put: impl Fn
                 sample.io_write_bytes,
             ] {
                 put(number);
+            }
+        }
+        EventData::Declared(declared) => {
+            for value in declared.into_values() {
+                put(value.number(dictionary));
             }
         }
     }
@@ -364,6 +389,21 @@ pub fn take_fields(family: u16, fields: &[Vec<u64>], texts: &[Text], row: usize)
         }),
         _ => unreachable!("only families of the table are decoded, found {family}"),
     }
+}
+
+/// Row `row` of a declared family.
+pub fn take_declared(
+    ty: &Arc<EventType>,
+    fields: &[Vec<u64>],
+    texts: &[Text],
+    row: usize,
+) -> EventData {
+    let row = Row { fields, texts, row };
+    let value = |(field, column): (usize, &Column)| {
+        Value::of(column.ty, row.at(field), |_| row.text(field))
+    };
+    let values = ty.columns().iter().enumerate().map(value).collect();
+    EventData::Declared(Declared::of_columns(ty.clone(), values))
 }
 
 /// Refuses a column with a value outside its type, once for the whole column.

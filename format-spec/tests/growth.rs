@@ -86,6 +86,10 @@ fn an_unknown_family_is_skipped_and_the_others_keep_their_sequence_numbers() {
             section.family = 900;
         }
     }
+    // One thread: rows stand by time, and every other one is of the family 900 now.
+    let families = forge.column(0, 8);
+    assert_eq!(families.payload, [1, 1, 10, 1, 10, 1, 10, 1, 10, 1, 10]);
+    families.payload = [&[2], [1, 132].repeat(5).as_slice(), &[0, 3].repeat(5)].concat();
     // kinds: u64 count, then {u16, u32} each; the second is family 10.
     let kinds = &mut forge.parts.iter_mut().find(|part| part.0 == 1).unwrap().1;
     kinds[14..16].copy_from_slice(&900u16.to_le_bytes());
@@ -94,6 +98,52 @@ fn an_unknown_family_is_skipped_and_the_others_keep_their_sequence_numbers() {
     assert_eq!(seqs, [0, 2, 4, 6, 8]);
     assert_eq!(decoded.header.rows, 10);
     assert_eq!(decoded.header.rows_of(900), 5);
+}
+
+/// A type or an encoding that only a newer version has: the record is kept, the rows count.
+#[test]
+fn a_declared_family_in_words_of_a_newer_version_is_skipped() {
+    let event = |seq, data| Event {
+        data,
+        ..read_call(seq, 1, seq)
+    };
+    let mut builder = builder();
+    builder.push(read_call(0, 1, 0));
+    builder.push(event(1, sample::one_of_each()[11].clone()));
+    builder.push(read_call(2, 1, 2));
+    let original = builder.seal(4);
+    assert_eq!(original.decode().unwrap().events.len(), 3);
+    for (behind_name, number) in [(4, 99), (5, 77)] {
+        let mut forge = Forge::open(&original.bytes);
+        let record = &mut forge.section(3).payload;
+        let name = record
+            .windows(4)
+            .position(|bytes| bytes == b"size")
+            .unwrap();
+        record[name + behind_name] = number;
+        let decoded = decode(&forge);
+        let seqs: Vec<u64> = decoded.events.iter().map(|event| event.seq).collect();
+        assert_eq!(seqs, [0, 2]);
+        assert!(matches!(
+            decoded.context[0].body,
+            Context::Unknown { kind: 15, .. }
+        ));
+        assert_eq!(decoded.header.rows_of(1024), 1);
+    }
+}
+
+/// Rows of a declared family whose record is missing: an unknown family like any other.
+#[test]
+fn a_declared_family_without_its_record_is_skipped() {
+    let mut builder = builder();
+    builder.push(read_call(0, 1, 0));
+    builder.push(Event {
+        data: sample::one_of_each()[11].clone(),
+        ..read_call(1, 1, 1)
+    });
+    let mut forge = Forge::open(&builder.seal(4).bytes);
+    forge.sections.retain(|section| section.kind != 3);
+    assert_eq!(decode(&forge).events, [read_call(0, 1, 0)]);
 }
 
 #[test]

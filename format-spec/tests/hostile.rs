@@ -3,12 +3,18 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use proptest::{collection::vec, prelude::*};
 use support::{
     forge::{Forge, Section},
     *,
 };
-use trace_format::{limits::*, *};
+use trace_format::{
+    columns::{Encoding, Type},
+    limits::*,
+    *,
+};
 
 fn refused(forge: &Forge, because: &str) {
     let error = SealedChunk::from_bytes(forge.close())
@@ -39,11 +45,7 @@ fn a_chunk() -> Forge {
 }
 
 fn column(forge: &mut Forge, family: u16, column: u16) -> &mut Section {
-    forge
-        .sections
-        .iter_mut()
-        .find(|section| (section.kind, section.family, section.column) == (1, family, column))
-        .unwrap()
+    forge.column(family, column)
 }
 
 #[test]
@@ -56,8 +58,37 @@ fn a_lie_in_the_directory_is_refused() {
     lie("time column", &|forge| {
         forge
             .sections
-            .retain(|section| (section.family, section.column) != (6, 1))
+            .retain(|section| (section.family, section.column) != (0, 1))
     });
+    lie("kinds of a chunk", &|forge| {
+        forge
+            .sections
+            .retain(|section| (section.family, section.column) != (0, 8))
+    });
+    // A family that the header does not count, one that it counts wrongly, and family 0.
+    lie("kinds of a chunk", &|forge| {
+        column(forge, 0, 8).payload[1] = 2
+    });
+    lie("kinds of a chunk", &|forge| {
+        column(forge, 0, 8).payload[1] = 6
+    });
+    lie("kinds of a chunk", &|forge| {
+        column(forge, 0, 8).payload[1] = 0;
+        forge.parts[0].1[8] = 0;
+    });
+    lie("kinds of a chunk", &|forge| {
+        // Families in descending order.
+        forge.parts[0].1[8] = 6;
+        forge.parts[0].1[14] = 1;
+    });
+    lie("0 rows of family 3", &|forge| {
+        let section = Section {
+            family: 3,
+            ..column(forge, 6, 16).clone()
+        };
+        forge.sections.push(section);
+    });
+    lie("rows", &|forge| column(forge, 0, 2).rows = 1);
     lie("rows", &|forge| column(forge, 6, 16).rows = 2);
     lie("planes", &|forge| column(forge, 6, 16).payload.push(0));
     lie("0 to 8 planes", &|forge| {
@@ -68,12 +99,12 @@ fn a_lie_in_the_directory_is_refused() {
         let again = column(forge, 6, 16).clone();
         forge.sections.push(again);
     });
-    lie("one dictionary section", &|forge| {
+    lie("one section of kind 2", &|forge| {
         let again = forge.section(2).clone();
         forge.sections.push(again);
     });
     lie("kinds of a chunk", &|forge| forge.parts[0].1[10] += 1);
-    lie("time range", &|forge| column(forge, 6, 1).payload[0] = 99);
+    lie("time range", &|forge| column(forge, 0, 1).payload[0] = 99);
     lie("time range", &|forge| forge.section(3).payload[6] = 99);
     lie("rows of a chunk", &|forge| forge.set_rows(3));
     lie("for every CPU and probe", &|forge| {
@@ -90,8 +121,11 @@ fn a_value_outside_its_type_is_refused() {
     column(&mut forge, 6, 23).payload = vec![5, 0, 0, 0, 0, 1];
     refused(&forge, "marks"); // 2^32
     let mut forge = a_chunk();
-    column(&mut forge, 1, 6).payload = vec![2, 0, 1];
+    column(&mut forge, 0, 6).payload = vec![2, 0, 0, 1, 0];
     refused(&forge, "probe"); // 256
+    let mut forge = a_chunk();
+    column(&mut forge, 0, 8).payload = vec![3, 1, 6, 0, 0, 0, 1];
+    refused(&forge, "family"); // 65542
 }
 
 #[test]
@@ -137,12 +171,164 @@ fn claims_beyond_the_limits_are_refused_before_memory_is_taken() {
     forge.section(3).payload[2..6].copy_from_slice(&(RECORD_BYTES_MAX as u32 + 1).to_le_bytes());
     refused(&forge, "context record");
     let mut forge = a_chunk();
-    column(&mut forge, 6, 1).rows = ROWS_MAX;
-    refused(&forge, "rows of a chunk is 131073, the limit is 131072");
+    column(&mut forge, 0, 1).rows = ROWS_MAX;
+    refused(&forge, "rows of a chunk");
     // A list in a header that claims more than its bytes.
     let mut forge = a_chunk();
     forge.parts[1].1[0..8].copy_from_slice(&(u64::MAX / 16).to_le_bytes());
     refused(&forge, "cgroups of a chunk");
+}
+
+/// A body of a few bytes must not decode to more values than the format allows: absent columns count.
+#[test]
+fn wide_families_count_against_the_values_of_a_chunk() {
+    let rows = |rows: u32| {
+        let field = |at| Field {
+            name: format!("f{at}"),
+            ty: Type::U64,
+            encoding: Encoding::Plain,
+        };
+        let wide = EventType::new(1024, "wide", (0..FIELDS_MAX).map(field).collect()).unwrap();
+        let mut builder = ChunkBuilder::new(UUID, Limits::default());
+        builder.declare(&Arc::new(wide.clone())).unwrap();
+        let values = vec![Value::Unsigned(0); FIELDS_MAX];
+        let event = Event {
+            data: EventData::Declared(Declared::new(Arc::new(wide), values).unwrap()),
+            ..read_call(0, 1, 0)
+        };
+        builder.push(event);
+        let mut forge = Forge::open(&builder.seal(1).bytes);
+        forge.set_rows(rows);
+        forge.parts[0].1[10..14].copy_from_slice(&rows.to_le_bytes());
+        forge
+            .sections
+            .retain(|section| matches!((section.kind, section.column), (3, _) | (1, 1 | 8)));
+        for section in forge
+            .sections
+            .iter_mut()
+            .filter(|section| section.kind == 1)
+        {
+            section.rows = rows;
+        }
+        forge.column(0, 1).payload = vec![0; 9];
+        let of = |byte| vec![byte; rows as usize];
+        forge.column(0, 8).payload = [vec![2], of(0), of(4)].concat();
+        forge
+    };
+    let most = (VALUES_MAX / (8 + FIELDS_MAX as u64)) as u32;
+    refused(&rows(most + 1), "values of a chunk");
+    let chunk = SealedChunk::from_bytes(rows(most).close()).unwrap();
+    assert_eq!(chunk.decode().unwrap().events.len(), most as usize);
+}
+
+#[test]
+fn a_family_is_declared_once_and_within_limits() {
+    let field = |name: String| Field {
+        name,
+        ty: Type::Text,
+        encoding: Encoding::Plain,
+    };
+    let fields = |count| {
+        (0..count)
+            .map(|at| field(format!("f{at}")))
+            .collect::<Vec<_>>()
+    };
+    let name = |len| "n".repeat(len);
+    assert!(EventType::new(1023, "low", fields(1)).is_err());
+    assert!(EventType::new(1024, "most", fields(FIELDS_MAX)).is_ok());
+    assert!(EventType::new(1024, "wide", fields(FIELDS_MAX + 1)).is_err());
+    assert!(
+        EventType::new(
+            1024,
+            name(NAME_BYTES_MAX),
+            vec![field(name(NAME_BYTES_MAX))]
+        )
+        .is_ok()
+    );
+    assert!(EventType::new(1024, name(NAME_BYTES_MAX + 1), fields(1)).is_err());
+    assert!(EventType::new(1024, "long", vec![field(name(NAME_BYTES_MAX + 1))]).is_err());
+    let by = Encoding::DeltaBy(16);
+    let keyed = Field {
+        encoding: by,
+        ..field("keyed".into())
+    };
+    assert!(EventType::new(1024, "keyed", vec![keyed]).is_err());
+
+    // Values must be as many as the fields, and in their types.
+    let ty = sample::event_types()[0].clone();
+    let EventData::Declared(good) = &sample::one_of_each()[11] else {
+        panic!("the first declared family")
+    };
+    assert!(Declared::new(ty.clone(), &good.values()[1..]).is_err());
+    for (at, value) in [
+        (0, Value::Unsigned(256)),
+        (2, Value::Unsigned(1)),
+        (4, Value::Bool(true)),
+    ] {
+        let mut values = good.values().to_vec();
+        values[at] = value;
+        assert!(Declared::new(ty.clone(), values).is_err(), "{at}");
+    }
+
+    // The builder: the same type again is fine, another of that number is not.
+    let mut builder = builder();
+    builder.declare(&ty).unwrap();
+    let other = Arc::new(EventType::new(1024, "other", fields(1)).unwrap());
+    assert!(builder.declare(&other).is_err());
+    // All families together stay below the limits of sections and kinds.
+    let mut refused = (2000..).map(|id| {
+        let wide = EventType::new(id, "wide", fields(FIELDS_MAX)).unwrap();
+        builder.declare(&Arc::new(wide)).is_err()
+    });
+    assert!(refused.position(|refused| refused).unwrap() < usize::from(SECTIONS_MAX) / FIELDS_MAX);
+    let mut builder = support::builder();
+    let mut refused = (2000..).map(|id| {
+        let narrow = EventType::new(id, "narrow", Vec::new()).unwrap();
+        builder.declare(&Arc::new(narrow)).is_err()
+    });
+    assert_eq!(
+        refused.position(|refused| refused),
+        Some(KINDS_MAX - 11 - 2)
+    );
+}
+
+#[test]
+fn a_lie_about_a_declared_family_is_refused() {
+    let chunk = || {
+        let mut builder = builder();
+        builder.push(Event {
+            data: sample::one_of_each()[11].clone(),
+            ..read_call(10, 1, 0)
+        });
+        Forge::open(&builder.seal(20).bytes)
+    };
+    let lie = |because: &str, change: &dyn Fn(&mut Forge)| {
+        let mut forge = chunk();
+        change(&mut forge);
+        refused(&forge, because);
+    };
+    lie("one type for family 1024", &|forge| {
+        let context = forge.section(3);
+        context.rows = 2;
+        context.payload.extend_from_within(..);
+    });
+    // The record's first field is the family.
+    lie("a family from 1024 on", &|forge| {
+        forge.section(3).payload[14..16].fill(1)
+    });
+    lie("event type record", &|forge| {
+        forge.section(3).payload[16..24].fill(0xff)
+    });
+    lie("declared family", &|forge| {
+        forge.column(1024, 16).payload = vec![2, 0, 1]
+    });
+    lie("declared family", &|forge| {
+        forge.column(1024, 20).payload = vec![1, 2]
+    });
+    lie("encoding", &|forge| forge.column(1024, 17).encoding = 0);
+    lie("rows of family 1024", &|forge| {
+        forge.column(1024, 17).rows = 2
+    });
 }
 
 #[test]
@@ -198,6 +384,19 @@ fn the_builder_keeps_the_limits_it_writes_under() {
     };
     builder.context(container.clone()).unwrap();
     assert_eq!(builder.seal(3).decode().unwrap().context, [container]);
+}
+
+#[test]
+fn more_processes_than_a_header_lists_are_left_out_and_said_to_be() {
+    for (count, listed) in [(PROCESSES_MAX, true), (PROCESSES_MAX + 1, false)] {
+        let mut builder = ChunkBuilder::new(UUID, Limits::default());
+        for n in 0..count as u64 {
+            builder.push(read_call(n, n as u32, n));
+        }
+        let header = builder.seal(1 << 30).decode().unwrap().header;
+        assert_eq!(header.processes_listed, listed);
+        assert_eq!(header.processes.len(), if listed { count } else { 0 });
+    }
 }
 
 #[test]

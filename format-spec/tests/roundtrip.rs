@@ -6,29 +6,22 @@ use proptest::{collection::vec, prelude::*};
 use support::{sample::*, *};
 use trace_format::*;
 
-/// The promised order: by time, then family, then stored row, which for equal times is the order of
-/// arrival per thread; threads by first appearance. So sort what went in the same way.
+/// The promised order: by time, then row, which for equal times is the order of arrival per thread;
+/// threads by first appearance. So sort what went in the same way.
 fn promised_order(mut events: Vec<Event>) -> Vec<Event> {
-    let family = |event: &Event| family_of(&event.data);
     let mut by_time: Vec<&Event> = events.iter().collect();
     by_time.sort_by_key(|event| event.boot_ns);
     let mut ranks = std::collections::HashMap::new();
     for event in by_time {
         let next = ranks.len();
-        ranks.entry((family(event), event.tid)).or_insert(next);
+        ranks.entry(event.tid).or_insert(next);
     }
-    events.sort_by_key(|event| {
-        (
-            event.boot_ns,
-            family(event),
-            ranks[&(family(event), event.tid)],
-        )
-    });
+    events.sort_by_key(|event| (event.boot_ns, ranks[&event.tid]));
     events
 }
 
 fn seal(events: &[Event]) -> SealedChunk {
-    let mut builder = ChunkBuilder::new(UUID, Limits::default());
+    let mut builder = builder();
     events.iter().for_each(|event| builder.push(event.clone()));
     builder.seal(5)
 }
@@ -49,7 +42,7 @@ proptest! {
     /// A reused builder must not remember anything of the chunk before but numbers, chain, loss and watermark.
     #[test]
     fn a_reused_builder_seals_what_a_fresh_one_would(first in vec(event(), 0..40), second in vec(event(), 0..40)) {
-        let mut builder = ChunkBuilder::new(UUID, Limits::default());
+        let mut builder = builder();
         first.iter().for_each(|event| builder.push(event.clone()));
         builder.seal(0);
         second.iter().for_each(|event| builder.push(event.clone()));
@@ -58,6 +51,7 @@ proptest! {
         prop_assert_eq!(reused.events, fresh.events);
         prop_assert_eq!(reused.header.cgroups, fresh.header.cgroups);
         prop_assert_eq!(reused.header.sequences, fresh.header.sequences);
+        prop_assert_eq!(reused.header.processes, fresh.header.processes);
     }
 }
 
@@ -109,6 +103,7 @@ fn the_header_lists_what_the_body_holds() {
         builder.push(Event {
             cgroup_id: cgroup,
             seq,
+            pid: 200 - cgroup as u32,
             ..read_call(1000 + seq, 1, seq)
         });
     }
@@ -130,6 +125,7 @@ fn the_header_lists_what_the_body_holds() {
         ]
     );
     assert_eq!(header.cgroups, [10, 20, 30]);
+    assert_eq!(header.processes, [0, 170, 190]);
     assert_eq!(
         header.sequences,
         [SequenceRange {

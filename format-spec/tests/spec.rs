@@ -88,7 +88,11 @@ fn every_limit_is_in_the_spec_as_it_is_in_the_code() {
         ("CGROUPS_MAX", limits::CGROUPS_MAX),
         ("SEQUENCES_MAX", limits::SEQUENCES_MAX),
         ("SUMMARY_CGROUPS_MAX", limits::SUMMARY_CGROUPS_MAX),
+        ("PROCESSES_MAX", limits::PROCESSES_MAX),
         ("KINDS_MAX", limits::KINDS_MAX),
+        ("FIELDS_MAX", limits::FIELDS_MAX),
+        ("NAME_BYTES_MAX", limits::NAME_BYTES_MAX),
+        ("VALUES_MAX", limits::VALUES_MAX as usize),
     ];
     let spec: Vec<(String, usize)> = table("<!-- limits -->")
         .iter()
@@ -130,6 +134,7 @@ fn every_context_kind_has_its_number_in_the_spec() {
         Context::CheckpointBegin,
         Context::CheckpointEnd,
         Context::User(User::default()),
+        Context::EventType(EventType::new(DECLARED, "any", Vec::new()).unwrap().into()),
     ];
     let rows = table("A record applies forward");
     assert_eq!(rows.len(), bodies.len());

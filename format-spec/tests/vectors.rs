@@ -24,7 +24,7 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
     let whole = trace_of(&three);
     let chunk = |builder: ChunkBuilder| trace_of(&[{ builder }.seal(10_000)]);
     let build = |fill: &dyn Fn(&mut ChunkBuilder)| {
-        let mut builder = ChunkBuilder::new(UUID, Limits::default());
+        let mut builder = support::builder();
         fill(&mut builder);
         chunk(builder)
     };
@@ -176,9 +176,31 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
                 .iter_mut()
                 .filter(|section| section.family == 1)
                 .for_each(|section| section.family = 321);
+            forge.column(0, 8).payload = [&[2], [65; 5].as_slice(), &[1; 5]].concat();
             forge.parts[0].1[8..10].copy_from_slice(&321u16.to_le_bytes());
         }),
     );
+    all.insert("valid/newer_declared-family_unknown-encoding", {
+        let mut builder = support::builder();
+        builder.push(read_call(1, 1, 0));
+        builder.push(Event {
+            data: support::sample::declared(1, []),
+            ..read_call(2, 1, 1)
+        });
+        builder.push(Event {
+            data: support::sample::one_of_each()[11].clone(),
+            ..read_call(3, 1, 2)
+        });
+        let mut forge = Forge::open(&builder.seal(4).bytes);
+        // The first field's encoding: behind the type's name, the number of fields, its name and type.
+        let record = &mut forge.section(3).payload;
+        let name = record
+            .windows(4)
+            .position(|bytes| bytes == b"size")
+            .unwrap();
+        record[name + 5] = 77;
+        forge.close()
+    });
     all.insert("valid/newer_unknown-frame-kind", {
         let unknown = forged(&|forge| forge.fixed[20] = 9);
         [&three[0].bytes[..], &unknown, &three[1].bytes].concat()
@@ -285,7 +307,7 @@ fn event_json(event: &Event, row: RowRef) -> Json {
             Value::Bool(flag) => flag.into(),
             Value::Text(text) => serde_json::to_value(text).unwrap(),
         };
-        object.insert(column.name.into(), value);
+        object.insert(column.into(), value);
     }
     Json::Object(object)
 }
@@ -300,6 +322,15 @@ fn context_json(record: &ContextRecord) -> Json {
         Context::Loss(body) => serde_json::to_value(body),
         Context::Mark(body) => serde_json::to_value(body),
         Context::User(body) => serde_json::to_value(body),
+        Context::EventType(ty) => Ok(json!({
+            "family": ty.family(),
+            "name": ty.name(),
+            "fields": ty.fields().iter().map(|field| json!({
+                "name": field.name,
+                "type": format!("{:?}", field.ty).to_lowercase(),
+                "encoding": format!("{:?}", field.encoding).to_lowercase(),
+            })).collect::<Vec<_>>(),
+        })),
         Context::Unknown { kind, payload } => Ok(json!({"kind": kind, "payload": payload})),
         Context::Tick | Context::CheckpointBegin | Context::CheckpointEnd => Ok(json!({})),
     };

@@ -3,6 +3,8 @@
 
 use std::io::{self, Write};
 
+use trace_format::{Declared, Value};
+
 use crate::{
     event_view::{COLUMNS, Cell, EventView},
     time,
@@ -28,8 +30,36 @@ pub fn write_json(view: &EventView<'_>, line: &mut Vec<u8>) -> io::Result<()> {
             Cell::Flag(value) => write!(line, "{value}")?,
             Cell::Text(text) => serde_json::to_writer(&mut *line, &String::from_utf8_lossy(text))?,
             Cell::Made(text) => serde_json::to_writer(&mut *line, &text)?,
+            Cell::Fields(declared) => write_fields(declared, line)?,
         }
     }
     line.push(b'}');
     Ok(())
+}
+
+/// The fields of a declared event as one object, by their names.
+fn write_fields(declared: &Declared, line: &mut Vec<u8>) -> io::Result<()> {
+    line.push(b'{');
+    for (at, (name, value)) in declared.iter().enumerate() {
+        if at > 0 {
+            line.push(b',');
+        }
+        serde_json::to_writer(&mut *line, name)?;
+        line.push(b':');
+        match value {
+            Value::Unsigned(value) => write!(line, "{value}")?,
+            Value::Signed(value) => write!(line, "{value}")?,
+            Value::Bool(value) => write!(line, "{value}")?,
+            Value::Text(text) => serde_json::to_writer(&mut *line, &text.to_string_lossy())?,
+        }
+    }
+    line.push(b'}');
+    Ok(())
+}
+
+/// [`write_fields`] as text, for tables without nested values.
+pub fn fields_text(declared: &Declared) -> String {
+    let mut text = Vec::new();
+    write_fields(declared, &mut text).expect("writing into memory cannot fail");
+    String::from_utf8(text).expect("JSON is UTF-8")
 }

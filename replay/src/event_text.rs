@@ -1,7 +1,7 @@
 //! An event as one line for people: time, container, process, what happened. `replay cat` prints it.
 
 use std::fmt::Write;
-use trace_format::{EventData, event::Endpoint};
+use trace_format::{EventData, Value, event::Endpoint};
 
 use crate::{
     event_names::{address_text, arguments, family_text, mark_names, tcp_state},
@@ -164,6 +164,22 @@ fn write_what(view: &EventView<'_>, out: &mut String) {
             sample.io_read_bytes / 1024,
             sample.io_write_bytes / 1024
         ),
+        EventData::Declared(declared) => {
+            out.push_str(&one_line(declared.ty().name()));
+            for (name, value) in declared.iter() {
+                let _ = write!(out, " {}=", one_line(name));
+                let _ = match value {
+                    Value::Unsigned(value) => {
+                        write_number(*value, out);
+                        Ok(())
+                    }
+                    Value::Signed(value) => write!(out, "{value}"),
+                    Value::Bool(value) => write!(out, "{value}"),
+                    Value::Text(text) => write!(out, "{}", one_line(&text.to_string_lossy())),
+                };
+            }
+            Ok(())
+        }
     };
 }
 

@@ -3,7 +3,7 @@
 //!
 //! One table, [`COLUMNS`], serves every format. A column that an event has nothing for is null.
 
-use trace_format::{Event, EventData, columns, event::Endpoint};
+use trace_format::{Declared, Event, EventData, columns, event::Endpoint};
 
 use crate::{
     event_names::{address_text, arguments, family_text, mark_names, tcp_state},
@@ -64,9 +64,13 @@ impl<'a> EventView<'a> {
     }
 }
 
-/// Name of a family of events.
+/// Name of a family of events, as far as its number alone tells.
 pub fn family_name(family: u16) -> &'static str {
-    columns::family(family).map_or("unknown", |family| family.name)
+    match columns::family(family) {
+        Some(family) => family.name,
+        None if family >= columns::DECLARED => "declared",
+        None => "unknown",
+    }
 }
 
 /// What a column holds.
@@ -90,6 +94,8 @@ pub enum Cell<'a> {
     Flag(bool),
     Text(&'a [u8]),
     Made(String),
+    /// Of an event whose family the trace describes itself.
+    Fields(&'a Declared),
 }
 
 impl<'a> Cell<'a> {
@@ -162,7 +168,7 @@ pub const COLUMNS: &[Column] = &[
         |view| Cell::Unsigned(view.event.boot_ns),
     ),
     column("event", Text, "family of the event", |view| {
-        Cell::Text(family_name(view.at.family).as_bytes())
+        Cell::Text(view.event.family_name().as_bytes())
     }),
     column("cpu", Unsigned, "CPU that reported it", |view| {
         Cell::Unsigned(view.event.cpu.into())
@@ -506,9 +512,15 @@ pub const COLUMNS: &[Column] = &[
     column("chunk", Unsigned, "chunk it is stored in", |view| {
         Cell::Unsigned(view.at.chunk)
     }),
-    column("row", Unsigned, "row among its family there", |view| {
+    column("row", Unsigned, "row in the chunk's table", |view| {
         Cell::Unsigned(view.at.row.into())
     }),
+    column(
+        "fields",
+        Text,
+        "fields of an event whose family the trace describes itself, a JSON object",
+        of!(EventData::Declared(declared) => Cell::Fields(declared)),
+    ),
 ];
 
 fn endpoints(event: &Event) -> Option<(&Endpoint, &Endpoint)> {

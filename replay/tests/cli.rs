@@ -194,6 +194,49 @@ fn cat_prints_every_event_in_order() {
     );
 }
 
+/// A family that only the trace knows: its name and its fields come from there.
+#[test]
+fn cat_prints_events_of_declared_families_by_their_names() {
+    use trace_format::{
+        ChunkBuilder, Declared, Event, EventData, EventType, Field, Limits, Value,
+        columns::{Encoding, Type},
+    };
+    let field = |name: &str, ty| Field {
+        name: name.into(),
+        ty,
+        encoding: Encoding::Plain,
+    };
+    let fields = vec![field("res", Type::I64), field("name", Type::Text)];
+    let ty = std::sync::Arc::new(EventType::new(1024, "source.open_x", fields).unwrap());
+    let mut builder = ChunkBuilder::new([3; 16], Limits::default());
+    builder.declare(&ty).unwrap();
+    let values = vec![Value::Signed(-2), Value::Text("a \"b\"\n".into())];
+    builder.push(Event {
+        boot_ns: 5,
+        cpu: 0,
+        probe: 1,
+        seq: 0,
+        tid: 7,
+        pid: 7,
+        cgroup_id: 0,
+        data: EventData::Declared(Declared::new(ty, values).unwrap()),
+    });
+    let traces = Traces::new();
+    let path = traces.write("declared.zst", &support::file(&[builder.seal(6)]));
+    let text = replay(&["cat", &path]);
+    assert!(
+        stdout(&text).ends_with("  source.open_x res=-2 name=a \"b\"\\n\n"),
+        "{}",
+        stdout(&text)
+    );
+    let json = objects(&replay(&["cat", "--json", &path]));
+    assert_eq!(json[0]["event"], "source.open_x");
+    assert_eq!(
+        json[0]["fields"],
+        serde_json::json!({"res": -2, "name": "a \"b\"\n"})
+    );
+}
+
 #[test]
 fn cat_selects_by_time() {
     let traces = Traces::new();

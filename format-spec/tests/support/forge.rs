@@ -125,6 +125,13 @@ impl Forge {
             .unwrap()
     }
 
+    pub fn column(&mut self, family: u16, column: u16) -> &mut Section {
+        self.sections
+            .iter_mut()
+            .find(|section| (section.kind, section.family, section.column) == (1, family, column))
+            .unwrap()
+    }
+
     pub fn set_rows(&mut self, rows: u32) {
         self.fixed[36..40].copy_from_slice(&rows.to_le_bytes());
     }

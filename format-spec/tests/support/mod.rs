@@ -169,7 +169,29 @@ pub fn data() -> impl Strategy<Value = EventData> {
                 })
             }
         ),
+        (n(), any::<i64>(), any::<bool>(), text()).prop_map(|(number, signed, flag, text)| {
+            sample::declared(
+                0,
+                [
+                    Value::Unsigned(number % 256),
+                    Value::Unsigned(number),
+                    Value::Signed(signed),
+                    Value::Bool(flag),
+                    Value::Text(text),
+                ],
+            )
+        }),
+        Just(sample::declared(1, [])),
     ]
+}
+
+/// A builder that knows the declared families of [`sample`].
+pub fn builder() -> ChunkBuilder {
+    let mut builder = ChunkBuilder::new(UUID, Limits::default());
+    for ty in sample::event_types() {
+        builder.declare(&ty).unwrap();
+    }
+    builder
 }
 
 pub fn event() -> impl Strategy<Value = Event> {

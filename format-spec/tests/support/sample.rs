@@ -1,7 +1,38 @@
 //! One of everything, with no field left at its default: nothing can be forgotten unnoticed.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
-use trace_format::*;
+use std::sync::Arc;
+
+use trace_format::{
+    columns::{Encoding, Type},
+    *,
+};
+
+/// Two declared families: one with every kind of field, one without any.
+pub fn event_types() -> [Arc<EventType>; 2] {
+    let field = |name: &str, ty, encoding| Field {
+        name: name.into(),
+        ty,
+        encoding,
+    };
+    let fields = vec![
+        field("size", Type::U8, Encoding::Plain),
+        field("offset", Type::U64, Encoding::Delta),
+        field("res", Type::I64, Encoding::Zigzag),
+        field("last", Type::Bool, Encoding::Plain),
+        field("name", Type::Text, Encoding::Plain),
+    ];
+    [
+        EventType::new(1024, "source.read_x", fields),
+        EventType::new(1030, "source.nothing_e", Vec::new()),
+    ]
+    .map(|ty| Arc::new(ty.unwrap()))
+}
+
+/// An event of the `which`th of them.
+pub fn declared<const N: usize>(which: usize, values: [Value; N]) -> EventData {
+    EventData::Declared(Declared::new(event_types()[which].clone(), values).unwrap())
+}
 
 /// One event of every family, in the order of their ids.
 pub fn one_of_each() -> Vec<EventData> {
@@ -98,6 +129,17 @@ pub fn one_of_each() -> Vec<EventData> {
             io_read_bytes: 6,
             io_write_bytes: 7,
         }),
+        declared(
+            0,
+            [
+                Value::Unsigned(255),
+                Value::Unsigned(u64::MAX),
+                Value::Signed(i64::MIN),
+                Value::Bool(true),
+                Value::Text("/etc/hosts".into()),
+            ],
+        ),
+        declared(1, []),
     ]
 }
 

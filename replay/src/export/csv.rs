@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::{Error, RowWriter};
 use crate::{
+    event_json::fields_text,
     event_view::{COLUMNS, Cell, EventView},
     time,
 };
@@ -43,6 +44,7 @@ impl<W: Write> RowWriter for CsvWriter<W> {
                 Cell::Flag(value) => write!(self.line, "{value}")?,
                 Cell::Text(text) => quoted(&String::from_utf8_lossy(text), &mut self.line),
                 Cell::Made(text) => quoted(&text, &mut self.line),
+                Cell::Fields(declared) => quoted(&fields_text(declared), &mut self.line),
             }
         }
         self.line.push(b'\n');

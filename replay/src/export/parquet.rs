@@ -16,7 +16,10 @@ use parquet::{
 use std::{io::Write, sync::Arc};
 
 use super::{Error, RowWriter};
-use crate::event_view::{COLUMNS, Cell, Column, ColumnType, EventView};
+use crate::{
+    event_json::fields_text,
+    event_view::{COLUMNS, Cell, Column, ColumnType, EventView},
+};
 
 /// Rows in a batch: some 60 columns of 8 bytes, 8 MB.
 const BATCH_ROWS: usize = 16_384;
@@ -135,6 +138,9 @@ impl Builder {
             }
             (Builder::Text(builder), Cell::Made(text)) => {
                 builder.append(text)?;
+            }
+            (Builder::Text(builder), Cell::Fields(declared)) => {
+                builder.append(fields_text(declared))?;
             }
             (_, cell) => unreachable!(
                 "column {} is {:?} and gave {cell:?}",

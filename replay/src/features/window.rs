@@ -207,7 +207,7 @@ impl Window {
                     self.seen.add(novelty::call(None, count.nr), event.pid, at);
                 }
             }
-            EventData::Cgroup(_) | EventData::Sample(_) => {}
+            EventData::Cgroup(_) | EventData::Sample(_) | EventData::Declared(_) => {}
         }
     }
 

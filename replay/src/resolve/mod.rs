@@ -122,6 +122,7 @@ impl State {
             | Context::Tick
             | Context::CheckpointBegin
             | Context::CheckpointEnd
+            | Context::EventType(_)
             | Context::Unknown { .. } => {}
         }
         None

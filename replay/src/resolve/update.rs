@@ -57,7 +57,8 @@ pub(super) fn before(state: &mut State, event: &Event) {
         EventData::Exit(_)
         | EventData::Cgroup(_)
         | EventData::Sample(_)
-        | EventData::SyscallCount(_) => {}
+        | EventData::SyscallCount(_)
+        | EventData::Declared(_) => {}
     }
 }
 

@@ -123,6 +123,7 @@ impl Type {
             EventData::SyscallCount(_) => SYSCALL_COUNT,
             EventData::Cgroup(it) if it.removed => CGROUP_REMOVED,
             EventData::Cgroup(_) => CGROUP_MADE,
+            EventData::Declared(_) => UNKNOWN,
         }
     }
 

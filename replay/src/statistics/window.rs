@@ -168,7 +168,7 @@ impl Counters {
                 self.counted.calls = self.counted.calls.saturating_add(count.calls);
                 self.counted.batch_ns = event.boot_ns;
             }
-            EventData::Cgroup(_) | EventData::Sample(_) => {}
+            EventData::Cgroup(_) | EventData::Sample(_) | EventData::Declared(_) => {}
         }
     }
 
