@@ -7,6 +7,7 @@ mod observers;
 mod overhead;
 mod report;
 mod statistics;
+mod trace;
 
 use std::path::PathBuf;
 
@@ -34,6 +35,8 @@ enum Question {
     Capture(capture::Args),
     /// How fast detection reads what `capture` recorded
     Detect(detect::Args),
+    /// What the trace weighs, how fast it is sealed and read, and how that compares
+    Trace(trace::Args),
 }
 
 pub fn main(args: &Args) -> Result<()> {
@@ -50,6 +53,14 @@ pub fn main(args: &Args) -> Result<()> {
             "detect",
             detect::run(question, &program(args, "replay")?, &work)?,
         ),
+        Question::Trace(question) => {
+            let programs = trace::Programs {
+                rec: rec()?,
+                replay: program(args, "replay")?,
+                measure: program(args, "measure-trace")?,
+            };
+            ("trace", trace::run(question, &programs, &work)?)
+        }
     };
     println!("{section}");
     if !args.dry_run {
