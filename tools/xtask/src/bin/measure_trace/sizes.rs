@@ -1,6 +1,6 @@
 //! What events weigh, as a trace and as rows, in all and for each kind alone.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -17,6 +17,14 @@ struct Kind {
 }
 
 impl Kind {
+    fn new(level: i32) -> Result<Kind> {
+        Ok(Kind {
+            builder: ChunkBuilder::new([1; 16], Limits::default()),
+            bytes: 0,
+            rows: Rows::new(level)?,
+        })
+    }
+
     fn seal(&mut self) -> Result<()> {
         self.bytes += self.builder.seal(0).bytes.len() as u64;
         self.rows.seal()
@@ -36,15 +44,10 @@ pub fn sizes(trace: &Path) -> Result<Value> {
             if columns::family(family).is_none() {
                 continue; // Declared by the trace: a builder would have to know its description.
             }
-            if !kinds.contains_key(&family) {
-                let kind = Kind {
-                    builder: ChunkBuilder::new([1; 16], Limits::default()),
-                    bytes: 0,
-                    rows: Rows::new(level)?,
-                };
-                kinds.insert(family, kind);
-            }
-            let kind = kinds.get_mut(&family).context("it was just put there")?;
+            let kind = match kinds.entry(family) {
+                Entry::Occupied(kind) => kind.into_mut(),
+                Entry::Vacant(place) => place.insert(Kind::new(level)?),
+            };
             kind.rows.push(&event)?;
             kind.builder.push(event);
             if kind.builder.is_full() {
