@@ -4,44 +4,55 @@ use std::fmt::Write;
 use trace_format::{EventData, Value, event::Endpoint};
 
 use crate::{
+    append::{self, OfSecond},
     event_names::{address_text, arguments, family_text, mark_names, tcp_state},
     event_view::EventView,
     findings::one_line,
+    resolve::State,
     syscalls::{self, errno},
-    time,
 };
 
-/// Appends the line, without the newline.
-pub fn write_line(view: &EventView<'_>, out: &mut String) {
-    let event = view.event;
-    let container = match event.cgroup_id {
-        0 => "-",
-        cgroup_id => view.state.container_label(cgroup_id),
-    };
-    let _ = write!(
-        out,
-        "{}  {:<12}  ",
-        time::show(view.wall_ns(), event.boot_ns),
-        one_line(container)
-    );
-    match (event.pid, view.process) {
-        (0, _) => out.push('-'),
-        (pid, Some(process)) => {
-            let _ = write!(out, "{}({pid}", one_line(&process.comm.to_string_lossy()));
-        }
-        (pid, None) => {
-            let _ = write!(out, "?({pid}");
-        }
-    }
-    if event.pid != 0 {
-        if event.tid != event.pid {
-            let _ = write!(out, "/{}", event.tid);
-        }
-        out.push(')');
-    }
-    out.push_str("  ");
-    write_what(view, out);
+/// Writes lines; remembers what most lines share with the one before.
+#[derive(Default)]
+pub struct LineWriter {
+    of_second: OfSecond,
 }
+
+impl LineWriter {
+    /// Appends the line, without the newline.
+    pub fn write(&mut self, view: &EventView<'_>, out: &mut String) {
+        let event = view.event;
+        append::time(view.wall_ns(), event.boot_ns, &mut self.of_second, out);
+        out.push_str("  ");
+        let container = match (event.cgroup_id, view.container) {
+            (0, _) => "-",
+            (_, container) => State::label_of(container),
+        };
+        append::one_line_padded(container, CONTAINER_WIDTH, out);
+        out.push_str("  ");
+        match (event.pid, view.process) {
+            (0, _) => out.push('-'),
+            (pid, process) => {
+                match process {
+                    Some(process) => append::one_line(&process.comm, out),
+                    None => out.push('?'),
+                }
+                out.push('(');
+                append::decimal(pid.into(), out);
+                if event.tid != pid {
+                    out.push('/');
+                    append::decimal(event.tid.into(), out);
+                }
+                out.push(')');
+            }
+        }
+        out.push_str("  ");
+        write_what(view, out);
+    }
+}
+
+/// Of most names, so that the columns after it line up.
+const CONTAINER_WIDTH: usize = 12;
 
 fn write_what(view: &EventView<'_>, out: &mut String) {
     // Writing into a String cannot fail.
@@ -57,7 +68,8 @@ fn write_what(view: &EventView<'_>, out: &mut String) {
                 write_number(*argument, out);
             }
             out.push(')');
-            result(call.ret, out)
+            result(call.ret, out);
+            Ok(())
         }
         EventData::SyscallCount(count) => {
             name(view, count.nr, out);
@@ -88,31 +100,31 @@ fn write_what(view: &EventView<'_>, out: &mut String) {
         }
         EventData::Open(open) => {
             name(view, open.nr, out);
-            let _ = write!(
-                out,
-                "({}, {}",
-                one_line(&open.path.to_string_lossy()),
-                open_flags(open.flags)
-            );
+            out.push('(');
+            append::one_line(&open.path, out);
+            out.push_str(", ");
+            open_flags(open.flags, out);
             const O_CREAT: u32 = 0o100;
             if open.flags & O_CREAT != 0 {
                 let _ = write!(out, ", {:#o}", open.mode);
             }
             out.push(')');
-            let _ = result(open.ret, out);
+            result(open.ret, out);
             marks(open.marks, out)
         }
         EventData::PathCall(call) => {
             name(view, call.nr, out);
-            let _ = write!(out, "({}", one_line(&call.path.to_string_lossy()));
+            out.push('(');
+            append::one_line(&call.path, out);
             if !call.path2.is_empty() {
-                let _ = write!(out, ", {}", one_line(&call.path2.to_string_lossy()));
+                out.push_str(", ");
+                append::one_line(&call.path2, out);
             }
             if call.arg != 0 {
                 let _ = write!(out, ", {:#o}", call.arg);
             }
             out.push(')');
-            let _ = result(call.ret, out);
+            result(call.ret, out);
             marks(call.marks, out)
         }
         EventData::SockCall(call) => {
@@ -128,7 +140,7 @@ fn write_what(view: &EventView<'_>, out: &mut String) {
             endpoint(", local ", &call.local, out);
             endpoint(", remote ", &call.remote, out);
             out.push(')');
-            let _ = result(call.ret, out);
+            result(call.ret, out);
             marks(call.marks, out)
         }
         EventData::TcpState(state) => {
@@ -197,25 +209,26 @@ fn write_number(value: u64, out: &mut String) {
     let signed = value as i64;
     // The lower half alone: a 32-bit -1 or AT_FDCWD in a 64-bit register.
     let half = value as u32 as i32;
-    let _ = if (-4096..0).contains(&signed) {
-        write!(out, "{signed}")
+    if (-4096..0).contains(&signed) {
+        append::signed(signed, out);
     } else if value >> 32 == 0 && (-4096..0).contains(&half) {
-        write!(out, "{half}")
+        append::signed(half.into(), out);
     } else if value < 1 << 20 {
-        write!(out, "{value}")
+        append::decimal(value, out);
     } else {
-        write!(out, "{value:#x}")
-    };
+        append::hexadecimal(value, out);
+    }
 }
 
-fn result(ret: i64, out: &mut String) -> std::fmt::Result {
-    match ret {
-        -4095..=-1 => match errno::of_result(ret) {
-            Some(name) => write!(out, " = -{name}"),
-            None => write!(out, " = {ret}"),
-        },
-        _ if ret.unsigned_abs() >= 1 << 20 => write!(out, " = {ret:#x}"),
-        _ => write!(out, " = {ret}"),
+fn result(ret: i64, out: &mut String) {
+    out.push_str(" = ");
+    match errno::of_result(ret) {
+        Some(name) if ret >= -4095 => {
+            out.push('-');
+            out.push_str(name);
+        }
+        _ if ret.unsigned_abs() >= 1 << 20 => append::hexadecimal(ret as u64, out),
+        _ => append::signed(ret, out),
     }
 }
 
@@ -239,32 +252,31 @@ fn endpoint(before: &str, endpoint: &Endpoint, out: &mut String) {
 }
 
 /// The flags whose bits are the same on x86-64 and aarch64; the rest in hex.
-fn open_flags(flags: u32) -> String {
+fn open_flags(flags: u32, out: &mut String) {
     const NAMES: [(u32, &str); 7] = [
-        (0o100, "O_CREAT"),
-        (0o200, "O_EXCL"),
-        (0o1000, "O_TRUNC"),
-        (0o2000, "O_APPEND"),
-        (0o4000, "O_NONBLOCK"),
-        (0o2000000, "O_CLOEXEC"),
-        (0o10000000, "O_PATH"),
+        (0o100, "|O_CREAT"),
+        (0o200, "|O_EXCL"),
+        (0o1000, "|O_TRUNC"),
+        (0o2000, "|O_APPEND"),
+        (0o4000, "|O_NONBLOCK"),
+        (0o2000000, "|O_CLOEXEC"),
+        (0o10000000, "|O_PATH"),
     ];
-    let mut text = match flags & 3 {
-        0 => "O_RDONLY".to_owned(),
-        1 => "O_WRONLY".to_owned(),
-        2 => "O_RDWR".to_owned(),
-        _ => "O_NOACCESS".to_owned(),
-    };
+    out.push_str(match flags & 3 {
+        0 => "O_RDONLY",
+        1 => "O_WRONLY",
+        2 => "O_RDWR",
+        _ => "O_NOACCESS",
+    });
     let mut rest = flags & !3;
     for (bit, name) in NAMES {
         if rest & bit != 0 {
             rest &= !bit;
-            text.push('|');
-            text.push_str(name);
+            out.push_str(name);
         }
     }
     if rest != 0 {
-        let _ = write!(text, "|{rest:#x}");
+        out.push('|');
+        append::hexadecimal(rest.into(), out);
     }
-    text
 }

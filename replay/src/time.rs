@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-const SECOND_NS: u64 = 1_000_000_000;
+pub(crate) const SECOND_NS: u64 = 1_000_000_000;
 const DAY_SECONDS: i64 = 86_400;
 
 /// `2026-11-22T17:08:34.123456789Z`.

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use replay::{
-    event_text::write_line,
+    event_text::LineWriter,
     event_view::EventView,
     rules::Filter,
     time::Point,
@@ -58,13 +58,14 @@ impl Select {
 }
 
 pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
-    let filter = arguments.select.compile()?;
+    let mut filter = arguments.select.compile()?;
     let mut out = Output::new();
+    let mut lines = LineWriter::default();
     let mut line = String::new();
     let mut json = Vec::new();
     let mut print = |view: &EventView<'_>| -> anyhow::Result<()> {
         if filter
-            .as_ref()
+            .as_mut()
             .is_some_and(|filter| !filter.matches(view.event, view.state))
         {
             return Ok(());
@@ -76,7 +77,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
             out.bytes(&json)
         } else {
             line.clear();
-            write_line(view, &mut line);
+            lines.write(view, &mut line);
             line.push('\n');
             out.bytes(line.as_bytes())
         }

@@ -41,7 +41,7 @@ pub enum TableFormat {
 }
 
 pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
-    let filter = arguments.select.compile()?;
+    let mut filter = arguments.select.compile()?;
     let to_stdout = arguments.output.as_os_str() == "-";
     if to_stdout && arguments.format == TableFormat::Parquet && io::stdout().is_terminal() {
         return Err(Usage(
@@ -70,7 +70,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         let mut rows = 0u64;
         let mut write = |view: &EventView<'_>| -> anyhow::Result<()> {
             if filter
-                .as_ref()
+                .as_mut()
                 .is_none_or(|filter| filter.matches(view.event, view.state))
             {
                 writer.row(view).map_err(write_failed)?;

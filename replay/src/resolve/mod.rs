@@ -48,6 +48,8 @@ pub struct State {
     clock: Option<Clock>,
     host: Option<Host>,
     events_seen: u64,
+    /// Counts changes of containers and users.
+    changes: u64,
     /// Process and descriptor that [`State::after`] has to forget.
     exiting: Option<Slot>,
     closing: Option<(Slot, i32)>,
@@ -80,6 +82,7 @@ impl State {
             clock: None,
             host: None,
             events_seen: 0,
+            changes: 0,
             exiting: None,
             closing: None,
             closed_sock: None,
@@ -88,6 +91,7 @@ impl State {
 
     /// Applies a context record. What it returns is worth showing to the rules.
     pub fn context(&mut self, record: &ContextRecord) -> Option<News> {
+        self.changes += 1;
         match &record.body {
             Context::Host(host) => {
                 if let Some(arch) = Arch::from_name(&host.arch)
@@ -180,7 +184,12 @@ impl State {
 
     /// How to name a cgroup's container to people: its name, else the short id, else `host`.
     pub fn container_label(&self, cgroup_id: u64) -> &str {
-        match self.containers.get(cgroup_id) {
+        State::label_of(self.containers.get(cgroup_id))
+    }
+
+    /// The same for the container of a cgroup.
+    pub fn label_of(container: Option<&Container>) -> &str {
+        match container {
             Some(container) if !container.name.is_empty() => &container.name,
             Some(container) => &container.short_id,
             None => container::HOST,
@@ -257,6 +266,11 @@ impl State {
     /// Events seen so far: the running number of the current one.
     pub fn events_seen(&self) -> u64 {
         self.events_seen
+    }
+
+    /// While this stays the same, every answer about processes, users and containers does.
+    pub fn actors_changed(&self) -> u64 {
+        self.changes + self.processes.changes()
     }
 
     /// When the last loss became visible: a hole in a sequence, or a loss record that grew.

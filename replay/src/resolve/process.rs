@@ -131,6 +131,8 @@ pub(super) struct Processes {
     seen: VecDeque<Slot>,
     /// Descriptors of all processes, for their bound.
     pub(super) descriptors_total: usize,
+    /// Counts every change of a process or of the table, except of descriptors.
+    changes: u64,
 }
 
 /// What the trace says of a new process.
@@ -146,6 +148,11 @@ fn same_start(a_ns: u64, b_ns: u64) -> bool {
 }
 
 impl Processes {
+    /// Grows with every change that could change an answer about a process.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }
@@ -160,6 +167,7 @@ impl Processes {
     }
 
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Process> {
+        self.changes += 1;
         let entry = self.entries.get_mut(slot.at as usize)?;
         if entry.generation == slot.generation {
             entry.process.as_mut()
@@ -186,7 +194,8 @@ impl Processes {
         self.living(pid).map(|process| process.slot)
     }
 
-    /// The process and the running count of descriptors, for changing one with the other.
+    /// The process and the running count of descriptors, for changing one with the other. Nothing
+    /// else of the process is changed through it without counting that.
     pub(super) fn with_total(&mut self, slot: Slot) -> Option<(&mut Process, &mut usize)> {
         let entry = self.entries.get_mut(slot.at as usize)?;
         if entry.generation != slot.generation {
@@ -233,6 +242,7 @@ impl Processes {
 
     /// A new process, whatever had its pid before.
     pub(super) fn insert(&mut self, new: NewProcess, now_ns: u64) -> Slot {
+        self.changes += 1;
         if let Some(slot) = self.living_slot(new.pid) {
             self.exit(slot, now_ns);
         }
@@ -303,6 +313,7 @@ impl Processes {
 
     /// The process is over; it stays for its descendants' lineage and for late events.
     pub(super) fn exit(&mut self, slot: Slot, now_ns: u64) {
+        self.changes += 1;
         let Some((process, total)) = self.with_total(slot) else {
             return;
         };

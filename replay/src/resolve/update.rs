@@ -52,6 +52,7 @@ pub(super) fn before(state: &mut State, event: &Event) {
         EventData::SockCall(call) => sock_call(state, event, call),
         EventData::TcpState(change) => tcp_state(state, change),
         EventData::Cgroup(change) if !change.removed => {
+            state.changes += 1;
             state.containers.made(change.id, &change.path);
         }
         EventData::Exit(_)

@@ -1,10 +1,10 @@
-//! Judging events: the rules by event type, and single conditions.
+//! Judging events by rules: those that can match the event's type, and no others.
 
 use super::{
-    LoadError, RuleMatch, RuleSet, SHIPPED, load,
-    node::{Node, Scratch},
+    RuleMatch, RuleSet,
+    node::Scratch,
     subject::Subject,
-    types::{CONTAINER, TYPES, Type, TypeSet},
+    types::{CONTAINER, TYPES, Type},
 };
 use crate::resolve::{News, State};
 use trace_format::{Event, EventData, event::CgroupChange};
@@ -113,32 +113,5 @@ fn container_event(boot_ns: u64, cgroup_id: u64) -> Event {
         pid: 0,
         cgroup_id,
         data: EventData::Cgroup(change),
-    }
-}
-
-/// One condition.
-pub struct Filter {
-    condition: Node,
-    types: TypeSet,
-}
-
-impl Filter {
-    /// Compiles a condition. It may use the macros and lists of the shipped rules. Positions in the
-    /// error are in the text given; its file is `filter`.
-    pub fn compile(condition: &str) -> Result<Filter, LoadError> {
-        let condition = load::filter(condition, SHIPPED)?;
-        Ok(Filter {
-            types: condition.event_types(),
-            condition,
-        })
-    }
-
-    /// Between [`State::before`] and [`State::after`] of the event.
-    pub fn matches(&self, event: &Event, state: &State) -> bool {
-        let kind = Type::of(event, state.arch());
-        self.types.contains(kind)
-            && self
-                .condition
-                .holds(&Subject::new(event, state, kind), &mut Scratch::default())
     }
 }

@@ -74,6 +74,25 @@ pub(super) enum Id {
     Pod, Namespace, Missing,
 }
 
+impl Id {
+    /// Taken from who acted and where alone: process, ancestors, user and container, not from what
+    /// happened or when.
+    #[rustfmt::skip]
+    pub fn is_of_actor(self) -> bool {
+        use Id::*;
+        matches!(
+            self,
+            Name | Exe | ExePath | CommandLine | ExeLine | Arguments | Pid | ParentPid | AncestorPid | ParentUid
+                | ParentName | ParentExe | ParentExePath | ParentCommandLine
+                | AncestorName | AncestorExe | AncestorExePath | AncestorCommandLine
+                | Cwd | NamespacePid | FromMemfd | UpperLayer | Deleted | BornInContainer | StartedOutside
+                | EntersContainer | ExeInode | Uid | UserName | Gid
+                | ContainerShort | ContainerFull | ContainerName | Image | Repository | Tag | Privileged | Runtime
+                | Label | Info | Pod | Namespace
+        )
+    }
+}
+
 type Row = (&'static str, Id, Kind, Wants, On);
 
 #[rustfmt::skip]

@@ -12,6 +12,7 @@ mod descriptor;
 mod engine;
 mod exceptions;
 mod fields;
+mod filter;
 mod items;
 mod load;
 mod node;
@@ -27,7 +28,8 @@ mod types;
 mod values;
 mod yaml;
 
-pub use engine::{Engine, Filter};
+pub use engine::Engine;
+pub use filter::Filter;
 
 use load::Compiled;
 use serde::Serialize;

@@ -260,6 +260,34 @@ impl Node {
         }
     }
 
+    /// The condition as two that both have to hold: what it says about who acted, and the rest.
+    pub fn split_actor(self) -> (Node, Node) {
+        match self {
+            Node::All(parts) => {
+                let (actor, rest) = parts.into_iter().partition(Node::is_about_actor);
+                (Node::all(actor), Node::all(rest))
+            }
+            node if node.is_about_actor() => (node, Node::Always),
+            node => (Node::Always, node),
+        }
+    }
+
+    /// Whether events of one actor all get the same answer, as long as no actor changes.
+    fn is_about_actor(&self) -> bool {
+        match self {
+            Node::Never | Node::Always => true,
+            Node::All(parts) | Node::Any(parts) => parts.iter().all(Node::is_about_actor),
+            Node::Not(inner) => inner.is_about_actor(),
+            Node::Types(_) | Node::Address(..) => false,
+            Node::Text(field, _)
+            | Node::Number(field, _)
+            | Node::Boolean(field, _)
+            | Node::Exists(field)
+            | Node::Transformed(field, ..) => field.id.is_of_actor(),
+            Node::Fields(left, _, right) => left.id.is_of_actor() && right.id.is_of_actor(),
+        }
+    }
+
     /// Checks in the tree.
     pub fn size(&self) -> usize {
         1 + match self {

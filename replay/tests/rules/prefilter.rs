@@ -120,7 +120,7 @@ fn plainly(world: &mut World, condition: &str, event: &EventData) -> bool {
         }
         return plainly(world, inner, event);
     }
-    let filter = Filter::compile(condition).unwrap();
+    let mut filter = Filter::compile(condition).unwrap();
     let event = world.event(60, event.clone());
     world.state.before(&event);
     filter.matches(&event, &world.state)

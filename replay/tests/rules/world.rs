@@ -202,7 +202,7 @@ impl World {
 
     /// Whether a condition holds for an event.
     pub fn holds(&mut self, condition: &str, pid: u32, data: EventData) -> bool {
-        let filter =
+        let mut filter =
             Filter::compile(condition).unwrap_or_else(|error| panic!("{condition}: {error}"));
         let event = self.event(pid, data);
         self.state.before(&event);
