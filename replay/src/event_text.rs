@@ -177,18 +177,17 @@ fn write_what(view: &EventView<'_>, out: &mut String) {
             sample.io_write_bytes / 1024
         ),
         EventData::Declared(declared) => {
-            out.push_str(&one_line(declared.ty().name()));
+            append::one_line(declared.ty().name().as_bytes(), out);
             for (name, value) in declared.iter() {
-                let _ = write!(out, " {}=", one_line(name));
-                let _ = match value {
-                    Value::Unsigned(value) => {
-                        write_number(*value, out);
-                        Ok(())
-                    }
-                    Value::Signed(value) => write!(out, "{value}"),
-                    Value::Bool(value) => write!(out, "{value}"),
-                    Value::Text(text) => write!(out, "{}", one_line(&text.to_string_lossy())),
-                };
+                out.push(' ');
+                append::one_line(name.as_bytes(), out);
+                out.push('=');
+                match value {
+                    Value::Unsigned(value) => write_number(*value, out),
+                    Value::Signed(value) => append::signed(*value, out),
+                    Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+                    Value::Text(text) => append::one_line(text, out),
+                }
             }
             Ok(())
         }
