@@ -8,6 +8,7 @@ use crate::{
     event_names::{address_text, arguments, family_text, mark_names, tcp_state},
     event_view::EventView,
     findings::one_line,
+    import::block_text,
     resolve::State,
     syscalls::{self, errno},
 };
@@ -176,6 +177,7 @@ fn write_what(view: &EventView<'_>, out: &mut String) {
             sample.io_read_bytes / 1024,
             sample.io_write_bytes / 1024
         ),
+        EventData::Declared(declared) if block_text::write(declared, out) => Ok(()),
         EventData::Declared(declared) => {
             append::one_line(declared.ty().name().as_bytes(), out);
             for (name, value) in declared.iter() {

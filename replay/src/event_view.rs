@@ -15,6 +15,8 @@ use crate::{
 /// An event at its place in the fold. Valid between `State::before` and `State::after`.
 pub struct EventView<'a> {
     pub event: &'a Event,
+    /// What filters look at: of a capture's block, the event it completes.
+    pub judged: &'a Event,
     pub at: EventRef,
     pub state: &'a State,
     pub process: Option<&'a Process>,
@@ -25,11 +27,17 @@ impl<'a> EventView<'a> {
     pub fn new(event: &'a Event, at: EventRef, state: &'a State) -> EventView<'a> {
         EventView {
             event,
+            judged: event,
             at,
             state,
             process: state.process_of(event),
             container: state.container(event.cgroup_id),
         }
+    }
+
+    /// The same, judged as another event.
+    pub fn judged_as(self, judged: &'a Event) -> EventView<'a> {
+        EventView { judged, ..self }
     }
 
     pub fn wall_ns(&self) -> Option<u64> {

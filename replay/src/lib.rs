@@ -14,6 +14,7 @@ pub mod export;
 pub mod features;
 pub mod findings;
 pub mod gate;
+pub mod import;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod model_detector;

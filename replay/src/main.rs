@@ -52,6 +52,9 @@ enum Command {
     /// Write the events of a trace as a table
     #[cfg(feature = "export")]
     Export(commands::export::Arguments),
+    /// Turn a capture of sysdig or Falco (.scap) into a trace
+    #[cfg(feature = "import")]
+    Import(commands::import::Arguments),
     /// Run detection on a recorder's live stream
     #[cfg(feature = "live")]
     Live(commands::live::Arguments),
@@ -81,6 +84,8 @@ fn main() -> ExitCode {
         Command::Detect(arguments) => commands::detect::run(&arguments, global),
         #[cfg(feature = "export")]
         Command::Export(arguments) => commands::export::run(&arguments, global),
+        #[cfg(feature = "import")]
+        Command::Import(arguments) => commands::import::run(&arguments, global),
         #[cfg(feature = "live")]
         Command::Live(arguments) => commands::live::run(&arguments, global),
     };

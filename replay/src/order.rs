@@ -11,7 +11,7 @@
 //! for its watermark, and that is counted too.
 
 use std::cmp::Ordering;
-use trace_format::{ContextRecord, DecodedChunk, Event, RowRef};
+use trace_format::{ContextRecord, DecodedChunk, Event, RowRef, columns::DECLARED};
 
 /// Events that may wait for a watermark. A chunk has at most 65,536 rows and a recorder's watermark
 /// lags by less than two chunks, so this is eight times what a sound trace needs (about 250 MB).
@@ -138,7 +138,7 @@ impl Order {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     boot_ns: u64,
-    /// 0: context. An event has its family's number plus 1.
+    /// 0: context. An event has its family's number plus 1, declared ones all the first of them.
     family: u32,
     cpu: u16,
     probe: u8,
@@ -167,7 +167,8 @@ impl Key {
     fn of(event: &Event, row: RowRef) -> Key {
         Key {
             boot_ns: event.boot_ns,
-            family: u32::from(row.family) + 1,
+            // Declared families are one to the order: what an importer numbers goes by its numbers.
+            family: u32::from(row.family.min(DECLARED)) + 1,
             cpu: event.cpu,
             probe: event.probe,
             seq: event.seq,

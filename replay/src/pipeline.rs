@@ -17,6 +17,7 @@ use trace_format::{ContextRecord, DecodedChunk, Event, SealedChunk};
 use crate::{
     findings::{Finding, FoundProcess},
     gate::{Gate, Suppressed},
+    import::native::{Native, Told},
     order::{Disorder, EventRef, Fold, Order},
     resolve::{News, State},
     rules::RuleSet,
@@ -189,6 +190,10 @@ impl Pipeline {
 /// State and detectors: what the order feeds.
 struct Engines {
     state: State,
+    /// Of an imported capture: the events that its blocks make together.
+    native: Native,
+    /// Reused: what the current row tells.
+    told: Vec<Told>,
     detectors: Vec<Box<dyn Detector>>,
     gate: Gate,
     /// Reused: found in the current record, not yet completed.
@@ -206,6 +211,8 @@ impl Engines {
     fn new(detectors: Vec<Box<dyn Detector>>) -> Engines {
         Engines {
             state: State::new(),
+            native: Native::default(),
+            told: Vec::new(),
             detectors,
             gate: Gate::default(),
             found: Vec::new(),
@@ -305,6 +312,40 @@ impl Fold for Engines {
 
     #[inline]
     fn event(&mut self, event: &Event, at: EventRef) {
+        let mut told = std::mem::take(&mut self.told);
+        if self.native.fold(event, &self.state, &mut told) {
+            self.state.passed(event);
+            for one in told.drain(..) {
+                self.tell(one, at);
+            }
+        } else {
+            self.judge(event, at);
+        }
+        self.told = told;
+    }
+}
+
+impl Engines {
+    /// Takes what a capture's row tells.
+    fn tell(&mut self, told: Told, at: EventRef) {
+        match told {
+            Told::Event(event) => self.judge(&event, at),
+            Told::Silent(event) => {
+                self.advance(event.boot_ns);
+                self.state.before(&event);
+                self.state.after(&event);
+            }
+            Told::Context(record) => self.context(&record),
+            Told::Descriptor {
+                pid,
+                fd,
+                descriptor,
+            } => self.state.has_descriptor(pid, fd, *descriptor),
+        }
+    }
+
+    #[inline]
+    fn judge(&mut self, event: &Event, at: EventRef) {
         self.advance(event.boot_ns);
         self.events += 1;
         self.state.before(event);

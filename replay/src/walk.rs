@@ -5,6 +5,7 @@ use trace_format::{ContextRecord, DecodedChunk, Event};
 
 use crate::{
     event_view::EventView,
+    import::native::{Native, Told},
     order::{Disorder, EventRef, Fold, Order},
     resolve::State,
     time::Point,
@@ -25,6 +26,12 @@ pub struct Walk<V, E> {
 
 struct Visiting<V, E> {
     state: State,
+    /// Of an imported capture: the view that state, rules and everything else has of it.
+    native: Native,
+    /// Reused: what the current row tells.
+    told: Vec<Told>,
+    /// Visit the capture's rows as they are instead of what they tell.
+    rows: bool,
     visit: V,
     range: TimeRange,
     /// Time of the trace's first record.
@@ -42,6 +49,9 @@ where
     pub fn new(range: TimeRange, visit: V) -> Self {
         let visiting = Visiting {
             state: State::new(),
+            native: Native::default(),
+            told: Vec::new(),
+            rows: false,
             visit,
             range,
             start_ns: None,
@@ -52,6 +62,12 @@ where
             order: Order::default(),
             visiting,
         }
+    }
+
+    /// Visits every block of an imported capture instead of the events they make together.
+    pub fn showing_rows(mut self) -> Self {
+        self.visiting.rows = true;
+        self
     }
 
     /// Takes the next chunk; `Ok(false)`: the range has ended, further chunks change nothing.
@@ -116,15 +132,66 @@ where
             self.past_end = true;
             return;
         }
-        self.state.before(event);
-        if self
+        let shown = self
             .range
             .from
-            .is_none_or(|from| self.reached(from, event.boot_ns))
-            && let Err(error) = (self.visit)(&EventView::new(event, at, &self.state))
+            .is_none_or(|from| self.reached(from, event.boot_ns));
+        let mut told = std::mem::take(&mut self.told);
+        if self.native.fold(event, &self.state, &mut told) {
+            self.state.passed(event);
+            self.told(event, at, shown, &told);
+        } else {
+            self.state.before(event);
+            self.show(event, event, at, shown);
+            self.state.after(event);
+        }
+        told.clear();
+        self.told = told;
+    }
+}
+
+impl<V, E> Visiting<V, E>
+where
+    V: FnMut(&EventView<'_>) -> Result<(), E>,
+{
+    /// Visits a row as `judged`, the event that filters look at.
+    fn show(&mut self, event: &Event, judged: &Event, at: EventRef, shown: bool) {
+        let view = EventView::new(event, at, &self.state).judged_as(judged);
+        if shown
+            && self.failed.is_none()
+            && let Err(error) = (self.visit)(&view)
         {
             self.failed = Some(error);
         }
-        self.state.after(event);
+    }
+
+    /// Applies what a row tells, and shows it or the row.
+    fn told(&mut self, row: &Event, at: EventRef, shown: bool, told: &[Told]) {
+        let mut row_shown = !self.rows;
+        for one in told {
+            match one {
+                Told::Context(record) => {
+                    self.state.context(record);
+                }
+                Told::Descriptor {
+                    pid,
+                    fd,
+                    descriptor,
+                } => self.state.has_descriptor(*pid, *fd, (**descriptor).clone()),
+                Told::Event(event) | Told::Silent(event) => {
+                    self.state.before(event);
+                    if !row_shown {
+                        self.show(row, event, at, shown);
+                        row_shown = true;
+                    } else if !self.rows && matches!(one, Told::Event(_)) {
+                        self.show(event, event, at, shown);
+                    }
+                    self.state.after(event);
+                }
+            }
+        }
+        if !row_shown {
+            self.show(row, row, at, shown);
+        }
     }
 }

@@ -66,7 +66,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     let mut print = |view: &EventView<'_>| -> anyhow::Result<()> {
         if filter
             .as_mut()
-            .is_some_and(|filter| !filter.matches(view.event, view.state))
+            .is_some_and(|filter| !filter.matches(view.judged, view.state))
         {
             return Ok(());
         }
@@ -85,6 +85,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     let condition = walk(
         &arguments.traces,
         arguments.select.range(),
+        Shown::Rows,
         true,
         global,
         &mut print,
@@ -94,17 +95,37 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     Ok(condition.outcome())
 }
 
+/// What is visited of an imported capture; of our own traces it is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Every block, by its original name.
+    Rows,
+    /// The events that the blocks make together, as rules see them.
+    #[cfg_attr(
+        not(feature = "export"),
+        allow(dead_code, reason = "what exports show")
+    )]
+    Events,
+}
+
 /// Visits the events of every trace that the arguments name, each trace with a state of its own.
 pub fn walk(
     traces: &TraceArguments,
     range: TimeRange,
+    shown: Shown,
     results_too: bool,
     global: Global,
     visit: &mut dyn FnMut(&EventView<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<trace::Condition> {
     // The visitor serves one walk after the other, and each walk is dropped before the next begins.
     let visit = std::cell::RefCell::new(visit);
-    let new_walk = || Walk::new(range, |view: &EventView<'_>| (visit.borrow_mut())(view));
+    let new_walk = || {
+        let walk = Walk::new(range, |view: &EventView<'_>| (visit.borrow_mut())(view));
+        match shown {
+            Shown::Rows => walk.showing_rows(),
+            Shown::Events => walk,
+        }
+    };
     let mut current = None;
     let condition = trace::read_all(traces, results_too, global, |input, chunk, condition| {
         let uuid = chunk.header.trace_uuid;

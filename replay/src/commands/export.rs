@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::cat::{Select, walk};
+use super::cat::{Select, Shown, walk};
 use crate::{Global, Outcome, Usage, output, trace::TraceArguments};
 
 #[derive(clap::Args)]
@@ -81,6 +81,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         let condition = walk(
             &arguments.traces,
             arguments.select.range(),
+            Shown::Events,
             to_stdout,
             global,
             &mut write,

@@ -4,6 +4,8 @@ pub mod cat;
 pub mod detect;
 #[cfg(feature = "export")]
 pub mod export;
+#[cfg(feature = "import")]
+pub mod import;
 pub mod info;
 #[cfg(feature = "live")]
 pub mod live;

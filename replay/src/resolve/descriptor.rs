@@ -55,7 +55,7 @@ impl Descriptor {
         }
     }
 
-    pub(super) fn bare(kind: DescriptorKind) -> Self {
+    pub(crate) fn bare(kind: DescriptorKind) -> Self {
         Descriptor {
             kind,
             path: Text::default(),

@@ -145,6 +145,20 @@ impl State {
         update::after(self, event);
     }
 
+    /// Applies what an event says about loss alone: one that is shown as another, or not at all.
+    pub(crate) fn passed(&mut self, event: &Event) {
+        self.gaps.event(event);
+    }
+
+    /// A living process has this descriptor, however it came by it.
+    pub(crate) fn has_descriptor(&mut self, pid: u32, fd: i32, descriptor: Descriptor) {
+        if let Some(slot) = self.processes.living_slot(pid)
+            && let Some((process, total)) = self.processes.with_total(slot)
+        {
+            process.descriptors.insert(fd, descriptor, total);
+        }
+    }
+
     /// The living process with this id. Between `before` and `after` of its exit it still lives.
     pub fn process(&self, pid: u32) -> Option<&Process> {
         self.processes.living(pid)

@@ -307,7 +307,7 @@ fn letter(family: u16, end: Option<(IpAddr, u16)>) -> u8 {
 }
 
 /// Folds `.`, `..` and doubled slashes; a relative path starts at the directory, if that is known.
-pub(super) fn fold(directory: &[u8], path: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn fold(directory: &[u8], path: &[u8], out: &mut Vec<u8>) {
     out.clear();
     let start = if path.starts_with(b"/") {
         &[][..]

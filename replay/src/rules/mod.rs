@@ -28,6 +28,7 @@ mod types;
 mod values;
 mod yaml;
 
+pub(crate) use descriptor::fold as fold_path;
 pub use engine::Engine;
 pub use filter::Filter;
 

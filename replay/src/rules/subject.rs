@@ -162,7 +162,11 @@ impl<'a> Subject<'a> {
             },
             Id::Type => Some(self.kind.name().as_bytes()),
             Id::CallType => self.kind.is_syscall().then(|| self.kind.name().as_bytes()),
-            Id::Dir => Some(b"<"),
+            Id::Dir => Some(match &self.event.data {
+                // What a capture says before the call is done.
+                EventData::Declared(_) => b">",
+                _ => b"<",
+            }),
             Id::Hostname => self.state.host().map(|host| host.hostname.as_bytes()),
             Id::Time | Id::TimeIso => {
                 let time = time::rfc3339(self.state.wall_ns(self.event.boot_ns)?);

@@ -5,6 +5,7 @@
 //! by event type is a table.
 
 use crate::{
+    import::scap::families as capture,
     resolve::tcp,
     syscalls::{Arch, ROWS, Row, row, row_named},
 };
@@ -123,7 +124,12 @@ impl Type {
             EventData::SyscallCount(_) => SYSCALL_COUNT,
             EventData::Cgroup(it) if it.removed => CGROUP_REMOVED,
             EventData::Cgroup(_) => CGROUP_MADE,
-            EventData::Declared(_) => UNKNOWN,
+            EventData::Declared(it) => match capture::Kind::of(it.ty()) {
+                Some(capture::Kind::Event(schema)) => {
+                    row_named(schema.name).map_or(UNKNOWN, |row| Type(row.0))
+                }
+                _ => UNKNOWN,
+            },
         }
     }
 

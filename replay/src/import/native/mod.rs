@@ -1,0 +1,135 @@
+//! The native view of an imported capture: enter and exit blocks become one event each, as our own
+//! probes would have reported it, and state lists become what the state learns from.
+//!
+//! A fold over a trace's rows and the state at hand, nothing else. Rules, statistics, features and
+//! exports see what comes out of it; `replay cat` shows the blocks that went in.
+//!
+//! A thread is in one call at a time: its last enter is kept, and one whose exit never came is
+//! discarded when the next begins. Entering open, creat and connect is an event of its own besides,
+//! as it is for Falco, which judges them before they are done.
+
+mod calls;
+mod lists;
+pub(crate) mod values;
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use trace_format::{ContextRecord, Declared, Event, EventData, EventType, columns::DECLARED};
+
+use super::scap::families::{Kind, StoredBlock};
+use crate::resolve::{Descriptor, State};
+
+/// Threads inside a call: twice the kernel's default `pid_max`. Further ones lose what they entered with.
+const ENTERED_MAX: usize = 65_536;
+
+/// Calls whose entering is an event of its own.
+const JUDGED_EARLY: [&str; 5] = ["open", "openat", "openat2", "creat", "connect"];
+
+/// What a row of a capture tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Told {
+    /// For everybody.
+    Event(Event),
+    /// For the state only: the capture hides it from people.
+    Silent(Event),
+    Context(ContextRecord),
+    /// A process has this descriptor since before the capture.
+    Descriptor {
+        pid: u32,
+        fd: i32,
+        descriptor: Box<Descriptor>,
+    },
+}
+
+/// The fold.
+#[derive(Default)]
+pub struct Native {
+    kinds: HashMap<u16, (Arc<EventType>, Option<Kind>)>,
+    /// By thread: the call it is in.
+    entered: HashMap<u32, Declared>,
+}
+
+impl Native {
+    /// Appends what a row tells; false where the row is none of a capture's: then it is an event as it is.
+    #[inline]
+    pub fn fold(&mut self, event: &Event, state: &State, told: &mut Vec<Told>) -> bool {
+        match &event.data {
+            EventData::Declared(data) => self.row(event, data, state, told),
+            _ => false,
+        }
+    }
+
+    fn row(&mut self, event: &Event, data: &Declared, state: &State, told: &mut Vec<Told>) -> bool {
+        match self.kind(data.ty()) {
+            None => return false,
+            Some(Kind::Part | Kind::Opaque) => {}
+            Some(Kind::List(_)) => lists::fold(event, data, told),
+            Some(Kind::Event(schema)) => {
+                let Some(block) = StoredBlock::of(data) else {
+                    return true;
+                };
+                let from = told.len();
+                if schema.enter && has_exit(schema.number) {
+                    if self.entered.len() < ENTERED_MAX || self.entered.contains_key(&event.tid) {
+                        self.entered.insert(event.tid, data.clone());
+                    }
+                    if JUDGED_EARLY.contains(&schema.name) {
+                        told.push(Told::Event(event.clone()));
+                    }
+                } else {
+                    let entered = match schema.enter {
+                        true => None,
+                        false => self.entered.remove(&event.tid),
+                    };
+                    let entered = entered.as_ref().and_then(StoredBlock::of);
+                    let entered = entered.filter(|entered| entered.number == block.number & !1);
+                    let call = values::Call {
+                        name: schema.name,
+                        event,
+                        exit: block,
+                        entered,
+                    };
+                    calls::fold(&call, state, told);
+                }
+                for one in &mut told[from..] {
+                    finish(one, data);
+                }
+            }
+        }
+        true
+    }
+
+    fn kind(&mut self, ty: &Arc<EventType>) -> Option<Kind> {
+        debug_assert!(ty.family() >= DECLARED);
+        match self.kinds.get(&ty.family()) {
+            Some((known, kind)) if Arc::ptr_eq(known, ty) => *kind,
+            _ => {
+                let kind = Kind::of(ty);
+                self.kinds.insert(ty.family(), (Arc::clone(ty), kind));
+                kind
+            }
+        }
+    }
+}
+
+/// Events that the kernel or the capture reports once, with an even number.
+fn has_exit(number: u16) -> bool {
+    super::scap::schema::types()
+        .get(usize::from(number) + 1)
+        .is_some_and(|exit| exit.name != "NA")
+}
+
+/// The block's CPU, and whether it is hidden. Numbers of blocks stay with the blocks: the folded
+/// events leave them out on purpose, which is no loss.
+fn finish(told: &mut Told, data: &Declared) {
+    let Told::Event(event) = told else { return };
+    event.probe = 0;
+    event.seq = 0;
+    if let Some(block) = StoredBlock::of(data) {
+        event.cpu = block.cpu;
+        if block.flags & 1 != 0 {
+            *told = Told::Silent(event.clone());
+        }
+    }
+}
