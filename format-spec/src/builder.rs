@@ -148,6 +148,11 @@ impl ChunkBuilder {
         Ok(())
     }
 
+    /// Counts strings that had lost their end at the limit before they came here.
+    pub(crate) fn texts_cut(&mut self, count: u32) {
+        self.dictionary.cut = self.dictionary.cut.saturating_add(count);
+    }
+
     /// Events in the open chunk.
     pub fn rows(&self) -> u32 {
         self.table.rows()

@@ -33,6 +33,12 @@ impl SealedChunk {
         Ok(&self.bytes[body_at..])
     }
 
+    /// The body, uncompressed; the hash is not checked again.
+    pub(crate) fn body(&self) -> Result<Vec<u8>, Error> {
+        let (header, body_at) = split(&self.bytes)?;
+        decompress(&header, &self.bytes[body_at..])
+    }
+
     /// Checks the hash, decompresses, and hands out events and context. `bytes` alone counts: the
     /// header is read from there.
     pub fn decode(&self) -> Result<DecodedChunk, Error> {

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use bincode::{Decode, Encode};
 use serde::Serialize;
 
-use crate::declared::EventType;
-use crate::text::{as_hex, as_text};
+use crate::{
+    declared::EventType,
+    provenance::{Discard, Origin, Provenance},
+    text::{as_hex, as_text},
+};
 
 /// One observation and the moment it holds from (`CLOCK_BOOTTIME`, nanoseconds).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +38,11 @@ pub enum Context {
     CheckpointBegin,
     CheckpointEnd,
     User(User),
+    Provenance(Provenance),
+    Discard(Discard),
     /// Describes a family of this chunk, whatever the record's time. The builder writes it.
     EventType(Arc<EventType>),
+    Origin(Origin),
     /// A kind that this version does not know: kept, not understood.
     Unknown {
         kind: u16,
@@ -186,7 +192,10 @@ impl Context {
             Context::CheckpointBegin => 9,
             Context::CheckpointEnd => 10,
             Context::User(_) => 11,
+            Context::Provenance(_) => 12,
+            Context::Discard(_) => 13,
             Context::EventType(_) => 15,
+            Context::Origin(_) => 19,
             Context::Unknown { kind, .. } => *kind,
         }
     }
@@ -205,7 +214,10 @@ impl Context {
             Context::CheckpointBegin => "checkpoint_begin",
             Context::CheckpointEnd => "checkpoint_end",
             Context::User(_) => "user",
+            Context::Provenance(_) => "provenance",
+            Context::Discard(_) => "discard",
             Context::EventType(_) => "event_type",
+            Context::Origin(_) => "origin",
             Context::Unknown { .. } => "unknown",
         }
     }

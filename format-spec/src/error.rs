@@ -20,6 +20,14 @@ pub enum Error {
     Empty { path: PathBuf },
     #[error("{} is not a Trailcam trace: it starts with {found:02x?} and no sync marker follows", path.display())]
     NotATrace { path: PathBuf, found: Vec<u8> },
+    #[error("the trace has no clock pair: times of day are not known, use boot+SECONDS")]
+    NoClock,
+    #[error("nothing can be between {from_ns} and {to_ns} ns: the range ends before it begins")]
+    EmptyRange { from_ns: u64, to_ns: u64 },
+    #[error("{name} cannot be merged: {reason}")]
+    CannotMerge { name: String, reason: String },
+    #[error("no chunk of {} holds: there is nothing to recover", path.display())]
+    NothingLeft { path: PathBuf },
     #[error(
         "{} was written in trace format {found_major}.{found_minor}, this program reads up to {supported_major}.x: use a newer replay (frame at byte {offset})",
         path.display()

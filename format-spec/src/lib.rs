@@ -10,6 +10,7 @@
 
 pub mod columns;
 pub mod context;
+pub mod doctor;
 pub mod event;
 pub mod limits;
 #[cfg(feature = "live")]
@@ -27,16 +28,23 @@ mod error;
 mod frames;
 mod header;
 mod input;
+mod merge;
 mod order;
+mod pieces;
+mod provenance;
 mod reader;
 mod record;
+mod recover;
+mod rewrite;
 mod rows;
 mod sequence;
+mod slice;
 mod source;
 mod summary;
 mod table;
 mod text;
 mod wire;
+mod world;
 mod writer;
 
 pub use builder::ChunkBuilder;
@@ -52,8 +60,12 @@ pub use header::{
     SYNC_MARKER, SequenceRange,
 };
 pub use limits::Limits;
+pub use merge::{MergeInput, Merged, SOURCES_MAX, merge};
+pub use provenance::{Discard, Origin, Provenance, ProvenanceSource};
 pub use reader::{HeaderAt, TraceInfo, TraceReader, read_info};
+pub use recover::{DISPLACED_MAX, RecoverOptions, Recovered, recover};
 pub use rows::family_of;
+pub use slice::{SliceOptions, SlicePoint, Sliced, slice};
 pub use source::{ChunkSource, Issue, IssueKind, MemorySource};
 pub use summary::{IndexEntry, KindTotal, SEEK_TABLE_MAGIC, SEEKABLE_MAGIC, Summary};
 pub use text::Text;

@@ -88,6 +88,11 @@ impl TraceReader {
         }
     }
 
+    /// The frames, for whoever wants to see the damage too. From the start only.
+    pub(crate) fn into_frames(self) -> Frames {
+        self.frames
+    }
+
     /// Everything found wrong so far; complete once `next_chunk` has returned `None`.
     pub fn issues(&self) -> &[Issue] {
         &self.issues
@@ -96,6 +101,11 @@ impl TraceReader {
     /// Issues beyond the first [`ISSUES_MAX`].
     pub fn issues_not_kept(&self) -> u64 {
         self.issues_not_kept
+    }
+
+    /// Of the input; `<stream>` for a stream.
+    pub fn path(&self) -> &Path {
+        &self.frames.input.path
     }
 
     /// Bytes read or skipped so far.

@@ -29,7 +29,10 @@ pub fn put(record: &ContextRecord, out: &mut Vec<u8>) -> Result<(), Error> {
         Context::Loss(body) => wire::put(body, out),
         Context::Mark(body) => wire::put(body, out),
         Context::User(body) => wire::put(body, out),
+        Context::Provenance(body) => wire::put(body, out),
+        Context::Discard(body) => wire::put(body, out),
         Context::EventType(body) => body.put(out),
+        Context::Origin(body) => wire::put(body, out),
         Context::Tick | Context::CheckpointBegin | Context::CheckpointEnd => {}
         Context::Unknown { payload, .. } => out.extend_from_slice(payload),
     }
@@ -88,6 +91,9 @@ fn read(cursor: &mut Cursor<'_>) -> Result<ContextRecord, Error> {
         9 => Context::CheckpointBegin,
         10 => Context::CheckpointEnd,
         11 => Context::User(wire::get("user record", payload)?),
+        12 => Context::Provenance(wire::get("provenance record", payload)?),
+        13 => Context::Discard(wire::get("discard record", payload)?),
+        19 => Context::Origin(wire::get("origin record", payload)?),
         15 => match EventType::get(payload)? {
             Some(ty) => Context::EventType(Arc::new(ty)),
             None => unknown(),

@@ -98,27 +98,33 @@ impl Issue {
     }
 }
 
-impl std::fmt::Display for Issue {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "at byte {}: ", self.offset)?;
+impl Issue {
+    /// What is wrong, without where and how much.
+    pub fn reason(&self) -> String {
         match &self.what {
-            IssueKind::Damaged { reason } => write!(f, "damaged: {reason}")?,
-            IssueKind::Truncated { reason } => write!(f, "cut short: {reason}")?,
-            IssueKind::ChunksMissing => write!(f, "chunks are missing")?,
+            IssueKind::Damaged { reason } => format!("damaged: {reason}"),
+            IssueKind::Truncated { reason } => format!("cut short: {reason}"),
+            IssueKind::ChunksMissing => "chunks are missing".to_owned(),
             IssueKind::Repeated { number } => {
-                write!(f, "chunk {number} comes again or too late, skipped")?
+                format!("chunk {number} comes again or too late, skipped")
             }
             IssueKind::OtherTrace { uuid } => {
-                write!(f, "a chunk of another trace ({}), skipped", hex(uuid))?
+                format!("a chunk of another trace ({}), skipped", hex(uuid))
             }
             IssueKind::ChainBroken { number } => {
-                write!(f, "chunk {number} does not continue the hash chain")?
+                format!("chunk {number} does not continue the hash chain")
             }
-            IssueKind::NoSummary => write!(f, "no summary: the capture was not finished")?,
-            IssueKind::SummaryDisagrees { reason } => write!(f, "the summary disagrees: {reason}")?,
-            IssueKind::NoSeekTable => write!(f, "no seek table that fits the summary")?,
-            IssueKind::NotSent { reason } => write!(f, "not sent: {reason}")?,
+            IssueKind::NoSummary => "no summary: the capture was not finished".to_owned(),
+            IssueKind::SummaryDisagrees { reason } => format!("the summary disagrees: {reason}"),
+            IssueKind::NoSeekTable => "no seek table that fits the summary".to_owned(),
+            IssueKind::NotSent { reason } => format!("not sent: {reason}"),
         }
+    }
+}
+
+impl std::fmt::Display for Issue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "at byte {}: {}", self.offset, self.reason())?;
         if self.bytes > 0 {
             write!(f, "; {} bytes skipped", self.bytes)?;
         }

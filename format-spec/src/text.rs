@@ -92,8 +92,8 @@ pub(crate) fn as_text<S: serde::Serializer>(
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&escaped(bytes))
 }
-pub(crate) fn as_hex<S: serde::Serializer>(
-    bytes: &[u8; 16],
+pub(crate) fn as_hex<S: serde::Serializer, const N: usize>(
+    bytes: &[u8; N],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&crate::error::hex(bytes))

@@ -134,7 +134,10 @@ fn every_context_kind_has_its_number_in_the_spec() {
         Context::CheckpointBegin,
         Context::CheckpointEnd,
         Context::User(User::default()),
+        Context::Provenance(Provenance::default()),
+        Context::Discard(Discard::default()),
         Context::EventType(EventType::new(DECLARED, "any", Vec::new()).unwrap().into()),
+        Context::Origin(Origin::default()),
     ];
     let rows = table("A record applies forward");
     assert_eq!(rows.len(), bodies.len());

@@ -322,6 +322,8 @@ fn context_json(record: &ContextRecord) -> Json {
         Context::Loss(body) => serde_json::to_value(body),
         Context::Mark(body) => serde_json::to_value(body),
         Context::User(body) => serde_json::to_value(body),
+        Context::Provenance(body) => serde_json::to_value(body),
+        Context::Discard(body) => serde_json::to_value(body),
         Context::EventType(ty) => Ok(json!({
             "family": ty.family(),
             "name": ty.name(),
@@ -331,6 +333,7 @@ fn context_json(record: &ContextRecord) -> Json {
                 "encoding": format!("{:?}", field.encoding).to_lowercase(),
             })).collect::<Vec<_>>(),
         })),
+        Context::Origin(body) => serde_json::to_value(body),
         Context::Unknown { kind, payload } => Ok(json!({"kind": kind, "payload": payload})),
         Context::Tick | Context::CheckpointBegin | Context::CheckpointEnd => Ok(json!({})),
     };

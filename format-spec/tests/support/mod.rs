@@ -3,6 +3,7 @@
 
 pub mod forge;
 pub mod sample;
+pub mod town;
 
 use proptest::{collection::vec, prelude::*};
 use trace_format::*;

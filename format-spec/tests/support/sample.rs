@@ -223,6 +223,45 @@ pub fn one_of_each_context() -> Vec<ContextRecord> {
             uid: 33,
             name: "www-data".into(),
         }),
+        Context::Provenance(Provenance {
+            action: "slice".into(),
+            tool_version: "replay 0.1.0".into(),
+            arguments: "--kind exec".into(),
+            selected: true,
+            sources: vec![ProvenanceSource {
+                trace_uuid: [3; 16],
+                chain_head: [4; 32],
+                chunks: 12,
+                name: "a.zst".into(),
+                complete: true,
+            }],
+        }),
+        Context::Discard(Discard {
+            source: 1,
+            offset: 2_000,
+            bytes: 300,
+            first_number: 4,
+            chunks: 5,
+            after_ns: 6,
+            before_ns: 7,
+            reason: "hash".into(),
+        }),
+        Context::Origin(Origin {
+            source: 1,
+            host: Host {
+                hostname: "b".into(),
+                ..Host::default()
+            },
+            clock: Clock {
+                boot_ns: 5,
+                wall_ns: 1_000,
+            },
+            time_base: 995,
+            pid_base: 1 << 22,
+            cgroup_base: 1 << 48,
+            cpu_base: 4,
+            probes: vec![(2, 3)],
+        }),
         Context::Unknown {
             kind: 900,
             payload: vec![1, 2, 3],

@@ -1,6 +1,6 @@
 //! Where events are missing: holes in the sequence of a (CPU, probe) pair, and loss records.
 
-use trace_format::{Event, context::Loss};
+use trace_format::{Event, Provenance, context::Loss};
 
 /// `CONFIG_NR_CPUS` is at most 8192 on x86-64; a larger number in a trace is damage and is not tracked.
 const CPUS_MAX: usize = 8192;
@@ -12,13 +12,15 @@ pub(super) struct Gaps {
     next: Vec<Vec<u64>>,
     lost: u64,
     last_ns: Option<u64>,
+    /// Events were left out on purpose: holes say nothing, records alone do.
+    selected: bool,
 }
 
 impl Gaps {
     #[inline]
     pub(super) fn event(&mut self, event: &Event) {
         // Probe 0 is the recorder's own sampling: no sequence.
-        if event.probe == 0 {
+        if event.probe == 0 || self.selected {
             return;
         }
         let next = match self.next.get_mut(event.cpu as usize) {
@@ -78,11 +80,78 @@ impl Gaps {
         }
     }
 
+    pub(super) fn provenance(&mut self, provenance: &Provenance) {
+        self.selected = provenance.selected;
+    }
+
+    /// Chunks that a tool could not carry over are missing here.
+    pub(super) fn discard(&mut self, boot_ns: u64) {
+        self.last_ns = Some(boot_ns);
+    }
+
     pub(super) fn last_ns(&self) -> Option<u64> {
         self.last_ns
     }
 
     pub(super) fn lost(&self) -> u64 {
         self.lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trace_format::{EventData, Syscall, context::LossCount};
+
+    fn event(boot_ns: u64, seq: u64) -> Event {
+        Event {
+            boot_ns,
+            cpu: 0,
+            probe: 1,
+            seq,
+            tid: 1,
+            pid: 1,
+            cgroup_id: 1,
+            data: EventData::Syscall(Syscall {
+                nr: 0,
+                ret: 0,
+                args: [0; 6],
+            }),
+        }
+    }
+
+    #[test]
+    fn a_hole_that_somebody_asked_for_is_no_loss_but_a_drop_and_a_discard_are() {
+        let mut gaps = Gaps::default();
+        gaps.provenance(&Provenance {
+            selected: true,
+            ..Provenance::default()
+        });
+        gaps.event(&event(10, 1));
+        gaps.event(&event(20, 900));
+        assert_eq!((gaps.lost(), gaps.last_ns()), (0, None));
+        gaps.loss(
+            &Loss {
+                counts: vec![LossCount {
+                    cpu: 0,
+                    probe: 1,
+                    seen: 1_000,
+                    dropped: 3,
+                    filtered: 0,
+                }],
+            },
+            30,
+        );
+        assert_eq!((gaps.lost(), gaps.last_ns()), (3, Some(30)));
+        gaps.discard(40);
+        assert_eq!(gaps.last_ns(), Some(40));
+    }
+
+    #[test]
+    fn a_recording_says_its_holes_itself() {
+        let mut gaps = Gaps::default();
+        gaps.event(&event(10, 1));
+        gaps.event(&event(20, 5));
+        assert_eq!((gaps.lost(), gaps.last_ns()), (3, Some(20)));
     }
 }

@@ -121,7 +121,10 @@ impl State {
                     self.users.insert(*uid, name.clone());
                 }
             }
-            Context::Probes(_)
+            Context::Provenance(provenance) => self.gaps.provenance(provenance),
+            Context::Discard(_) => self.gaps.discard(record.boot_ns),
+            Context::Origin(_)
+            | Context::Probes(_)
             | Context::Mark(_)
             | Context::Tick
             | Context::CheckpointBegin
