@@ -18,9 +18,8 @@ pub mod probe {
     pub const COUNT: u32 = 8;
 }
 
-/// Layout of a record, in [`Header::kind`].
+/// Layout of a record of the ring buffers, in [`Header::kind`].
 pub mod kind {
-    pub const SYSCALL: u8 = 1;
     pub const OPEN: u8 = 2;
     pub const PATH_CALL: u8 = 3;
     pub const SOCK_CALL: u8 = 4;
@@ -36,6 +35,7 @@ pub mod action {
     pub const IGNORE: u32 = 0;
     /// Counted per cgroup and number, in the kernel.
     pub const COUNT: u32 = 1;
+    /// As a [`CallRecord`](super::CallRecord). Bits [`ARITY_SHIFT`].. say how many arguments it has.
     pub const RECORD: u32 = 2;
     /// open family: path from the returned file.
     pub const OPEN: u32 = 3;
@@ -46,6 +46,7 @@ pub mod action {
     /// Only failed calls are recorded, as a path call (execve: its success is an exec event).
     pub const FAILED_PATH: u32 = 6;
     pub const MASK: u32 = 0xff;
+    pub const ARITY_SHIFT: u32 = 8;
 }
 
 /// Which arguments of a path call are what; packed into the policy value above [`action::MASK`].
@@ -118,14 +119,51 @@ pub struct Header {
     pub data_len: u32,
 }
 
+/// A plain system call, in the ring of its CPU (not in a ring buffer), followed by its arguments:
+/// as many words as `args` says.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct SyscallRecord {
-    pub header: Header,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallRecord {
+    /// `CLOCK_BOOTTIME`.
+    pub boot_ns: u64,
+    /// As in [`Header::pid_tgid`].
+    pub pid_tgid: u64,
+    pub cgroup_id: u64,
     pub ret: i64,
-    pub args: [u64; 6],
-    pub nr: u32,
-    pub reserved: u32,
+    /// Low half of the sequence number; [`CallRing::seq`] tells the rest.
+    pub seq: u32,
+    pub nr: u16,
+    pub args: u8,
+    pub reserved: u8,
+}
+
+/// Bytes of the largest call record.
+pub const CALL_BYTES_MAX: usize = size_of::<CallRecord>() + 6 * 8;
+/// A CPU's ring is made of pages: position `at` (which only grows) is byte `at % CALL_PAGE_BYTES` of page
+/// `at / CALL_PAGE_BYTES` modulo their number.
+pub const CALL_PAGE_BYTES: usize = 4096;
+
+/// One element of the array of pages. A record that begins in a page lies in it as a whole: hence the room behind.
+#[repr(C, align(8))]
+pub struct CallPage {
+    pub bytes: [u8; CALL_PAGE_BYTES],
+    pub overhang: [u8; CALL_BYTES_MAX],
+}
+
+/// The state of one CPU's ring of plain system calls: written by one program, read by one thread of
+/// user space, through shared memory. No lock, no helper call, no atomic operation: a third of the
+/// cost of a ring buffer, which all CPUs share.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct CallRing {
+    /// Where the next record goes. Stored last: what lies before it is complete.
+    pub head: u64,
+    /// Sequence number of the newest record.
+    pub seq: u64,
+    pub apart: [u64; 6],
+    /// Where user space reads next: the only thing it writes. On a cache line of its own.
+    pub tail: u64,
+    pub apart_too: [u64; 7],
 }
 
 /// Followed by the components of the opened file's path (leaf first, each with its NUL), or, where
@@ -290,12 +328,17 @@ pub struct Settings {
     pub filter_cgroups: u32,
     /// 1: nothing is recorded, the programs only run (the cost of the hook itself).
     pub empty: u32,
+    /// Pages in each CPU's ring of plain system calls; a power of two.
+    pub call_pages: u32,
+    /// 1: the kernel has `bpf_get_current_task_btf` (5.11), whose result is read without helper calls.
+    pub task_btf: u32,
     pub reserved: u32,
 }
 
 macro_rules! offsets {
     ($($field:ident: $type:literal . $member:literal),* $(,)?) => {
-        /// Byte offsets of kernel structure members, read from the running kernel's BTF. [`Offsets::MISSING`]: not there.
+        /// Byte offsets of kernel structure members, read from the running kernel's BTF. [`Offsets::MISSING`]: not
+        /// there. A member with two names (`new|old`) was renamed between kernels.
         #[repr(C)]
         #[derive(Clone, Copy, Debug)]
         pub struct Offsets { $(pub $field: u32),* }
@@ -325,6 +368,8 @@ offsets! {
     task_signal: "task_struct"."signal",
     task_comm: "task_struct"."comm",
     task_cred: "task_struct"."cred",
+    task_cgroups: "task_struct"."cgroups",
+    css_set_cgroup: "css_set"."dfl_cgrp",
     cred_uid: "cred"."uid",
     cred_gid: "cred"."gid",
     signal_live: "signal_struct"."live",
@@ -346,6 +391,8 @@ offsets! {
     sb_dev: "super_block"."s_dev",
     dentry_parent: "dentry"."d_parent",
     dentry_name: "dentry"."d_name.name",
+    dentry_len: "dentry"."d_name.len",
+    dentry_short: "dentry"."d_shortname|d_iname",
     mount_parent: "mount"."mnt_parent",
     mount_mountpoint: "mount"."mnt_mountpoint",
     mount_mnt: "mount"."mnt",

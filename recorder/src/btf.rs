@@ -6,12 +6,14 @@
 
 use std::path::{Path, PathBuf};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 /// Where a kernel with `CONFIG_DEBUG_INFO_BTF` keeps its own.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// vmlinux BTF is 4–10 MB; more is not BTF.
 const BTF_BYTES_MAX: u64 = 64 << 20;
+/// Of the functions only those are kept that programs can call.
+const HELPERS: &[u8] = b"bpf_";
 /// Structures inside structures without a name, at most this deep.
 const NESTING_MAX: u32 = 8;
 
@@ -38,10 +40,12 @@ pub struct Btf {
     /// Byte offset of each type's record, by id − 1.
     records: Vec<usize>,
     structs: HashMap<Vec<u8>, u32>,
+    functions: HashSet<Vec<u8>>,
 }
 
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_FUNCTION: u32 = 12;
 
 impl Btf {
     /// Reads a BTF file (raw, as in /sys/kernel/btf).
@@ -76,6 +80,7 @@ impl Btf {
         let types_end = types_at.saturating_add(word(12)? as usize).min(bytes.len());
         let strings_at = at(word(16)?)?;
         let (mut records, mut structs) = (Vec::new(), HashMap::new());
+        let mut functions = HashSet::new();
         let mut next = types_at;
         while next + 12 <= types_end {
             let (name, info) = (word(next)?, word(next + 4)?);
@@ -86,6 +91,12 @@ impl Btf {
                 if !name.is_empty() {
                     // The first definition wins: later ones are a driver's private namesakes.
                     structs.entry(name.to_vec()).or_insert(records.len() as u32);
+                }
+            }
+            if kind == KIND_FUNCTION {
+                let name = text_at(&bytes, strings_at + name as usize);
+                if name.starts_with(HELPERS) {
+                    functions.insert(name.to_vec());
                 }
             }
             let tail = match kind {
@@ -106,13 +117,24 @@ impl Btf {
             strings_at,
             records,
             structs,
+            functions,
             bytes,
         })
     }
 
-    /// Byte offset of `path` ("member" or "member.inner") in the structure `name`, also through
-    /// unnamed inner structures; None if there is no such member or it is a bit field.
+    /// Has the kernel the eBPF helper `name` (`bpf_…`)?
+    pub fn has_helper(&self, name: &str) -> bool {
+        self.functions.contains(name.as_bytes())
+    }
+
+    /// Byte offset of `path` ("member" or "member.inner"; "new|old" is the first of these that is
+    /// there) in the structure `name`, also through unnamed inner structures; None if there is no
+    /// such member or it is a bit field.
     pub fn offset(&self, name: &str, path: &str) -> Option<u32> {
+        path.split('|').find_map(|path| self.one_offset(name, path))
+    }
+
+    fn one_offset(&self, name: &str, path: &str) -> Option<u32> {
         let mut id = *self.structs.get(name.as_bytes())?;
         let mut offset = 0;
         for member in path.split('.') {
@@ -210,6 +232,9 @@ mod tests {
             "a member of a member"
         );
         assert_eq!(btf.offset("list_head", "absent"), None);
+        assert_eq!(btf.offset("list_head", "absent|prev|next"), Some(8));
+        assert!(btf.has_helper("bpf_get_current_task"));
+        assert!(!btf.has_helper("bpf_no_such_helper"));
         assert_eq!(btf.offset("no_such_struct", "next"), None);
     }
 

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use aya::maps::{MapData, PerCpuArray};
 use recorder_ebpf::{Settings, probe};
 use trace_format::{
@@ -19,9 +20,9 @@ use trace_format::{
 };
 
 use crate::{
+    calls::RingSizes,
     clock,
-    decode::Decoder,
-    drain::{Chunks, Drain},
+    drain::{Chunks, Drain, Rings},
     observe::{
         cgroups::Cgroups,
         containers::Containers,
@@ -65,8 +66,8 @@ pub struct Options {
     /// Age at which a chunk is sealed.
     pub chunk_age: Duration,
     pub checkpoint_interval_ns: u64,
-    pub bulk_bytes: u32,
-    pub urgent_bytes: u32,
+    /// Bytes of the rings for system calls, all CPUs together (a power of two); None: enough.
+    pub ring_bytes: Option<u32>,
     pub btf: Option<std::path::PathBuf>,
     pub object: Option<std::path::PathBuf>,
     /// Attach the programs but let them record nothing: the price of the hooks alone.
@@ -84,8 +85,7 @@ impl Default for Options {
             duration: None,
             chunk_age: Duration::from_secs(1),
             checkpoint_interval_ns: CHECKPOINT_INTERVAL_NS,
-            bulk_bytes: 8 << 20,
-            urgent_bytes: 2 << 20,
+            ring_bytes: None,
             btf: None,
             object: None,
             empty: false,
@@ -136,6 +136,8 @@ pub fn run(
     let arch = Arch::native()
         .ok_or_else(|| anyhow::anyhow!("recording works on x86-64 and aarch64 only"))?;
     host::in_host_pid_namespace()?;
+    let sizes = RingSizes::new(options.ring_bytes)
+        .context("cannot read the number of CPUs from /sys/devices/system/cpu/possible")?;
     let mut probes = Probes::load(&probes::Options {
         btf: options.btf.clone(),
         object: options.object.clone(),
@@ -143,10 +145,10 @@ pub fn run(
             self_tgid: std::process::id(),
             filter_cgroups: u32::from(!options.cgroups.is_empty()),
             empty: u32::from(options.empty),
-            reserved: 0,
+            call_pages: sizes.call_pages,
+            ..Settings::default()
         },
-        bulk_bytes: options.bulk_bytes,
-        urgent_bytes: options.urgent_bytes,
+        rings: sizes,
         wanted: options.probes.clone(),
     })?;
     let mut table = probes.policy()?;
@@ -158,11 +160,11 @@ pub fn run(
         filter.insert(id, 1, 0)?;
     }
     let counters = probes.counters()?;
-    let drain = Drain::new(
-        probes.ring("BULK")?,
-        probes.ring("URGENT")?,
-        Decoder::new(arch),
-    );
+    let drain = Drain::new(Rings {
+        calls: probes.call_rings(sizes)?,
+        bulk: probes.ring("BULK")?,
+        urgent: probes.ring("URGENT")?,
+    });
     let counts = probes.counts()?;
 
     let resolver = options.docker.then(Resolver::start);

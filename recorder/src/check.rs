@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     btf,
+    calls::RingSizes,
     observe::cgroups::{self, Cgroups},
     probes::{self, PROBES, Probes},
 };
@@ -39,6 +40,14 @@ pub struct ProbeFinding {
     pub reason: Option<String>,
 }
 
+/// Small: what is recorded here is thrown away.
+const RINGS: RingSizes = RingSizes {
+    cpus: 1,
+    call_pages: 1,
+    bulk_bytes: 1 << 16,
+    urgent_bytes: 1 << 16,
+};
+
 /// Loads and attaches everything as a capture does, keeps nothing, and detaches again.
 pub fn check(btf_file: Option<&std::path::Path>) -> Findings {
     let uname = nix::sys::utsname::uname().ok();
@@ -52,10 +61,10 @@ pub fn check(btf_file: Option<&std::path::Path>) -> Findings {
         // As in a capture: an empty program would be accepted where the real one is not.
         settings: Settings {
             self_tgid: std::process::id(),
+            call_pages: RINGS.call_pages,
             ..Settings::default()
         },
-        bulk_bytes: 1 << 16,
-        urgent_bytes: 1 << 16,
+        rings: RINGS,
         wanted: PROBES.iter().map(|probe| probe.id).collect(),
     });
     let probes: Vec<ProbeFinding> = match loaded {

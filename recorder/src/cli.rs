@@ -105,9 +105,10 @@ pub struct WhatArgs {
     /// Only this container (name, id or beginning of an id); may be repeated
     #[arg(long, value_name = "CONTAINER")]
     pub container: Vec<String>,
-    /// Size of the ring for bulk events, a power of two
-    #[arg(long, value_name = "BYTES", default_value = "8388608", value_parser = ring_bytes)]
-    pub ring: u32,
+    /// Size of the rings for system calls, all CPUs together, a power of two (default: 8388608, but
+    /// 524288 per CPU at least)
+    #[arg(long, value_name = "BYTES", value_parser = ring_bytes)]
+    pub ring: Option<u32>,
     /// Kernel type information to use instead of /sys/kernel/btf/vmlinux
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,

@@ -1,11 +1,11 @@
-//! From the bytes of a ring-buffer record to an event of the trace.
+//! From the probes' records to events of the trace.
 //!
 //! The bytes come from our own probes, but paths in them can be anything, and the lengths are
 //! checked all the same: a record that does not fit is refused and counted, never trusted.
 
 use recorder_ebpf::{
     CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, OpenRecord, PathCallRecord,
-    SYSCALLS_MAX, SockCallRecord, SyscallRecord, TcpStateRecord, kind, marks,
+    SockCallRecord, TcpStateRecord, kind, marks, probe,
 };
 use trace_format::{
     Event, EventData, Text,
@@ -13,68 +13,57 @@ use trace_format::{
         CgroupChange, Endpoint, Exec, ExecFlags, Exit, Fork, Open, PathCall, PathMarks, SockCall,
         Syscall, TcpState,
     },
-    syscalls::{self, Arch},
 };
+
+use crate::calls::Call;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// Decodes records of this machine.
-pub struct Decoder {
-    /// Arguments that each system call has.
-    arity: Vec<u8>,
-}
-
-impl Decoder {
-    pub fn new(arch: Arch) -> Self {
-        let arity = (0..SYSCALLS_MAX)
-            .map(|nr| syscalls::arity(arch, nr).unwrap_or(6))
-            .collect();
-        Decoder { arity }
-    }
-
-    /// None: the record is not one of ours (another ABI, or damaged).
-    pub fn decode(&self, bytes: &[u8]) -> Option<Event> {
-        let header: Header = fixed(bytes)?;
-        let data = match header.kind {
-            kind::SYSCALL => self.syscall(&fixed(bytes)?),
-            kind::OPEN => open(&fixed(bytes)?, variable::<OpenRecord>(bytes, &header)?)?,
-            kind::PATH_CALL => {
-                path_call(&fixed(bytes)?, variable::<PathCallRecord>(bytes, &header)?)?
-            }
-            kind::SOCK_CALL => {
-                sock_call(&fixed(bytes)?, variable::<SockCallRecord>(bytes, &header)?)
-            }
-            kind::FORK => fork(&fixed(bytes)?),
-            kind::EXEC => exec(&fixed(bytes)?, variable::<ExecRecord>(bytes, &header)?)?,
-            kind::EXIT => exit(&fixed(bytes)?),
-            kind::TCP_STATE => tcp_state(&fixed(bytes)?),
-            kind::CGROUP => cgroup(&fixed(bytes)?, variable::<CgroupRecord>(bytes, &header)?),
-            _ => return None,
-        };
-        Some(Event {
-            boot_ns: header.boot_ns,
-            cpu: header.cpu,
-            probe: header.probe,
-            seq: header.seq,
-            tid: header.pid_tgid as u32,
-            pid: (header.pid_tgid >> 32) as u32,
-            cgroup_id: header.cgroup_id,
-            data,
-        })
-    }
-
-    fn syscall(&self, record: &SyscallRecord) -> EventData {
-        // Registers beyond the call's arguments hold leftovers of the caller: noise, and not ours to keep.
-        let arity = self.arity.get(record.nr as usize).copied().unwrap_or(6) as usize;
-        let mut args = record.args;
-        args[arity.min(6)..].fill(0);
-        EventData::Syscall(Syscall {
-            nr: record.nr,
+/// The event of a plain system call.
+#[inline]
+pub fn call(cpu: usize, call: Call) -> Event {
+    let Call { record, seq, args } = call;
+    Event {
+        boot_ns: record.boot_ns,
+        cpu: cpu as u16,
+        probe: probe::SYS_EXIT,
+        seq,
+        tid: record.pid_tgid as u32,
+        pid: (record.pid_tgid >> 32) as u32,
+        cgroup_id: record.cgroup_id,
+        data: EventData::Syscall(Syscall {
+            nr: record.nr.into(),
             ret: record.ret,
             args,
-        })
+        }),
     }
+}
+
+/// The event of a record of a ring buffer. None: it is not one of ours (another ABI, or damaged).
+pub fn record(bytes: &[u8]) -> Option<Event> {
+    let header: Header = fixed(bytes)?;
+    let data = match header.kind {
+        kind::OPEN => open(&fixed(bytes)?, variable::<OpenRecord>(bytes, &header)?)?,
+        kind::PATH_CALL => path_call(&fixed(bytes)?, variable::<PathCallRecord>(bytes, &header)?)?,
+        kind::SOCK_CALL => sock_call(&fixed(bytes)?, variable::<SockCallRecord>(bytes, &header)?),
+        kind::FORK => fork(&fixed(bytes)?),
+        kind::EXEC => exec(&fixed(bytes)?, variable::<ExecRecord>(bytes, &header)?)?,
+        kind::EXIT => exit(&fixed(bytes)?),
+        kind::TCP_STATE => tcp_state(&fixed(bytes)?),
+        kind::CGROUP => cgroup(&fixed(bytes)?, variable::<CgroupRecord>(bytes, &header)?),
+        _ => return None,
+    };
+    Some(Event {
+        boot_ns: header.boot_ns,
+        cpu: header.cpu,
+        probe: header.probe,
+        seq: header.seq,
+        tid: header.pid_tgid as u32,
+        pid: (header.pid_tgid >> 32) as u32,
+        cgroup_id: header.cgroup_id,
+        data,
+    })
 }
 
 /// The fixed part of a record.
@@ -375,29 +364,9 @@ mod tests {
             std::slice::from_raw_parts((&raw const record).cast::<u8>(), size_of::<OpenRecord>())
         };
         let bytes = [fixed, b"hosts\0etc"].concat();
-        let decoder = Decoder::new(Arch::X86_64);
-        assert!(decoder.decode(&bytes).is_some());
+        assert!(super::record(&bytes).is_some());
         for cut in 0..bytes.len() {
-            assert!(decoder.decode(&bytes[..cut]).is_none(), "cut at {cut}");
+            assert!(super::record(&bytes[..cut]).is_none(), "cut at {cut}");
         }
-    }
-
-    #[test]
-    fn arguments_beyond_the_arity_are_zero() {
-        let header = Header {
-            kind: kind::SYSCALL,
-            ..Header::default()
-        };
-        let record = SyscallRecord {
-            header,
-            ret: 0,
-            args: [7; 6],
-            nr: 3,
-            reserved: 0,
-        };
-        let EventData::Syscall(call) = Decoder::new(Arch::X86_64).syscall(&record) else {
-            panic!("not a call")
-        };
-        assert_eq!(call.args, [7, 0, 0, 0, 0, 0], "close has one argument");
     }
 }

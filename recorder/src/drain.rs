@@ -8,7 +8,7 @@
 use aya::maps::{MapData, RingBuf};
 use trace_format::{ContextRecord, Event, EventData};
 
-use crate::{clock, decode::Decoder, observe::containers::Containers};
+use crate::{calls::CallRings, clock, decode, observe::containers::Containers};
 
 /// Longest time between a probe reading the clock and reserving its record: it runs with preemption
 /// off, but interrupts, other probes in them and a hypervisor can hold it up.
@@ -25,33 +25,54 @@ pub trait Chunks {
     fn seal(&mut self, watermark_ns: u64);
 }
 
+/// What the probes write to.
+pub struct Rings {
+    pub calls: CallRings,
+    pub bulk: RingBuf<MapData>,
+    pub urgent: RingBuf<MapData>,
+}
+
+/// One of them; the numbers are places in [`Drain::safe_ns`].
+#[derive(Clone, Copy)]
+enum Source {
+    Urgent,
+    Bulk,
+    Calls(usize),
+}
+
+impl Source {
+    fn index(self) -> usize {
+        match self {
+            Source::Urgent => 0,
+            Source::Bulk => 1,
+            Source::Calls(cpu) => 2 + cpu,
+        }
+    }
+}
+
 pub struct Drain {
-    bulk: RingBuf<MapData>,
-    urgent: RingBuf<MapData>,
-    decoder: Decoder,
-    /// Nothing older can still be in the bulk and in the urgent ring.
-    safe_ns: [u64; 2],
+    rings: Rings,
+    /// Per source: nothing older can still be in it.
+    safe_ns: Vec<u64>,
     /// Records that were not ours.
     pub refused: u64,
 }
 
 impl Drain {
-    pub fn new(bulk: RingBuf<MapData>, urgent: RingBuf<MapData>, decoder: Decoder) -> Self {
+    pub fn new(rings: Rings) -> Self {
         Drain {
-            bulk,
-            urgent,
-            decoder,
-            safe_ns: [0; 2],
+            safe_ns: vec![0; 2 + rings.calls.cpus()],
+            rings,
             refused: 0,
         }
     }
 
     /// No event older than this comes out of the rings any more.
     pub fn safe_ns(&self) -> u64 {
-        self.safe_ns[0].min(self.safe_ns[1])
+        self.safe_ns.iter().copied().min().unwrap_or(0)
     }
 
-    /// Takes what is there, at most `max` records of bulk. Returns how many records it took.
+    /// Takes what is there, at most about `max` records. Returns how many records it took.
     pub fn round(
         &mut self,
         containers: &mut Containers,
@@ -61,45 +82,59 @@ impl Drain {
     ) -> usize {
         let mut taken = 0;
         loop {
-            let urgent = self.take(1, BURST, containers, chunks, floor);
-            let bulk = self.take(0, BURST, containers, chunks, floor);
+            let urgent = self.take(Source::Urgent, containers, chunks, floor);
+            let bulk = self.take(Source::Bulk, containers, chunks, floor);
+            let mut most = urgent.max(bulk);
             taken += urgent + bulk;
-            if (bulk < BURST && urgent < BURST) || taken >= max {
+            for cpu in 0..self.rings.calls.cpus() {
+                let calls = self.take(Source::Calls(cpu), containers, chunks, floor);
+                most = most.max(calls);
+                taken += calls;
+            }
+            if most < BURST || taken >= max {
                 return taken;
             }
         }
     }
 
+    /// At most a burst of one source.
     fn take(
         &mut self,
-        index: usize,
-        max: usize,
+        source: Source,
         containers: &mut Containers,
         chunks: &mut impl Chunks,
         floor: &dyn Fn() -> u64,
     ) -> usize {
         let started_ns = clock::boot_ns();
+        let filled = match source {
+            Source::Calls(cpu) => Some(self.rings.calls.filled(cpu)),
+            _ => None,
+        };
         let mut taken = 0;
         let mut last_ns = 0;
-        while taken < max {
-            let ring = if index == 0 {
-                &mut self.bulk
-            } else {
-                &mut self.urgent
+        while taken < BURST {
+            let next = match (source, &filled) {
+                (Source::Calls(cpu), Some(filled)) => self
+                    .rings
+                    .calls
+                    .next(cpu, filled)
+                    .map(|call| Some(decode::call(cpu, call))),
+                (Source::Urgent, _) => self.rings.urgent.next().map(|item| decode::record(&item)),
+                _ => self.rings.bulk.next().map(|item| decode::record(&item)),
             };
-            let Some(item) = ring.next() else {
-                self.advance(index, started_ns);
-                return taken;
+            let Some(event) = next else {
+                // All that began before this moment is read.
+                last_ns = started_ns;
+                break;
             };
             taken += 1;
-            let Some(event) = self.decoder.decode(&item) else {
+            let Some(event) = event else {
                 self.refused += 1;
                 continue;
             };
-            drop(item);
             last_ns = event.boot_ns;
             if chunks.full() {
-                self.advance(index, last_ns);
+                self.advance(source, last_ns);
                 chunks.seal(self.safe_ns().min(floor()));
             }
             if let EventData::Cgroup(change) = &event.data {
@@ -123,12 +158,17 @@ impl Drain {
             }
             chunks.event(event);
         }
-        self.advance(index, last_ns);
+        if let Source::Calls(cpu) = source
+            && taken > 0
+        {
+            self.rings.calls.give_back(cpu);
+        }
+        self.advance(source, last_ns);
         taken
     }
 
-    fn advance(&mut self, index: usize, time_ns: u64) {
-        let safe = &mut self.safe_ns[index];
+    fn advance(&mut self, source: Source, time_ns: u64) {
+        let safe = &mut self.safe_ns[source.index()];
         *safe = (*safe).max(time_ns.saturating_sub(PROBE_SLACK_NS));
     }
 }

@@ -1,6 +1,7 @@
 //! `rec`'s parts: probes → drain → decode → observe → seal → sinks. See ARCHITECTURE.md for the flow.
 
 pub mod btf;
+pub mod calls;
 pub mod capture;
 pub mod check;
 pub mod clock;

@@ -124,7 +124,7 @@ fn summary(report: &Report) -> String {
 fn options(what: &WhatArgs) -> anyhow::Result<Options> {
     let mut options = Options {
         profile: what.profile,
-        bulk_bytes: what.ring,
+        ring_bytes: what.ring,
         btf: what.btf.clone(),
         object: what.object.clone(),
         empty: what.empty,

@@ -1,7 +1,10 @@
 //! What a profile does with each system call: the values of the probes' policy array.
 
 use recorder_ebpf::{PathShape, SYSCALLS_MAX, action};
-use trace_format::syscalls::{Arch, NUMBERS, number};
+use trace_format::syscalls::{Arch, NUMBERS, arity, number};
+
+/// Arguments that are kept of a call which this version does not know.
+const ARGS_MAX: u8 = 6;
 
 /// How much is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -163,6 +166,12 @@ pub fn table(profile: Profile, arch: Arch) -> Vec<u32> {
             set(name, action::OPEN);
         }
     }
+    for (nr, value) in (0..).zip(&mut table) {
+        if *value == action::RECORD {
+            // Registers beyond the call's arguments hold leftovers of the caller: noise, and not ours to keep.
+            *value |= u32::from(arity(arch, nr).unwrap_or(ARGS_MAX)) << action::ARITY_SHIFT;
+        }
+    }
     table
 }
 
@@ -200,7 +209,11 @@ mod tests {
     fn full_records_all_and_light_counts_reads_and_opens() {
         let read = number(Arch::X86_64, "read").unwrap() as usize;
         let openat = number(Arch::X86_64, "openat").unwrap() as usize;
-        assert_eq!(table(Profile::Full, Arch::X86_64)[read], action::RECORD);
+        let three_args = 3 << action::ARITY_SHIFT;
+        assert_eq!(
+            table(Profile::Full, Arch::X86_64)[read],
+            action::RECORD | three_args
+        );
         assert_eq!(table(Profile::Light, Arch::X86_64)[read], action::COUNT);
         assert_eq!(table(Profile::Light, Arch::X86_64)[openat], action::COUNT);
         assert_eq!(table(Profile::Standard, Arch::X86_64)[openat], action::OPEN);

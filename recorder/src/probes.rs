@@ -12,7 +12,10 @@ use aya::{
 };
 use recorder_ebpf::{Offsets, Settings, probe};
 
-use crate::btf::{self, Btf};
+use crate::{
+    btf::{self, Btf},
+    calls::{CallRings, RingSizes},
+};
 
 /// The object that was built from `recorder-ebpf/src/probes`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../recorder-ebpf/prebuilt/recorder.bpf.o");
@@ -40,6 +43,9 @@ const PATHS: &[&str] = &[
     "mount",
     "vfsmount",
 ];
+
+/// Structures that lead from the current task to its cgroup, where it is read without helpers.
+const TYPED_TASK: &[&str] = &["task_struct", "css_set", "cgroup", "kernfs_node"];
 
 pub const PROBES: &[ProbeSpec] = &[
     ProbeSpec {
@@ -113,6 +119,8 @@ pub enum Error {
         name: &'static str,
         source: Box<aya::maps::MapError>,
     },
+    #[error("the rings of system calls cannot be mapped: {source}")]
+    CallRings { source: std::io::Error },
     #[error("no probe could be attached; first reason: {reason}")]
     NothingAttached { reason: String },
 }
@@ -125,9 +133,7 @@ pub struct Options {
     /// A probe object instead of the built-in one.
     pub object: Option<PathBuf>,
     pub settings: Settings,
-    /// Bytes of each ring; powers of two, at least a page.
-    pub bulk_bytes: u32,
-    pub urgent_bytes: u32,
+    pub rings: RingSizes,
     /// Ids of the probes to attach.
     pub wanted: Vec<u8>,
 }
@@ -164,6 +170,9 @@ impl Probes {
             .iter()
             .map(|(name, member)| types.offset(name, member).unwrap_or(Offsets::MISSING))
             .collect();
+        let task_btf = u32::from(
+            types.has_helper("bpf_get_current_task_btf") && missing(TYPED_TASK, &found).is_none(),
+        );
         drop(types);
         let kernel =
             aya::Btf::parse_file(&btf_path, aya::Endianness::default()).map_err(|source| {
@@ -186,18 +195,26 @@ impl Probes {
             self_tgid,
             filter_cgroups,
             empty,
-            reserved,
+            ..
         } = options.settings;
+        let RingSizes {
+            cpus,
+            call_pages,
+            bulk_bytes,
+            urgent_bytes,
+        } = options.rings;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&kernel))
             .override_global("OFFSETS", &found[..], true)
             .override_global(
                 "SETTINGS",
-                &[self_tgid, filter_cgroups, empty, reserved][..],
+                &[self_tgid, filter_cgroups, empty, call_pages, task_btf, 0][..],
                 true,
             )
-            .map_max_entries("BULK", options.bulk_bytes)
-            .map_max_entries("URGENT", options.urgent_bytes)
+            .map_max_entries("CALL_RINGS", cpus)
+            .map_max_entries("CALL_PAGES", cpus * call_pages)
+            .map_max_entries("BULK", bulk_bytes)
+            .map_max_entries("URGENT", urgent_bytes)
             .load(object)
             .map_err(|source| Error::Load {
                 source: Box::new(source),
@@ -258,6 +275,13 @@ impl Probes {
         })
     }
 
+    /// The rings of plain system calls.
+    pub fn call_rings(&mut self, sizes: RingSizes) -> Result<CallRings, Error> {
+        let rings = self.take("CALL_RINGS")?;
+        let pages = self.take("CALL_PAGES")?;
+        CallRings::map(rings, pages, sizes).map_err(|source| Error::CallRings { source })
+    }
+
     /// Per CPU and probe id: seen, dropped, filtered.
     pub fn counters(&mut self) -> Result<PerCpuArray<MapData, [u64; 3]>, Error> {
         PerCpuArray::try_from(self.take("COUNTERS")?).map_err(|source| Error::Map {
@@ -291,11 +315,15 @@ impl Probes {
 
 /// The first member that a probe needs and this kernel does not have.
 fn missing_members(spec: &ProbeSpec, found: &[u32]) -> Option<String> {
+    missing(spec.needs, found)
+}
+
+fn missing(structures: &[&str], found: &[u32]) -> Option<String> {
     Offsets::MEMBERS
         .iter()
         .zip(found)
         .find_map(|((name, member), offset)| {
-            (*offset == Offsets::MISSING && spec.needs.contains(name))
+            (*offset == Offsets::MISSING && structures.contains(name))
                 .then(|| format!("this kernel's BTF has no {name}.{member}"))
         })
 }

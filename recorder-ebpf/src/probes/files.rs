@@ -8,8 +8,8 @@ use recorder_ebpf::{OpenRecord, PathCallRecord, PathShape, kind, marks, probe};
 
 use crate::{
     Current, Ring, Scratch, header,
-    kernel::{cwd_path, file_of, file_path, is_relative, read, user_string},
-    offset, scratch, send,
+    kernel::{cwd_path, file, file_of, file_path, inode_identity, is_relative, user_string, walk},
+    scratch, send,
     syscalls::Call,
 };
 
@@ -60,18 +60,16 @@ pub fn open(call: Call, current: Current) -> Option<()> {
         ),
     };
     let (mut ino, mut dev, mut marks, mut user_len) = (0u64, 0u32, 0u32, 0usize);
-    let file = if call.ret >= 0 {
+    let address = if call.ret >= 0 {
         file_of(call.ret as u32)
     } else {
         0
     };
-    if file != 0 {
-        file_path(scratch, file);
-        let inode: u64 = read(file, offset!(file_inode));
-        let superblock: u64 = read(inode, offset!(inode_sb));
-        ino = read(inode, offset!(inode_ino));
-        dev = read(superblock, offset!(sb_dev));
-        if read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0 {
+    if address != 0 {
+        let file = file(address);
+        walk(scratch, file.dentry, file.mount);
+        (ino, dev) = inode_identity(file.inode);
+        if file.mode & FMODE_CREATED != 0 {
             marks |= marks::CREATED;
         }
     } else {

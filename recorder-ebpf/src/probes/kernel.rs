@@ -3,11 +3,12 @@
 use core::{arch::asm, mem::MaybeUninit};
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
+    bpf_probe_read_kernel_str, bpf_probe_read_user_str,
 };
 use recorder_ebpf::{DATA_MAX, PATH_DEPTH_MAX, PIECE_MAX, USER_PATH_MAX};
 
-use crate::{Scratch, offset};
+use crate::{Scratch, offset, setting};
 
 /// `value & mask`, which the compiler must not simplify away: the verifier needs to see it.
 #[inline(always)]
@@ -21,8 +22,9 @@ pub fn bounded(value: usize, mask: usize) -> usize {
 /// A `T` at `base + offset` of kernel memory; zero where that cannot be read.
 #[inline(always)]
 pub fn read<T: Copy>(base: u64, offset: usize) -> T {
-    let mut value = MaybeUninit::<T>::zeroed();
-    // SAFETY: the helper checks the source and zeroes the destination on failure; T is plain data.
+    // Not zeroed first: the compiler calls a function that stores byte by byte.
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper checks the source, and fills the destination with zeros on failure; T is plain data.
     unsafe {
         bpf_probe_read_kernel(
             value.as_mut_ptr().cast(),
@@ -33,50 +35,199 @@ pub fn read<T: Copy>(base: u64, offset: usize) -> T {
     }
 }
 
-/// The current `task_struct`.
+/// A `T` at `offset` of what `base` points to: a plain load, checked by the verifier, zero on a fault.
+///
+/// # Safety
+/// The verifier must know the type of `base`: it comes from [`typed_task`] or was loaded from such a pointer.
 #[inline(always)]
-pub fn current_task() -> u64 {
+pub unsafe fn load<T: Copy>(base: *const u8, offset: usize) -> T {
+    // SAFETY: the verifier refuses the program otherwise.
+    unsafe { base.add(offset).cast::<T>().read_volatile() }
+}
+
+/// The current `task_struct`, of a type that the verifier knows. Only where `task_btf` is set.
+#[inline(always)]
+pub fn typed_task() -> *const u8 {
     // SAFETY: a helper without preconditions.
-    unsafe { bpf_get_current_task() }
+    unsafe { bpf_get_current_task_btf().cast() }
+}
+
+/// A pointer of the current task's structure `task_offset`, then the words at `offsets` of that.
+#[inline(always)]
+fn of_task<const N: usize>(task_offset: usize, offsets: [usize; N]) -> [u64; N] {
+    if setting!(task_btf) != 0 {
+        // SAFETY: typed from the task on.
+        unsafe {
+            let inner: *const u8 = load(typed_task(), task_offset);
+            offsets.map(|offset| load(inner, offset))
+        }
+    } else {
+        // SAFETY: a helper without preconditions.
+        let inner: u64 = read(unsafe { bpf_get_current_task() }, task_offset);
+        offsets.map(|offset| read(inner, offset))
+    }
+}
+
+/// Number of descriptors and the array of their `struct file`s.
+#[inline(always)]
+fn descriptors() -> (u32, u64) {
+    if setting!(task_btf) != 0 {
+        let (files, table) = (offset!(task_files), offset!(files_fdt));
+        let (count, array) = (offset!(fdtable_max_fds), offset!(fdtable_fd));
+        // SAFETY: typed from the task on.
+        unsafe {
+            let table = load(load(typed_task(), files), table);
+            (load(table, count), load(table, array))
+        }
+    } else {
+        let [table] = of_task(offset!(task_files), [offset!(files_fdt)]);
+        (
+            read(table, offset!(fdtable_max_fds)),
+            read(table, offset!(fdtable_fd)),
+        )
+    }
 }
 
 /// The `struct file` behind a descriptor of the current process; 0 if there is none.
 #[inline(always)]
 pub fn file_of(fd: u32) -> u64 {
-    let files: u64 = read(current_task(), offset!(task_files));
-    let table: u64 = read(files, offset!(files_fdt));
-    if fd >= read::<u32>(table, offset!(fdtable_max_fds)) {
+    let (count, array) = descriptors();
+    if fd >= count {
         return 0;
     }
-    let array: u64 = read(table, offset!(fdtable_fd));
     read(array, fd as usize * 8)
+}
+
+/// Consecutive kernel memory, read with one helper call: a call costs more than a hundred bytes do.
+/// It is filled where it lies, because returning it would copy it.
+pub struct Block(MaybeUninit<[u64; BLOCK_WORDS]>);
+const BLOCK_WORDS: usize = 12;
+
+impl Block {
+    pub const fn new() -> Self {
+        Block(MaybeUninit::uninit())
+    }
+
+    /// Can a block that begins at offset `first` hold all members (offset, length)? The verifier
+    /// decides it once.
+    #[inline(always)]
+    pub fn holds(first: usize, members: &[(usize, usize)]) -> bool {
+        members.iter().all(|(offset, len)| {
+            *offset >= first
+                && offset + len <= first + BLOCK_WORDS * 8
+                && (offset - first) % len == 0
+        })
+    }
+
+    /// Fills it with the memory at `address`; zeros where that cannot be read.
+    #[inline(always)]
+    pub fn fill(&mut self, address: u64) {
+        // SAFETY: the helper writes every byte.
+        unsafe {
+            bpf_probe_read_kernel(
+                self.0.as_mut_ptr().cast(),
+                (BLOCK_WORDS * 8) as u32,
+                address as *const _,
+            )
+        };
+    }
+
+    /// What lies `at` bytes from the beginning of a filled block.
+    #[inline(always)]
+    pub fn get<T: Copy>(&self, at: usize) -> T {
+        // SAFETY: inside the block, which the verifier checks again.
+        unsafe {
+            self.0
+                .as_ptr()
+                .cast::<u8>()
+                .add(at)
+                .cast::<T>()
+                .read_volatile()
+        }
+    }
+}
+
+/// What a `struct file` says about itself.
+#[derive(Clone, Copy)]
+pub struct File {
+    pub dentry: u64,
+    pub mount: u64,
+    pub inode: u64,
+    pub mode: u32,
+}
+
+#[inline(always)]
+pub fn file(address: u64) -> File {
+    let (dentry, mount) = (
+        offset!(file_path) + offset!(path_dentry),
+        offset!(file_path) + offset!(path_mnt),
+    );
+    let (inode, mode) = (offset!(file_inode), offset!(file_mode));
+    if Block::holds(0, &[(dentry, 8), (mount, 8), (inode, 8), (mode, 4)]) {
+        let mut block = Block::new();
+        block.fill(address);
+        return File {
+            dentry: block.get(dentry),
+            mount: block.get(mount),
+            inode: block.get(inode),
+            mode: block.get(mode),
+        };
+    }
+    File {
+        dentry: read(address, dentry),
+        mount: read(address, mount),
+        inode: read(address, inode),
+        mode: read(address, mode),
+    }
+}
+
+/// Inode number and device.
+#[inline(always)]
+pub fn inode_identity(inode: u64) -> (u64, u32) {
+    let (number, superblock) = (offset!(inode_ino), offset!(inode_sb));
+    let (number, superblock): (u64, u64) = if Block::holds(0, &[(number, 8), (superblock, 8)]) {
+        let mut block = Block::new();
+        block.fill(inode);
+        (block.get(number), block.get(superblock))
+    } else {
+        (read(inode, number), read(inode, superblock))
+    };
+    (number, read(superblock, offset!(sb_dev)))
 }
 
 /// Appends the components of `file`'s path, leaf first, each with its NUL.
 #[inline(always)]
-pub fn file_path(scratch: &mut Scratch, file: u64) {
-    let dentry = read(file, offset!(file_path) + offset!(path_dentry));
-    let mount = read(file, offset!(file_path) + offset!(path_mnt));
-    walk(scratch, dentry, mount);
+pub fn file_path(scratch: &mut Scratch, address: u64) {
+    let file = file(address);
+    walk(scratch, file.dentry, file.mount);
 }
 
 /// Appends the components of the current working directory, as [`file_path`] does.
 #[inline(always)]
 pub fn cwd_path(scratch: &mut Scratch) {
-    let fs: u64 = read(current_task(), offset!(task_fs));
-    let dentry = read(fs, offset!(fs_pwd) + offset!(path_dentry));
-    let mount = read(fs, offset!(fs_pwd) + offset!(path_mnt));
+    let [dentry, mount] = of_task(
+        offset!(task_fs),
+        [
+            offset!(fs_pwd) + offset!(path_dentry),
+            offset!(fs_pwd) + offset!(path_mnt),
+        ],
+    );
     walk(scratch, dentry, mount);
 }
 
 /// Walks from a dentry up to the process's root across mounts, as d_path (fs/d_path.c) does, but
 /// without locks: a rename meanwhile gives a path that existed in part.
 #[inline(never)]
-fn walk(scratch: &mut Scratch, dentry: u64, mount: u64) -> u64 {
-    let fs: u64 = read(current_task(), offset!(task_fs));
-    let root_dentry: u64 = read(fs, offset!(fs_root) + offset!(path_dentry));
-    let root_mount: u64 = read(fs, offset!(fs_root) + offset!(path_mnt));
+pub fn walk(scratch: &mut Scratch, dentry: u64, mount: u64) -> u64 {
+    let [root_dentry, root_mount] = of_task(
+        offset!(task_fs),
+        [
+            offset!(fs_root) + offset!(path_dentry),
+            offset!(fs_root) + offset!(path_mnt),
+        ],
+    );
     let (mut dentry, mut mount) = (dentry, mount);
+    let mut mount_root: u64 = read(mount, offset!(vfsmount_root));
     let mut depth = 0;
     while depth < PATH_DEPTH_MAX {
         depth += 1;
@@ -86,7 +237,7 @@ fn walk(scratch: &mut Scratch, dentry: u64, mount: u64) -> u64 {
         {
             break;
         }
-        if dentry == read::<u64>(mount, offset!(vfsmount_root)) {
+        if dentry == mount_root {
             let outer = mount - offset!(mount_mnt) as u64;
             let parent: u64 = read(outer, offset!(mount_parent));
             if parent == outer {
@@ -94,17 +245,63 @@ fn walk(scratch: &mut Scratch, dentry: u64, mount: u64) -> u64 {
             }
             dentry = read(outer, offset!(mount_mountpoint));
             mount = parent + offset!(mount_mnt) as u64;
+            mount_root = read(mount, offset!(vfsmount_root));
             continue;
         }
-        let name: u64 = read(dentry, offset!(dentry_name));
-        kernel_string(scratch, name, PIECE_MAX);
-        let parent: u64 = read(dentry, offset!(dentry_parent));
+        let parent = component(scratch, dentry);
         if parent == dentry {
             break; // a name without a place: pipe, socket, memfd
         }
         dentry = parent;
     }
     u64::from(depth)
+}
+
+/// Bytes of a name that a dentry itself holds: 40 on newer kernels, 32 or 36 before; always with a NUL.
+const SHORT_WORDS: usize = 5;
+
+/// Appends a dentry's name; its parent.
+#[inline(always)]
+fn component(scratch: &mut Scratch, dentry: u64) -> u64 {
+    let (parent, name, len, short) = (
+        offset!(dentry_parent),
+        offset!(dentry_name),
+        offset!(dentry_len),
+        offset!(dentry_short),
+    );
+    let inside = [
+        (parent, 8),
+        (name, 8),
+        (len, 4),
+        (short, 8),
+        (short + SHORT_WORDS * 8 - 8, 8),
+    ];
+    if !Block::holds(parent, &inside) {
+        kernel_string(scratch, read(dentry, name), PIECE_MAX);
+        return read(dentry, parent);
+    }
+    let mut block = Block::new();
+    block.fill(dentry + parent as u64);
+    let short_at = short - parent;
+    let text: u64 = block.get(name - parent);
+    if text != dentry + short as u64 {
+        kernel_string(scratch, text, PIECE_MAX);
+        return block.get(0);
+    }
+    let len = bounded(block.get::<u32>(len - parent) as usize, 63);
+    let end = scratch.end();
+    // SAFETY: `end` leaves room for PIECE_MAX × 4; a racing rename can mix two names, but each piece ends with a NUL.
+    unsafe {
+        let words = end.cast::<u64>();
+        words.write_volatile(block.get(short_at));
+        words.add(1).write_volatile(block.get(short_at + 8));
+        words.add(2).write_volatile(block.get(short_at + 16));
+        words.add(3).write_volatile(block.get(short_at + 24));
+        words.add(4).write_volatile(block.get(short_at + 32));
+        end.add(len).write_volatile(0);
+    }
+    scratch.grow(len + 1);
+    block.get(0)
 }
 
 /// Appends a string of kernel memory with its NUL; `max` is at most `PIECE_MAX * 4`.

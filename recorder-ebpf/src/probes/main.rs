@@ -3,10 +3,13 @@
 //! Order in every probe: filter → sequence number → reserve → fill → submit. The sequence number
 //! is taken before reserve, so that a lost record leaves a hole that user space sees.
 //! Records are submitted without a wake-up: user space drains the rings on its own clock.
+//! Plain system calls, of which there are most, have a ring per CPU (`calls`); everything else
+//! goes to one of two ring buffers that all CPUs share.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod calls;
 mod cgroups;
 mod files;
 mod kernel;
@@ -15,7 +18,7 @@ mod sockets;
 mod syscalls;
 
 use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
+    bindings::{BPF_F_MMAPABLE, BPF_RB_NO_WAKEUP},
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_smp_processor_id,
         generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns, bpf_ringbuf_output},
@@ -24,13 +27,18 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf},
 };
 use recorder_ebpf::{
-    COUNTS_MAX, CountKey, Counters, DATA_MAX, FILTER_CGROUPS_MAX, Header, Offsets, PIECE_MAX,
-    SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, probe,
+    COUNTS_MAX, CallPage, CallRing, CountKey, Counters, DATA_MAX, FILTER_CGROUPS_MAX, Header,
+    Offsets, PIECE_MAX, SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, probe,
 };
 
-/// Bulk: what there is much of. User space sets the size.
+/// Plain system calls: one ring per CPU, each of `call_pages` pages. User space sets the sizes.
 #[map]
-static BULK: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+static CALL_RINGS: Array<CallRing> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static CALL_PAGES: Array<CallPage> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// What else there is much of: files. User space sets the size.
+#[map]
+static BULK: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
 /// What must not be crowded out: exec, exit, connect, cgroup changes.
 #[map]
 static URGENT: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
@@ -70,6 +78,8 @@ static SETTINGS: Settings = Settings {
     self_tgid: 0,
     filter_cgroups: 0,
     empty: 0,
+    call_pages: 1,
+    task_btf: 0,
     reserved: 0,
 };
 
@@ -106,7 +116,7 @@ pub struct Current {
 }
 
 #[inline(always)]
-fn counters(probe: u8) -> Option<&'static mut Counters> {
+pub fn counters(probe: u8) -> Option<&'static mut Counters> {
     // SAFETY: this CPU's element; only a nested run of the same probe could share it.
     COUNTERS
         .get_ptr_mut(u32::from(probe))
@@ -119,16 +129,41 @@ pub fn current(probe: u8) -> Option<Current> {
     if setting!(empty) != 0 {
         return None;
     }
-    let pid_tgid = bpf_get_current_pid_tgid();
-    // SAFETY: a helper without preconditions.
-    let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
     admit(
         probe,
-        Current {
-            pid_tgid,
-            cgroup_id,
+        if setting!(task_btf) != 0 {
+            typed()
+        } else {
+            helped()
         },
     )
+}
+
+/// From the current task, by plain loads.
+#[inline(always)]
+fn typed() -> Current {
+    let (tid, pid) = (offset!(task_pid), offset!(task_tgid));
+    let (set, cgroup) = (offset!(task_cgroups), offset!(css_set_cgroup));
+    let (node, id) = (offset!(cgroup_kn), offset!(kernfs_id));
+    let task = kernel::typed_task();
+    // SAFETY: the verifier knows each pointer's type, from the task on.
+    unsafe {
+        let node = kernel::load(kernel::load(kernel::load(task, set), cgroup), node);
+        Current {
+            pid_tgid: u64::from(kernel::load::<u32>(task, pid)) << 32
+                | u64::from(kernel::load::<u32>(task, tid)),
+            cgroup_id: kernel::load(node, id),
+        }
+    }
+}
+
+#[inline(always)]
+fn helped() -> Current {
+    Current {
+        pid_tgid: bpf_get_current_pid_tgid(),
+        // SAFETY: a helper without preconditions.
+        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+    }
 }
 
 /// Applies the filters to whoever an event belongs to.

@@ -9,7 +9,7 @@ use recorder_ebpf::{
 
 use crate::{
     Current, Ring, current, header,
-    kernel::{bounded, file_path, kernel_string, read},
+    kernel::{bounded, file, inode_identity, kernel_string, read, walk},
     offset, scratch, send, submit,
 };
 
@@ -80,8 +80,8 @@ fn exec(ctx: &BtfTracePointContext) -> Option<()> {
     let filename_len = scratch.at();
 
     let mm: u64 = read(task, offset!(task_mm));
-    let exe: u64 = read(mm, offset!(mm_exe_file));
-    file_path(scratch, exe);
+    let exe = file(read(mm, offset!(mm_exe_file)));
+    walk(scratch, exe.dentry, exe.mount);
     let path_end = scratch.at();
 
     let arg_start: u64 = read(mm, offset!(mm_arg_start));
@@ -107,17 +107,16 @@ fn exec(ctx: &BtfTracePointContext) -> Option<()> {
     }
     let end = scratch.at();
 
-    let inode: u64 = read(exe, offset!(file_inode));
-    let superblock: u64 = read(inode, offset!(inode_sb));
+    let (ino, dev) = inode_identity(exe.inode);
     let cred: u64 = read(task, offset!(task_cred));
     let parent: u64 = read(task, offset!(task_real_parent));
     let record = scratch.fixed::<ExecRecord>();
     record.header = header;
     record.header.data_len = end as u32;
     record.start_ns = read(task, offset!(task_start_boottime));
-    record.ino = read(inode, offset!(inode_ino));
-    record.dev = read(superblock, offset!(sb_dev));
-    record.nlink = read(inode, offset!(inode_nlink));
+    record.ino = ino;
+    record.dev = dev;
+    record.nlink = read(exe.inode, offset!(inode_nlink));
     record.ppid = read(parent, offset!(task_tgid));
     record.uid = read(cred, offset!(cred_uid));
     record.gid = read(cred, offset!(cred_gid));

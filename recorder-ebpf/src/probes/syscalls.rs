@@ -4,9 +4,9 @@
 //! those are not recorded here), so there is no program at the entry and nothing to join.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use recorder_ebpf::{CountKey, SyscallRecord, action, kind, probe};
+use recorder_ebpf::{CountKey, action, probe};
 
-use crate::{COUNTS, Current, POLICY, Ring, current, files, header, sockets, submit};
+use crate::{COUNTS, Current, POLICY, calls, current, files, sockets};
 
 /// The registers at a system call, in the order of its arguments.
 #[derive(Clone, Copy)]
@@ -82,7 +82,7 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
 fn record(policy: u32, call: Call, current: Current) -> Option<()> {
     match policy & action::MASK {
         action::COUNT => count(call.nr, current),
-        action::RECORD => plain(call, current),
+        action::RECORD => calls::plain(policy, call, current),
         action::OPEN => files::open(call, current),
         action::PATH => files::path_call(policy, call, current),
         action::FAILED_PATH if call.ret < 0 => files::path_call(policy, call, current),
@@ -102,29 +102,5 @@ fn count(nr: u32, current: Current) -> Option<()> {
         Some(count) => unsafe { *count += 1 },
         None => COUNTS.insert(key, 1u64, 0).unwrap_or(()),
     }
-    Some(())
-}
-
-#[inline(always)]
-fn plain(call: Call, current: Current) -> Option<()> {
-    let header = header(probe::SYS_EXIT, kind::SYSCALL, current)?;
-    submit(
-        Ring::Bulk,
-        probe::SYS_EXIT,
-        SyscallRecord {
-            header,
-            ret: call.ret,
-            args: [
-                call.arg::<0>(),
-                call.arg::<1>(),
-                call.arg::<2>(),
-                call.arg::<3>(),
-                call.arg::<4>(),
-                call.arg::<5>(),
-            ],
-            nr: call.nr,
-            reserved: 0,
-        },
-    );
     Some(())
 }
