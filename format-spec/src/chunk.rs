@@ -90,6 +90,19 @@ fn check_hash(header: &ChunkHeader, bytes: &[u8], body_at: usize) -> Result<(), 
 
 /// The body, never larger than the header says, which [`ChunkHeader::read`] has bounded.
 fn decompress(header: &ChunkHeader, frame: &[u8]) -> Result<Vec<u8>, Error> {
+    // zstd would read several frames as one; other readers might not.
+    let whole = zstd::zstd_safe::find_frame_compressed_size(frame) == Ok(frame.len());
+    let stated = zstd::zstd_safe::get_frame_content_size(frame)
+        .ok()
+        .flatten();
+    if !whole || stated != Some(header.body_len.into()) {
+        return Err(Error::malformed(
+            "body",
+            0,
+            format_args!("one zstd frame of {} bytes of content", header.body_len),
+            format_args!("{} bytes of something else", frame.len()),
+        ));
+    }
     let mut body = Vec::with_capacity(header.body_len as usize);
     zstd::bulk::Decompressor::new()
         .and_then(|mut zstd| zstd.decompress_to_buffer(frame, &mut body))

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
+use serde::{Serialize, Serializer};
 
 use crate::{
     Error, Value,
@@ -33,16 +34,17 @@ pub struct EventType {
 }
 
 /// As it is in the record.
-#[derive(Encode, Decode)]
+#[derive(Encode, Decode, Serialize)]
 struct Stored {
     family: u16,
     name: String,
     fields: Vec<StoredField>,
 }
 
-#[derive(Encode, Decode)]
+#[derive(Encode, Decode, Serialize)]
 struct StoredField {
     name: String,
+    #[serde(rename = "type")]
     ty: u8,
     encoding: u8,
 }
@@ -50,8 +52,8 @@ struct StoredField {
 const WHAT: &str = "event type record";
 
 impl EventType {
-    /// Refuses a family below [`columns::DECLARED`], names and lists beyond their limits, and an
-    /// encoding that needs another column.
+    /// Refuses a family below [`columns::DECLARED`], names and lists beyond their limits, two fields of
+    /// one name, and an encoding that needs another column.
     pub fn new(family: u16, name: impl Into<String>, fields: Vec<Field>) -> Result<Self, Error> {
         let name = name.into();
         if family < columns::DECLARED {
@@ -73,6 +75,16 @@ impl EventType {
                 name.len() as u64,
                 NAME_BYTES_MAX as u64,
             )?;
+        }
+        for (at, field) in fields.iter().enumerate() {
+            if fields[..at].iter().any(|before| before.name == field.name) {
+                return Err(Error::malformed(
+                    WHAT,
+                    at,
+                    "fields with names of their own",
+                    format_args!("two {:?}", field.name),
+                ));
+            }
         }
         let columns = (columns::FIELDS..)
             .zip(&fields)
@@ -112,8 +124,8 @@ impl EventType {
         &self.columns
     }
 
-    pub(crate) fn put(&self, out: &mut Vec<u8>) {
-        let stored = Stored {
+    fn stored(&self) -> Stored {
+        Stored {
             family: self.family,
             name: self.name.clone(),
             fields: self
@@ -125,8 +137,11 @@ impl EventType {
                     encoding: field.encoding.number(),
                 })
                 .collect(),
-        };
-        crate::wire::put(&stored, out);
+        }
+    }
+
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        crate::wire::put(&self.stored(), out);
     }
 
     /// `None`: a type or encoding that a newer version has.
@@ -146,6 +161,12 @@ impl EventType {
         fields
             .map(|fields| EventType::new(stored.family, stored.name, fields))
             .transpose()
+    }
+}
+
+impl Serialize for EventType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.stored().serialize(serializer)
     }
 }
 

@@ -240,15 +240,28 @@ pub(crate) fn split_payload(payload: &[u8]) -> Result<(Fixed, &[u8], [u8; 32]), 
     Ok((fixed, meta, hash))
 }
 
-/// Calls `part` for every part of `meta`, in order.
+/// Calls `part` for every part of `meta`, in order. A tag below 64 stands at most once: what two readers
+/// could read differently is refused.
 pub(crate) fn read_parts<'a>(
     what: &'static str,
     meta: &'a [u8],
     mut part: impl FnMut(u16, &'a [u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut cursor = Cursor::new(what, meta);
+    let mut seen = 0u64;
     while cursor.left() > 0 {
+        let at = cursor.at();
         let tag = cursor.u16()?;
+        let bit = 1u64.checked_shl(tag.into()).unwrap_or(0);
+        if seen & bit != 0 {
+            return Err(Error::malformed(
+                what,
+                at,
+                format_args!("one part {tag}"),
+                "several",
+            ));
+        }
+        seen |= bit;
         let len = cursor.u32()? as usize;
         part(tag, cursor.take(len)?)?;
     }

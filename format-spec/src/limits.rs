@@ -42,6 +42,32 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// Values of all columns of a chunk together, absent ones included: bounds what a short body can
 /// decode to, 8 bytes a value.
 pub const VALUES_MAX: u64 = BODY_BYTES_MAX as u64 / 8;
+/// The limits of the format, as SPEC.md §Limits lists them.
+pub const NAMED: [(&str, u64); 19] = [
+    ("ROWS_MAX", ROWS_MAX as u64),
+    ("BODY_BYTES_MAX", BODY_BYTES_MAX as u64),
+    (
+        "BODY_COMPRESSED_BYTES_MAX",
+        BODY_COMPRESSED_BYTES_MAX as u64,
+    ),
+    ("HEADER_BYTES_MAX", HEADER_BYTES_MAX as u64),
+    ("SUMMARY_BYTES_MAX", SUMMARY_BYTES_MAX as u64),
+    ("INDEX_CHUNKS_MAX", INDEX_CHUNKS_MAX as u64),
+    ("SECTIONS_MAX", SECTIONS_MAX as u64),
+    ("DICTIONARY_ENTRIES_MAX", DICTIONARY_ENTRIES_MAX as u64),
+    ("TEXT_BYTES_MAX", TEXT_BYTES_MAX as u64),
+    ("RECORD_BYTES_MAX", RECORD_BYTES_MAX as u64),
+    ("RECORDS_MAX", RECORDS_MAX as u64),
+    ("CGROUPS_MAX", CGROUPS_MAX as u64),
+    ("SEQUENCES_MAX", SEQUENCES_MAX as u64),
+    ("SUMMARY_CGROUPS_MAX", SUMMARY_CGROUPS_MAX as u64),
+    ("PROCESSES_MAX", PROCESSES_MAX as u64),
+    ("KINDS_MAX", KINDS_MAX as u64),
+    ("FIELDS_MAX", FIELDS_MAX as u64),
+    ("NAME_BYTES_MAX", NAME_BYTES_MAX as u64),
+    ("VALUES_MAX", VALUES_MAX),
+];
+
 /// Issues that a reader keeps; further ones are only counted.
 pub const ISSUES_MAX: usize = 10_000;
 /// A reader gives up looking for the first sync marker after this many bytes, so that an endless

@@ -130,6 +130,11 @@ impl TraceReader {
         self.tail.as_ref()
     }
 
+    /// The summary that reading came to, if it did so far.
+    pub fn reached_summary(&self) -> Option<&Summary> {
+        self.end_of_trace.as_ref().map(|(summary, _)| summary)
+    }
+
     /// Reads one chunk of a regular file by its index entry, without moving.
     pub fn read_chunk(&self, entry: &IndexEntry) -> Result<SealedChunk, Error> {
         Error::limit(
@@ -339,12 +344,14 @@ impl TraceReader {
         let mut told = false;
         if let Some(mut issue) = self.pending.take() {
             issue.bytes = offset - issue.offset;
-            issue.after_ns = self.last.as_ref().map(|last| last.last_ns);
             if self.end_of_trace.is_some() && matches!(issue.what, IssueKind::Truncated { .. }) {
                 // Behind a summary only the seek table is left to be cut.
                 issue.what = IssueKind::NoSeekTable;
             }
             told = !issue.is_loss();
+            if !told {
+                issue.after_ns = self.last.as_ref().map(|last| last.last_ns);
+            }
             self.report(issue);
         }
         match &self.end_of_trace {

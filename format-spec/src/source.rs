@@ -98,6 +98,24 @@ impl Issue {
     }
 }
 
+impl IssueKind {
+    /// Its name in SPEC.md.
+    pub fn name(&self) -> &'static str {
+        match self {
+            IssueKind::Damaged { .. } => "damaged",
+            IssueKind::Truncated { .. } => "truncated",
+            IssueKind::ChunksMissing => "chunks_missing",
+            IssueKind::Repeated { .. } => "repeated",
+            IssueKind::OtherTrace { .. } => "other_trace",
+            IssueKind::ChainBroken { .. } => "chain_broken",
+            IssueKind::NoSummary => "no_summary",
+            IssueKind::SummaryDisagrees { .. } => "summary_disagrees",
+            IssueKind::NoSeekTable => "no_seek_table",
+            IssueKind::NotSent { .. } => "not_sent",
+        }
+    }
+}
+
 impl Issue {
     /// What is wrong, without where and how much.
     pub fn reason(&self) -> String {

@@ -104,6 +104,150 @@ fn flip_every_bit() {
     }
 }
 
+/// A hundred thousand places in a trace of two hundred chunks. A chunk stands for itself, so each is read
+/// with its neighbours only, and every five hundredth with the whole file.
+#[test]
+fn flip_a_hundred_thousand_random_bits_of_a_large_trace() {
+    let chunks = small_chunks(200, 60);
+    let whole = trace_of(&chunks);
+    let starts: Vec<usize> = chunks
+        .iter()
+        .scan(0, |end, chunk| {
+            *end += chunk.bytes.len();
+            Some(*end - chunk.bytes.len())
+        })
+        .collect();
+    let end = starts[199] + chunks[199].bytes.len();
+    let mut random = 1u64;
+    for round in 0..100_000u32 {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let at = (random >> 33) as usize % end;
+        let bit = (random >> 30) % 8;
+        let hit = starts.partition_point(|start| *start <= at) - 1;
+        let (first, last) = if round % 500 == 0 {
+            (0, 199)
+        } else {
+            (hit.saturating_sub(1), (hit + 1).min(199))
+        };
+        let until = if last == 199 {
+            whole.len()
+        } else {
+            starts[last + 1]
+        };
+        let mut damaged = whole[starts[first]..until].to_vec();
+        damaged[at - starts[first]] ^= 1 << bit;
+        let (read, issues) = survivors(&damaged, &chunks);
+        let left: Vec<u64> = (first..=last)
+            .filter(|number| *number != hit)
+            .map(|number| number as u64)
+            .collect();
+        assert_eq!(read, left, "bit {bit} of byte {at}");
+        let hole = issues
+            .iter()
+            .find(|issue| {
+                issue
+                    .missing
+                    .as_ref()
+                    .is_some_and(|missing| missing.contains(&(hit as u64)))
+            })
+            .unwrap_or_else(|| panic!("bit {bit} of byte {at}: nothing says that {hit} is lost"));
+        let time = |number: usize| &chunks[number].header;
+        assert_eq!(hole.after_ns, (hit > first).then(|| time(hit - 1).last_ns));
+        assert_eq!(hole.before_ns, (hit < last).then(|| time(hit + 1).first_ns));
+    }
+}
+
+/// A power cut leaves zeros where bytes were on their way: as cut where they begin.
+#[test]
+fn a_tail_of_zeros_is_as_good_as_a_cut() {
+    let chunks = small_chunks(3, 6);
+    let bytes = trace_of(&chunks);
+    for cut in 0..bytes.len() {
+        for zeros in [1, 8, 40, 4096] {
+            let mut damaged = bytes[..cut].to_vec();
+            damaged.resize(cut + zeros, 0);
+            // Zeros that were there anyway are no damage.
+            let same = bytes
+                .iter()
+                .zip(&damaged)
+                .take_while(|(a, b)| a == b)
+                .count();
+            let (read, issues) = survivors(&damaged, &chunks);
+            let mut end = 0;
+            let whole = chunks
+                .iter()
+                .filter(|chunk| {
+                    end += chunk.bytes.len();
+                    end <= same
+                })
+                .count() as u64;
+            assert_eq!(
+                read,
+                (0..whole).collect::<Vec<_>>(),
+                "cut at {cut}, {zeros} zeros"
+            );
+            assert!(
+                same < 24 || damaged == bytes || !issues.is_empty(),
+                "cut at {cut}, {zeros} zeros, without an issue"
+            );
+        }
+    }
+}
+
+/// The beginning of one chunk before the end of another, at every byte of both.
+#[test]
+fn spliced_chunks_give_no_chunk_that_was_not_there() {
+    let chunks = small_chunks(3, 4);
+    let [a, b, c] = [0, 1, 2].map(|number| &chunks[number].bytes[..]);
+    for at in 1..a.len().min(b.len()) {
+        let spliced = [&a[..at], &b[at..], c].concat();
+        let (read, issues) = survivors(&spliced, &chunks);
+        // Where the two begin alike, it is the second chunk and nothing else.
+        let left: &[u64] = if a[..at] == b[..at] { &[1, 2] } else { &[2] };
+        assert_eq!(read, left, "spliced at {at}");
+        let lost: Vec<u64> = (0..2).filter(|number| !left.contains(number)).collect();
+        assert_eq!(missing(&issues), lost, "spliced at {at}");
+    }
+    // One chunk inside another: the inner one is whole.
+    for at in 1..a.len() {
+        let nested = [&a[..at], b, &a[at..], c].concat();
+        let (read, _) = survivors(&nested, &chunks);
+        assert_eq!(read, [1, 2], "nested at {at}");
+    }
+}
+
+/// Every order of four chunks: only what still stands in order comes out, nothing twice.
+#[test]
+fn every_order_of_chunks_reads_as_what_is_in_order() {
+    let chunks = small_chunks(4, 3);
+    for code in 0..256usize {
+        let order = [code % 4, code / 4 % 4, code / 16 % 4, code / 64];
+        let bytes: Vec<u8> = order
+            .iter()
+            .flat_map(|number| chunks[*number].bytes.to_vec())
+            .collect();
+        let (read, issues) = survivors(&bytes, &chunks);
+        let mut rising: Vec<u64> = Vec::new();
+        for number in order {
+            if rising.last().is_none_or(|last| *last < number as u64) {
+                rising.push(number as u64);
+            }
+        }
+        assert_eq!(read, rising, "{order:?}");
+        let lost: Vec<u64> = (0..*rising.last().unwrap())
+            .filter(|number| !rising.contains(number))
+            .collect();
+        assert_eq!(missing(&issues), lost, "{order:?}");
+        let repeated = issues
+            .iter()
+            .filter(|issue| matches!(issue.what, IssueKind::Repeated { .. }))
+            .count();
+        assert_eq!(repeated, 4 - rising.len(), "{order:?}");
+    }
+}
+
 #[test]
 fn a_hole_is_reported_with_its_chunks_and_its_time_range() {
     let chunks = small_chunks(5, 10);

@@ -148,15 +148,31 @@ fn claims_beyond_the_limits_are_refused_before_memory_is_taken() {
     ));
     assert!(matches!(
         claim(frame.clone(), body.len() as u32 - 1),
-        Err(Error::Zstd { .. })
+        Err(Error::Malformed { what: "body", .. })
     ));
     assert!(matches!(
         claim(frame, body.len() as u32 + 1),
         Err(Error::Malformed { what: "body", .. })
     ));
-    // A bomb: expands to far more than it claims.
-    let bomb = zstd::bulk::compress(&vec![0; 200 << 20], 3).unwrap();
+    // Bombs: one expands to far more than the header claims, the other than it says itself.
+    let mut bomb = zstd::bulk::compress(&vec![0; 200 << 20], 3).unwrap();
+    assert!(matches!(
+        claim(bomb.clone(), 1000),
+        Err(Error::Malformed { what: "body", .. })
+    ));
+    // Its header: magic, a descriptor that says the content's size takes 4 bytes, then these.
+    assert_eq!(bomb[4] >> 6, 2);
+    let size = if bomb[4] & 0x20 == 0 { 6 } else { 5 };
+    bomb[size..size + 4].copy_from_slice(&1000u32.to_le_bytes());
     assert!(matches!(claim(bomb, 1000), Err(Error::Zstd { .. })));
+    refused(
+        &{
+            let mut forge = a_chunk();
+            forge.parts.push(forge.parts[0].clone());
+            forge
+        },
+        "one part 1",
+    );
 
     let mut forge = a_chunk();
     forge.section(2).rows = DICTIONARY_ENTRIES_MAX + 1;
@@ -329,6 +345,27 @@ fn a_lie_about_a_declared_family_is_refused() {
     lie("rows of family 1024", &|forge| {
         forge.column(1024, 17).rows = 2
     });
+}
+
+/// A body in two zstd frames decompresses to the same bytes and is not what SPEC.md describes: another
+/// reader would see only half of it.
+#[test]
+fn a_body_is_one_zstd_frame() {
+    let forge = a_chunk();
+    let body = forge.body();
+    let halves = body.split_at(body.len() / 2);
+    let [one, two] = [halves.0, halves.1].map(|half| zstd::bulk::compress(half, 3).unwrap());
+    for frame in [
+        [&one[..], &two].concat(),
+        [&zstd::bulk::compress(&body, 3).unwrap()[..], &[0]].concat(),
+        Vec::new(),
+    ] {
+        let chunk = SealedChunk::from_bytes(forge.close_frame(&frame, body.len() as u32)).unwrap();
+        assert!(matches!(
+            chunk.decode(),
+            Err(Error::Malformed { what: "body", .. })
+        ));
+    }
 }
 
 #[test]

@@ -7,12 +7,21 @@ use std::process::Command;
 
 use support::{forge::Forge, *};
 
+/// Says so; a failure where nothing may be skipped.
+fn skipped(why: &str) {
+    assert!(
+        std::env::var_os("TRAILCAM_NO_SKIP").is_none(),
+        "{why}, and nothing may be skipped"
+    );
+    println!("skipped: {why}");
+}
+
 /// The `zstd` tool, or why the test is skipped.
 fn run(program: &str, args: &[&str]) -> Option<std::process::Output> {
     match Command::new(program).args(args).output() {
         Ok(output) => Some(output),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            println!("skipped: no {program} here");
+            skipped(&format!("no {program} here"));
             None
         }
         Err(error) => panic!("{program}: {error}"),
@@ -69,7 +78,9 @@ fn pyzstd_seeks_in_a_trace() {
         return;
     };
     match output.status.code() {
-        Some(77) => println!("skipped: no pyzstd for {python} (set PYTHON to one that has it)"),
+        Some(77) => skipped(&format!(
+            "no pyzstd for {python} (set PYTHON to one that has it)"
+        )),
         _ => assert!(
             output.status.success(),
             "{}",

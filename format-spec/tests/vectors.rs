@@ -1,5 +1,5 @@
-//! `vectors/`: the format in files, each with a JSON twin that says what is in it, for anyone who
-//! writes a reader. The tests read every file and compare; a file without a twin, a twin without a
+//! `vectors/`: the format in files, each with a twin of JSON lines that says what is in it, for anyone
+//! who writes a reader. The tests read every file and compare; a file without a twin, a twin without a
 //! file, or a file that no line below makes, fails.
 //!
 //! After a change of the format: `TRACE_VECTORS=write cargo test -p trace-format --test vectors`,
@@ -9,8 +9,7 @@ mod support;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use serde_json::{Map, Value as Json, json};
-use support::{forge::*, *};
+use support::{forge::*, stored::stored_lines, *};
 use trace_format::*;
 
 fn directory() -> PathBuf {
@@ -248,98 +247,6 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
     all
 }
 
-/// What a reader gets, as the twin says it. Hashes and lengths are left out: they depend on zstd's version.
-fn meaning(bytes: &[u8]) -> Json {
-    let (chunks, issues) = match read_all(bytes) {
-        Ok(read) => read,
-        Err(Error::Empty { .. }) => return json!({"error": "empty"}),
-        Err(Error::NotATrace { .. }) => return json!({"error": "not a trace"}),
-        Err(Error::FutureVersion { found_major, .. }) => {
-            return json!({"error": "future version", "major": found_major});
-        }
-        Err(error) => panic!("{error}"),
-    };
-    let chunks: Vec<Json> = chunks
-        .iter()
-        .map(|chunk| {
-            let DecodedChunk { header, context, events, rows } = chunk.decode().unwrap();
-            json!({
-                "number": header.number,
-                "first_ns": header.first_ns,
-                "last_ns": header.last_ns,
-                "watermark_ns": header.watermark_ns,
-                "rows": header.rows,
-                "late_rows": header.late_rows,
-                "has_checkpoint": header.has_checkpoint,
-                "seen": header.loss.seen,
-                "dropped": header.loss.dropped,
-                "context": context.iter().map(context_json).collect::<Vec<_>>(),
-                "events": events.iter().zip(rows).map(|(event, row)| event_json(event, row)).collect::<Vec<_>>(),
-            })
-        })
-        .collect();
-    let issues: Vec<Json> = issues
-        .iter()
-        .map(|issue| {
-            let kind = format!("{:?}", issue.what);
-            let mut object = Map::new();
-            object.insert("kind".into(), kind.split([' ', '{']).next().unwrap().into());
-            if let Some(missing) = &issue.missing {
-                object.insert("missing".into(), json!([missing.start(), missing.end()]));
-            }
-            for (name, time) in [("after_ns", issue.after_ns), ("before_ns", issue.before_ns)] {
-                object.extend(time.map(|time| (name.to_owned(), time.into())));
-            }
-            Json::Object(object)
-        })
-        .collect();
-    json!({"chunks": chunks, "issues": issues})
-}
-
-fn event_json(event: &Event, row: RowRef) -> Json {
-    let mut object = Map::new();
-    object.insert("family".into(), event.family_name().into());
-    object.insert("row".into(), row.row.into());
-    for (column, value) in event.columns() {
-        let value = match value {
-            Value::Unsigned(number) => number.into(),
-            Value::Signed(number) => number.into(),
-            Value::Bool(flag) => flag.into(),
-            Value::Text(text) => serde_json::to_value(text).unwrap(),
-        };
-        object.insert(column.into(), value);
-    }
-    Json::Object(object)
-}
-
-fn context_json(record: &ContextRecord) -> Json {
-    let fields = match &record.body {
-        Context::Host(body) => serde_json::to_value(body),
-        Context::Clock(body) => serde_json::to_value(body),
-        Context::Process(body) => serde_json::to_value(body),
-        Context::Container(body) => serde_json::to_value(body),
-        Context::Probes(body) => serde_json::to_value(body),
-        Context::Loss(body) => serde_json::to_value(body),
-        Context::Mark(body) => serde_json::to_value(body),
-        Context::User(body) => serde_json::to_value(body),
-        Context::Provenance(body) => serde_json::to_value(body),
-        Context::Discard(body) => serde_json::to_value(body),
-        Context::EventType(ty) => Ok(json!({
-            "family": ty.family(),
-            "name": ty.name(),
-            "fields": ty.fields().iter().map(|field| json!({
-                "name": field.name,
-                "type": format!("{:?}", field.ty).to_lowercase(),
-                "encoding": format!("{:?}", field.encoding).to_lowercase(),
-            })).collect::<Vec<_>>(),
-        })),
-        Context::Origin(body) => serde_json::to_value(body),
-        Context::Unknown { kind, payload } => Ok(json!({"kind": kind, "payload": payload})),
-        Context::Tick | Context::CheckpointBegin | Context::CheckpointEnd => Ok(json!({})),
-    };
-    json!({"at_ns": record.boot_ns, "record": record.body.name(), "fields": fields.unwrap()})
-}
-
 #[test]
 fn every_vector_reads_as_its_twin_says() {
     let made = vectors();
@@ -348,21 +255,22 @@ fn every_vector_reads_as_its_twin_says() {
         for (name, bytes) in &made {
             fs::create_dir_all(path(name, "zst").parent().unwrap()).unwrap();
             fs::write(path(name, "zst"), bytes).unwrap();
-            fs::write(
-                path(name, "json"),
-                serde_json::to_string_pretty(&meaning(bytes)).unwrap() + "\n",
-            )
-            .unwrap();
+            fs::write(path(name, "jsonl"), stored_lines(bytes)).unwrap();
         }
     }
     for (name, made) in &made {
-        let stored =
-            fs::read(path(name, "zst")).unwrap_or_else(|error| panic!("{name}.zst: {error}"));
-        let twin: Json =
-            serde_json::from_str(&fs::read_to_string(path(name, "json")).unwrap()).unwrap();
-        assert_eq!(meaning(&stored), twin, "{name}: what is read from the file");
+        let read = |extension| {
+            fs::read(path(name, extension))
+                .unwrap_or_else(|error| panic!("{name}.{extension}: {error}"))
+        };
+        let twin = String::from_utf8(read("jsonl")).unwrap();
         assert_eq!(
-            meaning(made),
+            stored_lines(&read("zst")),
+            twin,
+            "{name}: what is read from the file"
+        );
+        assert_eq!(
+            stored_lines(made),
             twin,
             "{name}: what today's writer would make of it"
         );

@@ -7,7 +7,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
-use trace_format::{ChunkSource, Issue, SealedChunk, TraceReader};
+use trace_format::{ChunkSource, Issue, SealedChunk, Summary, TraceReader};
 
 /// Files taken from one directory: a year of hourly files.
 pub const DIRECTORY_FILES_MAX: usize = 10_000;
@@ -116,6 +116,11 @@ impl Recorded {
     /// Bytes read so far and in all, for a progress bar.
     pub fn progress(&self) -> (u64, Option<u64>) {
         (self.0.offset(), self.0.size())
+    }
+
+    /// The summary, once reading came to it.
+    pub fn reached_summary(&self) -> Option<&Summary> {
+        self.0.reached_summary()
     }
 
     pub fn issues_not_kept(&self) -> u64 {

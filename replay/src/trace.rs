@@ -178,7 +178,17 @@ fn read(
     Ok(())
 }
 
+/// Connects to a recorder that serves live.
 #[cfg(feature = "live")]
+pub fn connect(url: &str, connection: &Connection) -> anyhow::Result<Box<dyn ChunkSource>> {
+    Ok(Box::new(crate::commands::live::connect(url, connection)?))
+}
+
+#[cfg(not(feature = "live"))]
+pub fn connect(url: &str, _: &Connection) -> anyhow::Result<Box<dyn ChunkSource>> {
+    anyhow::bail!("{url}: this replay was built without live streams (feature `live`)")
+}
+
 fn read_live(
     url: &str,
     connection: &Connection,
@@ -186,7 +196,7 @@ fn read_live(
     condition: &mut Condition,
     take: &mut Take<'_>,
 ) -> anyhow::Result<()> {
-    let mut source = crate::commands::live::connect(url, connection)?;
+    let mut source = connect(url, connection)?;
     let mut loss = LossTotal::default();
     while let Some(chunk) = source.next_chunk()? {
         condition.chunks += 1;
@@ -206,17 +216,6 @@ fn read_live(
             .map(|issue| format!("{input}: {issue}")),
     );
     Ok(())
-}
-
-#[cfg(not(feature = "live"))]
-fn read_live(
-    url: &str,
-    _: &Connection,
-    _: &Input,
-    _: &mut Condition,
-    _: &mut Take<'_>,
-) -> anyhow::Result<()> {
-    anyhow::bail!("{url}: this replay was built without live streams (feature `live`)")
 }
 
 /// Decodes a chunk. One that fails its checks costs only itself.

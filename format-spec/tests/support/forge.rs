@@ -30,17 +30,22 @@ fn half(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap())
 }
 
+/// (tag, payload) of each part of a header.
+pub fn parts(mut meta: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let mut parts = Vec::new();
+    while !meta.is_empty() {
+        let len = word(meta, 2) as usize;
+        parts.push((half(meta, 0), meta[6..6 + len].to_vec()));
+        meta = &meta[6 + len..];
+    }
+    parts
+}
+
 impl Forge {
     pub fn open(chunk: &[u8]) -> Forge {
         assert_eq!(word(chunk, 0), MAGIC);
         let payload = &chunk[8..8 + word(chunk, 4) as usize];
-        let mut meta = &payload[120..payload.len() - 32];
-        let mut parts = Vec::new();
-        while !meta.is_empty() {
-            let len = word(meta, 2) as usize;
-            parts.push((half(meta, 0), meta[6..6 + len].to_vec()));
-            meta = &meta[6 + len..];
-        }
+        let parts = parts(&payload[120..payload.len() - 32]);
         let body = zstd::decode_all(&chunk[8 + payload.len()..]).unwrap();
         let count = half(&body, 0) as usize;
         let mut at = 2 + 14 * count;
@@ -94,13 +99,23 @@ impl Forge {
         self.close_frame(&zstd.compress(body).unwrap(), body_len)
     }
 
-    pub fn close_frame(&self, frame: &[u8], body_len: u32) -> Vec<u8> {
+    /// The parts as they stand in the header.
+    pub fn meta(&self) -> Vec<u8> {
         let mut meta = Vec::new();
         for (tag, payload) in &self.parts {
             meta.extend(tag.to_le_bytes());
             meta.extend((payload.len() as u32).to_le_bytes());
             meta.extend(payload);
         }
+        meta
+    }
+
+    pub fn close_frame(&self, frame: &[u8], body_len: u32) -> Vec<u8> {
+        self.close_meta(&self.meta(), frame, body_len)
+    }
+
+    /// With any parts.
+    pub fn close_meta(&self, meta: &[u8], frame: &[u8], body_len: u32) -> Vec<u8> {
         let mut payload = self.fixed.clone();
         payload[24..28].copy_from_slice(&(frame.len() as u32).to_le_bytes());
         payload[28..32].copy_from_slice(&body_len.to_le_bytes());

@@ -3,6 +3,9 @@
 
 pub mod forge;
 pub mod sample;
+pub mod spec;
+pub mod spec_types;
+pub mod stored;
 pub mod town;
 
 use proptest::{collection::vec, prelude::*};

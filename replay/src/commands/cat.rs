@@ -1,4 +1,4 @@
-//! `replay cat`: the events of a trace in order, one line each.
+//! `replay cat`: the events of a trace in order, one line each; `--raw` is [`super::cat_raw`].
 
 use anyhow::Context;
 use replay::{
@@ -21,6 +21,10 @@ pub struct Arguments {
     pub traces: TraceArguments,
     #[command(flatten)]
     pub select: Select,
+    /// Print what the trace stores, as JSON lines: every chunk's header, records and events, the summary,
+    /// and what is wrong, without anything derived
+    #[arg(long, conflicts_with_all = ["filter", "from", "to"])]
+    pub raw: bool,
 }
 
 /// Which events.
@@ -58,6 +62,9 @@ impl Select {
 }
 
 pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
+    if arguments.raw {
+        return super::cat_raw::run(&arguments.traces, global);
+    }
     let mut filter = arguments.select.compile()?;
     let mut out = Output::new();
     let mut lines = LineWriter::default();

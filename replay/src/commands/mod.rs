@@ -1,6 +1,7 @@
 //! One file per command: its arguments, and what it does with them.
 
 pub mod cat;
+pub mod cat_raw;
 pub mod detect;
 #[cfg(feature = "export")]
 pub mod export;

@@ -4,8 +4,10 @@ mod bench;
 mod demo;
 mod ebpf;
 mod engine;
+mod fuzz;
 mod matrix;
 mod repo;
+mod spec_check;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,10 @@ enum Task {
     Ebpf(ebpf::Args),
     /// Measure, and put the numbers into docs/benchmarks.md
     Bench(bench::Args),
+    /// Run the fuzz targets, seeded from the vectors
+    Fuzz(fuzz::Args),
+    /// Compare SPEC.md's tables with the code
+    SpecCheck,
     /// Start or stop a private Docker engine for tests and the demo
     Engine(engine::Args),
     /// Boot other kernels and record a known sequence on each
@@ -40,6 +46,8 @@ fn main() -> ExitCode {
         Task::Ebpf(args) => ebpf::main(&args),
         Task::Demo(args) => demo::main(&args),
         Task::Bench(args) => bench::main(&args),
+        Task::Fuzz(args) => fuzz::main(&args),
+        Task::SpecCheck => spec_check::main(),
         Task::Engine(args) => engine::main(&args),
         Task::Matrix(args) => matrix::main(&args),
     };
