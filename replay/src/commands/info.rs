@@ -4,6 +4,7 @@
 
 use replay::{
     event_view::family_name,
+    import::scap::families::{Counted, Kind, PREFIX},
     findings::{short_id, uuid_text},
     resolve::State,
     source::Input,
@@ -48,6 +49,8 @@ struct Info {
     late_events: u64,
     cgroups: usize,
     families: Vec<Family>,
+    /// Of an imported capture: its blocks, and the events they make together. `null` for other traces.
+    capture: Option<Counted>,
     /// Those that the first chunk describes; later ones show in the events.
     containers_at_start: Vec<ContainerInfo>,
     seen: u64,
@@ -57,7 +60,7 @@ struct Info {
 
 #[derive(Serialize)]
 struct Family {
-    family: &'static str,
+    family: String,
     id: u16,
     events: u64,
 }
@@ -146,8 +149,12 @@ fn describe<'a>(
     let decoded = first.and_then(|chunk| chunk.decode().ok());
     let context = decoded.map(|decoded| decoded.context).unwrap_or_default();
     let mut cgroups: Vec<u64> = Vec::new();
+    let mut imported = false;
     for record in &context {
         state.context(record);
+        if let Context::EventType(ty) = &record.body {
+            imported |= Kind::of(ty).is_some();
+        }
         if let Context::Container(container) = &record.body {
             cgroups.push(container.cgroup_id);
         }
@@ -167,6 +174,14 @@ fn describe<'a>(
         })
         .collect();
     let host = state.host().cloned().unwrap_or_default();
+    // Which families an import of ours has is known by their numbers.
+    let kind = |family| Kind::of_number(family).filter(|_| imported);
+    let mut capture = imported.then(Counted::default);
+    for total in &summary.kinds {
+        if let (Some(capture), Some(kind)) = (&mut capture, kind(total.kind)) {
+            capture.add(kind, total.rows);
+        }
+    }
     let empty = summary.chunks == 0;
     let first_ns = if empty { 0 } else { summary.first_ns };
     Info {
@@ -199,11 +214,15 @@ fn describe<'a>(
             .kinds
             .iter()
             .map(|total| Family {
-                family: family_name(total.kind),
+                family: match kind(total.kind) {
+                    Some(kind) => format!("{PREFIX}{}", kind.name()),
+                    None => family_name(total.kind).to_owned(),
+                },
                 id: total.kind,
                 events: total.rows,
             })
             .collect(),
+        capture,
         containers_at_start,
         seen: summary.loss.seen,
         dropped: summary.loss.dropped,
@@ -253,6 +272,15 @@ fn print(info: &Info, out: &mut Output) -> anyhow::Result<()> {
         ),
     )?;
     line("events", info.events.to_string())?;
+    if let Some(capture) = &info.capture {
+        line(
+            "capture",
+            format!(
+                "{} blocks, {} events after folding enter into exit, {} records of state",
+                capture.blocks, capture.events, capture.state_records
+            ),
+        )?;
+    }
     for family in &info.families {
         line("", format!("{:<14} {}", family.family, family.events))?;
     }

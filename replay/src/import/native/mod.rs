@@ -70,7 +70,7 @@ impl Native {
                     return true;
                 };
                 let from = told.len();
-                if schema.enter && has_exit(schema.number) {
+                if schema.has_exit() {
                     if self.entered.len() < ENTERED_MAX || self.entered.contains_key(&event.tid) {
                         self.entered.insert(event.tid, data.clone());
                     }
@@ -111,13 +111,6 @@ impl Native {
             }
         }
     }
-}
-
-/// Events that the kernel or the capture reports once, with an even number.
-fn has_exit(number: u16) -> bool {
-    super::scap::schema::types()
-        .get(usize::from(number) + 1)
-        .is_some_and(|exit| exit.name != "NA")
 }
 
 /// The block's CPU, and whether it is hidden. Numbers of blocks stay with the blocks: the folded

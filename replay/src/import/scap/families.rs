@@ -470,9 +470,36 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What an import of ours stores under this number.
+    pub fn of_number(family: u16) -> Option<Kind> {
+        match family {
+            PART => Some(Kind::Part),
+            OPAQUE => Some(Kind::Opaque),
+            LISTS.. => List::ALL.get(usize::from(family - LISTS)).copied().map(Kind::List),
+            EVENTS.. => schema::types().get(usize::from(family - EVENTS)).map(Kind::Event),
+            _ => None,
+        }
+    }
+
+    /// Without [`PREFIX`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Event(schema) => schema.symbol,
+            Kind::List(list) => list.name(),
+            Kind::Part => "part",
+            Kind::Opaque => "opaque",
+        }
+    }
+
     /// By the family's name, which is what counts; `None` for families of something else.
     pub fn of(ty: &EventType) -> Option<Kind> {
         let name = ty.name().strip_prefix(PREFIX)?;
+        // Our own numbers save the search.
+        if let Some(kind) = Kind::of_number(ty.family())
+            && kind.name() == name
+        {
+            return Some(kind);
+        }
         match name {
             "part" => return Some(Kind::Part),
             "opaque" => return Some(Kind::Opaque),
@@ -482,6 +509,33 @@ impl Kind {
             return Some(Kind::List(*list));
         }
         schema::by_symbol(name).map(Kind::Event)
+    }
+}
+
+/// How many rows of an import are what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counted {
+    /// Event blocks of the capture.
+    pub blocks: u64,
+    /// Events after folding enter into exit: exits, and what has no exit.
+    pub events: u64,
+    pub state_records: u64,
+}
+
+impl Counted {
+    pub fn add(&mut self, kind: Kind, rows: u64) {
+        match kind {
+            Kind::Event(schema) => {
+                self.blocks += rows;
+                self.events += if schema.has_exit() { 0 } else { rows };
+            }
+            Kind::Opaque => {
+                self.blocks += rows;
+                self.events += rows;
+            }
+            Kind::List(_) => self.state_records += rows,
+            Kind::Part => {}
+        }
     }
 }
 

@@ -35,6 +35,14 @@ pub struct EventType {
     pub parameters: Vec<Parameter>,
 }
 
+impl EventType {
+    /// An exit follows: not for exits, nor for what is reported once.
+    pub fn has_exit(&self) -> bool {
+        let exit = types().get(usize::from(self.number) + 1);
+        self.enter && exit.is_some_and(|exit| exit.name != "NA")
+    }
+}
+
 static TYPES: LazyLock<Vec<EventType>> = LazyLock::new(|| {
     let lines = include_str!("events.txt").lines();
     lines
