@@ -15,7 +15,7 @@ use replay::import::scap::{
     lists::{Records, Value as ListValue},
 };
 use std::{io::Cursor, path::Path};
-use trace_format::{ChunkSource, Context, EventData, TraceReader, Value};
+use trace_format::{ChunkSource, Context, EventData, Provenance, TraceReader, Value};
 
 /// An event block: number, time, thread, CPU, type, parameters.
 type Block = (u64, u64, u64, u16, u16, Vec<Vec<u8>>);
@@ -48,7 +48,7 @@ fn blocks_of_capture(bytes: &[u8]) -> Vec<Block> {
 }
 
 fn imported(bytes: &[u8], level: i32) -> (Imported, Vec<u8>) {
-    import(&mut open(bytes), [7; 16], level, Vec::new()).unwrap()
+    import(&mut open(bytes), Provenance::default(), level, Vec::new()).unwrap()
 }
 
 /// Blocks and state records of a trace, in order.

@@ -22,7 +22,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
-use trace_format::{ChunkSource, ContextRecord, Event, TraceReader};
+use trace_format::{ChunkSource, ContextRecord, Event, Provenance, TraceReader};
 
 type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
 
@@ -65,7 +65,11 @@ impl Detector for Counting {
 fn trace(name: &str) -> Option<Vec<u8>> {
     let capture = captures().into_iter().find(|one| one.name == name)?;
     let mut capture = Capture::open(&capture.path).unwrap();
-    Some(import(&mut capture, [9; 16], 1, Vec::new()).unwrap().1)
+    Some(
+        import(&mut capture, Provenance::default(), 1, Vec::new())
+            .unwrap()
+            .1,
+    )
 }
 
 fn run(trace: &[u8], rules: RuleSet) -> (BTreeMap<String, u64>, Pipeline) {

@@ -1,6 +1,7 @@
 //! `replay import`: turns a capture of sysdig or Falco into a trace.
 //!
-//! The trace's UUID is taken from the capture's bytes: importing a file again gives the same trace.
+//! The trace begins with its provenance, which names the capture by its hash: importing a file again
+//! gives the same trace.
 
 use anyhow::Context;
 use indicatif::HumanBytes;
@@ -12,6 +13,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
+use trace_format::{Provenance, ProvenanceSource};
 
 use crate::{Global, Outcome, Usage, output::Output};
 
@@ -60,16 +62,21 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         None => Path::new(arguments.capture.file_name().unwrap_or_default()).with_extension("zst"),
     };
     let mut capture = Capture::open(&arguments.capture)?;
-    let uuid = uuid_of(&arguments.capture)?;
+    let provenance = provenance(&arguments.capture, arguments.level)?;
     let imported = if output == Path::new("-") {
         if io::stdout().is_terminal() {
             return Err(Usage("a trace is binary: name a file with -o, or pipe it".into()).into());
         }
-        let (imported, mut out) = import(&mut capture, uuid, arguments.level, io::stdout().lock())?;
+        let (imported, mut out) = import(
+            &mut capture,
+            provenance,
+            arguments.level,
+            io::stdout().lock(),
+        )?;
         out.flush().map_err(crate::output::failed)?;
         imported
     } else {
-        to_file(&mut capture, uuid, arguments, &output)
+        to_file(&mut capture, provenance, arguments, &output)
             .with_context(|| format!("cannot import into {}", output.display()))?
     };
     let report = report(&arguments.capture, &output, &imported);
@@ -105,7 +112,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
 /// Writes beside the file and gives it its name when it is whole.
 fn to_file(
     capture: &mut Capture,
-    uuid: [u8; 16],
+    provenance: Provenance,
     arguments: &Arguments,
     output: &Path,
 ) -> anyhow::Result<Imported> {
@@ -126,7 +133,7 @@ fn to_file(
         .mode(0o600)
         .open(&part)
         .with_context(|| format!("cannot create {}", part.display()))?;
-    let written = write(capture, uuid, arguments.level, file);
+    let written = write(capture, provenance, arguments.level, file);
     let done = written.and_then(|imported| {
         std::fs::rename(&part, output)?;
         Ok(imported)
@@ -140,31 +147,47 @@ fn to_file(
 
 fn write(
     capture: &mut Capture,
-    uuid: [u8; 16],
+    provenance: Provenance,
     level: i32,
     file: File,
 ) -> anyhow::Result<Imported> {
-    let (imported, out) = import(capture, uuid, level, BufWriter::new(file))?;
+    let (imported, out) = import(capture, provenance, level, BufWriter::new(file))?;
     out.into_inner()?.sync_all()?;
     Ok(imported)
 }
 
-/// From the capture's bytes; from the time for standard input, which cannot be read twice.
-fn uuid_of(path: &Path) -> anyhow::Result<[u8; 16]> {
-    let mut hasher = blake3::Hasher::new();
-    if path == Path::new("-") {
+/// What the trace is made of. Standard input cannot be read twice: the time stands for its hash.
+fn provenance(path: &Path, level: i32) -> anyhow::Result<Provenance> {
+    let (name, identity) = if path == Path::new("-") {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-        hasher.update(&now.as_nanos().to_le_bytes());
-        hasher.update(&std::process::id().to_le_bytes());
+        let now = replay::time::rfc3339(now.as_nanos() as u64);
+        (
+            "standard input".to_owned(),
+            format!("read at {now} by process {}", std::process::id()),
+        )
     } else {
+        let mut hasher = blake3::Hasher::new();
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         hasher
             .update_reader(file)
             .with_context(|| format!("cannot read {}", path.display()))?;
-    }
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    Ok(uuid)
+        let name = path.file_name().unwrap_or_default();
+        (
+            name.to_string_lossy().into_owned(),
+            format!("blake3 {}", hasher.finalize().to_hex()),
+        )
+    };
+    Ok(Provenance {
+        action: "import".to_owned(),
+        tool_version: concat!("replay ", env!("CARGO_PKG_VERSION")).to_owned(),
+        arguments: format!("scap, {identity}, level {level}"),
+        selected: false,
+        // A capture has no end mark: nothing says that it is complete.
+        sources: vec![ProvenanceSource {
+            name,
+            ..ProvenanceSource::default()
+        }],
+    })
 }
 
 fn report(capture: &Path, output: &Path, imported: &Imported) -> Report {

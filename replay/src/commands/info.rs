@@ -4,8 +4,8 @@
 
 use replay::{
     event_view::family_name,
-    import::scap::families::{Counted, Kind, PREFIX},
     findings::{short_id, uuid_text},
+    import::scap::families::{Counted, Kind, PREFIX},
     resolve::State,
     source::Input,
     time,

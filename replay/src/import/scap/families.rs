@@ -475,8 +475,13 @@ impl Kind {
         match family {
             PART => Some(Kind::Part),
             OPAQUE => Some(Kind::Opaque),
-            LISTS.. => List::ALL.get(usize::from(family - LISTS)).copied().map(Kind::List),
-            EVENTS.. => schema::types().get(usize::from(family - EVENTS)).map(Kind::Event),
+            LISTS.. => List::ALL
+                .get(usize::from(family - LISTS))
+                .copied()
+                .map(Kind::List),
+            EVENTS.. => schema::types()
+                .get(usize::from(family - EVENTS))
+                .map(Kind::Event),
             _ => None,
         }
     }

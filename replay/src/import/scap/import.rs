@@ -9,7 +9,7 @@ use std::io::Write;
 
 use trace_format::{
     ChunkBuilder, Clock, Container, Context, ContextRecord, Event, EventData, Host, Limits, Probe,
-    Probes, Resolution, TraceWriter,
+    Probes, Provenance, Resolution, TraceWriter,
 };
 
 use super::{
@@ -55,10 +55,10 @@ pub struct Importer<W> {
     fresh: bool,
 }
 
-/// Reads the whole capture into a trace.
+/// Reads the whole capture into a trace, which begins with its provenance.
 pub fn import<W: Write>(
     capture: &mut Capture,
-    trace_uuid: [u8; 16],
+    provenance: Provenance,
     level: i32,
     out: W,
 ) -> Result<(Imported, W), Error> {
@@ -67,7 +67,7 @@ pub fn import<W: Write>(
         ..Limits::default()
     };
     let mut importer = Importer {
-        builder: ChunkBuilder::new(trace_uuid, limits),
+        builder: ChunkBuilder::new(provenance.trace_uuid(), limits),
         writer: TraceWriter::new(out),
         families: Families::default(),
         timeline: Timeline::default(),
@@ -76,6 +76,7 @@ pub fn import<W: Write>(
         number: 0,
         fresh: true,
     };
+    importer.put(Context::Provenance(provenance))?;
     let mut issues = Vec::new();
     while let Some(block) = capture.next_block()? {
         importer.block(block, &mut issues)?;
@@ -255,8 +256,7 @@ impl<W: Write> Importer<W> {
         if !std::mem::replace(&mut self.fresh, false) {
             return Ok(());
         }
-        let first = self.builder.next_number() == 0;
-        if first {
+        if self.builder.next_number() == 0 {
             self.put(Context::Probes(Probes {
                 profile: "scap".to_owned(),
                 probes: vec![Probe {
