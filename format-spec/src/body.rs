@@ -42,28 +42,40 @@ impl Section {
     }
 }
 
-/// A section with its payload.
-pub type Entry<'a> = (Section, &'a [u8]);
-
-/// A body taken apart: every section at its place, none twice.
-#[derive(Default)]
-pub struct Body<'a> {
-    pub dictionary: Option<Entry<'a>>,
-    pub context: Option<Entry<'a>>,
-    pub sequences: Option<Entry<'a>>,
-    /// By family and column.
-    pub columns: BTreeMap<(u16, u16), Entry<'a>>,
+/// Where a section's payload is in the body.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    pub section: Section,
+    pub at: usize,
 }
 
-impl<'a> Body<'a> {
-    /// Reads the directory. The payloads must fill the body exactly.
-    pub fn open(body: &'a [u8]) -> Result<Self, Error> {
-        const WHAT: &str = "body directory";
-        let mut cursor = Cursor::new(WHAT, body);
-        let count = cursor.u16()?;
+/// The directory, taken apart: every section at its place, none twice.
+#[derive(Debug, Default)]
+pub struct Directory {
+    pub dictionary: Option<Entry>,
+    pub context: Option<Entry>,
+    pub sequences: Option<Entry>,
+    /// By family and column.
+    pub columns: BTreeMap<(u16, u16), Entry>,
+    /// Of the whole body.
+    pub len: usize,
+}
+
+impl Directory {
+    /// Bytes of the directory in a body that starts with `bytes`, at least two.
+    pub fn bytes(bytes: [u8; 2]) -> Result<usize, Error> {
+        let count = u16::from_le_bytes(bytes);
         Error::limit("sections of a body", count.into(), SECTIONS_MAX.into())?;
-        let mut directory = Cursor::new(WHAT, cursor.take(usize::from(count) * ENTRY_LEN)?);
-        let mut body = Body::default();
+        Ok(2 + usize::from(count) * ENTRY_LEN)
+    }
+
+    /// Reads the directory at the front of `body`.
+    pub fn read(front: &[u8]) -> Result<Self, Error> {
+        const WHAT: &str = "body directory";
+        let mut directory = Cursor::new(WHAT, front);
+        let count = directory.u16()?;
+        let mut at = Self::bytes(count.to_le_bytes())?;
+        let mut body = Directory::default();
         for _ in 0..count {
             let section = Section {
                 kind: directory.u8()?,
@@ -73,7 +85,8 @@ impl<'a> Body<'a> {
                 rows: directory.u32()?,
                 len: directory.u32()?,
             };
-            let entry = (section, cursor.take(section.len as usize)?);
+            let entry = Entry { section, at };
+            at += section.len as usize;
             let before = match section.kind {
                 COLUMN => body.columns.insert((section.family, section.column), entry),
                 DICTIONARY => body.dictionary.replace(entry),
@@ -93,14 +106,7 @@ impl<'a> Body<'a> {
                 ));
             }
         }
-        if cursor.left() > 0 {
-            return Err(Error::malformed(
-                "body",
-                cursor.at(),
-                "its end",
-                format_args!("{} more bytes", cursor.left()),
-            ));
-        }
+        body.len = at;
         Ok(body)
     }
 }
@@ -110,12 +116,15 @@ impl<'a> Body<'a> {
 pub struct Writer {
     directory: Vec<Section>,
     payloads: Vec<u8>,
+    /// Ends of planes and sections in `payloads`.
+    cuts: Vec<usize>,
 }
 
 impl Writer {
     pub fn clear(&mut self) {
         self.directory.clear();
         self.payloads.clear();
+        self.cuts.clear();
     }
 
     /// A column, its values turned into their transform in place; absent when every value is 0,
@@ -161,22 +170,34 @@ impl Writer {
             self.payloads.truncate(start);
             return;
         }
+        let end = self.payloads.len();
+        if matches!(kind, COLUMN | SEQUENCES) {
+            // What is in front of the planes goes with the section before.
+            let planes = (end - start) / (rows as usize).max(1);
+            self.cuts
+                .extend((1..=planes).rev().map(|plane| end - plane * rows as usize));
+        }
+        self.cuts.push(end);
         self.directory.push(Section {
             kind,
             encoding,
             family,
             column,
             rows,
-            len: (self.payloads.len() - start) as u32,
+            len: (end - start) as u32,
         });
     }
 
-    /// The whole body.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    /// The whole body, and where its planes and sections end.
+    pub fn write(&mut self, out: &mut Vec<u8>) -> &[usize] {
         out.extend_from_slice(&(self.directory.len() as u16).to_le_bytes());
         for section in &self.directory {
             section.write(out);
         }
+        for cut in &mut self.cuts {
+            *cut += out.len();
+        }
         out.extend_from_slice(&self.payloads);
+        &self.cuts
     }
 }

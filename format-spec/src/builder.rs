@@ -10,6 +10,7 @@ use crate::{
     body::{self, Writer},
     chunk::SealedChunk,
     columns,
+    compress::Compressor,
     header::{ChunkHeader, LossTotal},
     limits::*,
     order, record,
@@ -45,16 +46,13 @@ pub struct ChunkBuilder {
     prev_hash: [u8; 32],
     loss: LossTotal,
     scratch: Scratch,
-    zstd: zstd::bulk::Compressor<'static>,
+    zstd: Compressor,
 }
 
 impl ChunkBuilder {
     /// # Panics
     /// When zstd cannot allocate its context.
     pub fn new(trace_uuid: [u8; 16], limits: Limits) -> Self {
-        let mut zstd = zstd::bulk::Compressor::new(limits.level).expect("zstd context");
-        zstd.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))
-            .expect("zstd knows the checksum flag");
         ChunkBuilder {
             trace_uuid,
             limits,
@@ -72,7 +70,7 @@ impl ChunkBuilder {
             prev_hash: [0; 32],
             loss: LossTotal::default(),
             scratch: Scratch::default(),
-            zstd,
+            zstd: Compressor::new(limits.level),
         }
     }
 
@@ -215,13 +213,10 @@ impl ChunkBuilder {
         SealedChunk { header, bytes }
     }
 
-    /// Fills `scratch.body`, and the header's lists.
+    /// Fills `scratch.sections`, and the header's lists.
     fn encode_body(&mut self, header: &mut ChunkHeader) {
         let Scratch {
-            sections,
-            stored,
-            body,
-            ..
+            sections, stored, ..
         } = &mut self.scratch;
         let table = &self.table;
         sections.clear();
@@ -279,24 +274,24 @@ impl ChunkBuilder {
         if header.sequences_listed {
             header.sequences = ranges;
         }
+    }
 
+    /// The chunk's bytes; fills the header's lengths and hash.
+    fn compress(&mut self, header: &mut ChunkHeader) -> Arc<[u8]> {
+        let Scratch {
+            sections,
+            body,
+            frame,
+            ..
+        } = &mut self.scratch;
         body.clear();
-        sections.write(body);
+        let cuts = sections.write(body);
         assert!(
             body.len() <= BODY_BYTES_MAX as usize,
             "push keeps the body below its limit"
         );
         header.body_len = body.len() as u32;
-    }
-
-    /// The chunk's bytes; fills the header's lengths and hash.
-    fn compress(&mut self, header: &mut ChunkHeader) -> Arc<[u8]> {
-        let Scratch { body, frame, .. } = &mut self.scratch;
-        frame.clear();
-        frame.reserve(zstd::zstd_safe::compress_bound(body.len()));
-        self.zstd
-            .compress_to_buffer(body.as_slice(), frame)
-            .expect("the buffer has the size zstd asks for in the worst case");
+        self.zstd.compress(body, cuts, frame);
         header.body_compressed_len = frame.len() as u32;
         let mut bytes = Vec::with_capacity(frame.len() + 4096);
         header.write(frame, &mut bytes);

@@ -1,9 +1,14 @@
 //! A sealed chunk: its bytes, its header, and the way to what is in it.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
+
+use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
 use crate::{
     Error,
+    body::Directory,
+    column_chunk::{ColumnChunk, decode_column, times_of},
+    columns,
     decode::{self, DecodedChunk},
     error::hex,
     header::{self, ChunkHeader, FRAME_MAGIC, HASH_LEN, SKIPPABLE_LEN},
@@ -33,19 +38,41 @@ impl SealedChunk {
         Ok(&self.bytes[body_at..])
     }
 
-    /// The body, uncompressed; the hash is not checked again.
-    pub(crate) fn body(&self) -> Result<Vec<u8>, Error> {
-        let (header, body_at) = split(&self.bytes)?;
-        decompress(&header, &self.bytes[body_at..])
-    }
-
     /// Checks the hash, decompresses, and hands out events and context. `bytes` alone counts: the
     /// header is read from there.
     pub fn decode(&self) -> Result<DecodedChunk, Error> {
+        decode::decode(self.columns()?)
+    }
+
+    /// Checks the hash, decompresses, and hands out columns as they are asked for.
+    pub fn columns(&self) -> Result<ColumnChunk, Error> {
         let (header, body_at) = split(&self.bytes)?;
         check_hash(&header, &self.bytes, body_at)?;
         let body = decompress(&header, &self.bytes[body_at..])?;
-        decode::decode(header, &body)
+        ColumnChunk::new(header, body)
+    }
+
+    /// Checks the hash and hands out the time of each row, in the table's order. Decompresses no
+    /// more than the front of the body.
+    pub fn times(&self) -> Result<Vec<u64>, Error> {
+        let (header, body_at) = split(&self.bytes)?;
+        check_hash(&header, &self.bytes, body_at)?;
+        let mut front = Front::new(&self.bytes[body_at..], header.body_len as usize)?;
+        let count = front.take(2)?;
+        let directory_len = Directory::bytes([count[0], count[1]])?;
+        let directory = Directory::read(front.take(directory_len)?)?;
+        let entry = directory
+            .columns
+            .get(&(columns::COMMON_FAMILY, columns::TIME));
+        times_of(
+            &header,
+            entry.map(|entry| entry.section.rows),
+            |column, rows| {
+                let entry = entry.expect("rows are those of the time column");
+                let end = entry.at + entry.section.len as usize;
+                decode_column(column, entry, &front.take(end)?[entry.at..], rows, &[], 0)
+            },
+        )
     }
 }
 
@@ -86,6 +113,62 @@ fn check_hash(header: &ChunkHeader, bytes: &[u8], body_at: usize) -> Result<(), 
         });
     }
     Ok(())
+}
+
+/// The front of a body, decompressed as far as it is asked for.
+struct Front<'a> {
+    zstd: DCtx<'static>,
+    frame: InBuffer<'a>,
+    body: Vec<u8>,
+    body_len: usize,
+}
+
+impl<'a> Front<'a> {
+    fn new(frame: &'a [u8], body_len: usize) -> Result<Self, Error> {
+        let mut zstd = DCtx::try_create().ok_or_else(|| zstd_error("no memory for its context"))?;
+        // A window is never larger than the body, whatever the frame says.
+        zstd.set_parameter(DParameter::WindowLogMax(BODY_BYTES_MAX.ilog2()))
+            .map_err(|code| zstd_error(get_error_name(code)))?;
+        Ok(Front {
+            zstd,
+            frame: InBuffer::around(frame),
+            body: Vec::new(),
+            body_len,
+        })
+    }
+
+    /// The first `len` bytes, which [`ChunkHeader::read`] has bounded.
+    fn take(&mut self, len: usize) -> Result<&[u8], Error> {
+        let short = |available: usize| Error::Short {
+            what: "body",
+            offset: 0,
+            needed: len as u64,
+            available: available as u64,
+        };
+        if len > self.body_len {
+            return Err(short(self.body_len));
+        }
+        // zstd fills the room there is.
+        self.body.reserve_exact(len.saturating_sub(self.body.len()));
+        while self.body.len() < len {
+            let before = (self.body.len(), self.frame.pos);
+            let mut out = OutBuffer::around_pos(&mut self.body, before.0);
+            self.zstd
+                .decompress_stream(&mut out, &mut self.frame)
+                .map_err(|code| zstd_error(get_error_name(code)))?;
+            if (self.body.len(), self.frame.pos) == before {
+                return Err(short(before.0));
+            }
+        }
+        Ok(&self.body[..len])
+    }
+}
+
+fn zstd_error(reason: &'static str) -> Error {
+    Error::Zstd {
+        action: "decompress the body",
+        source: io::Error::other(reason),
+    }
 }
 
 /// The body, never larger than the header says, which [`ChunkHeader::read`] has bounded.

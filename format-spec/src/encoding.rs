@@ -143,8 +143,16 @@ pub fn put_planes(values: &[u64], out: &mut Vec<u8>) {
     let used = values.iter().fold(0, |used, value| used | value);
     let planes = (u64::BITS - used.leading_zeros()).div_ceil(8) as u8;
     out.push(planes);
-    for plane in 0..planes {
-        out.extend(values.iter().map(|value| (value >> (8 * plane)) as u8));
+    let start = out.len();
+    out.resize(start + values.len() * usize::from(planes), 0);
+    for (plane, bytes) in out[start..]
+        .chunks_exact_mut(values.len().max(1))
+        .enumerate()
+    {
+        let shift = 8 * plane as u32;
+        for (byte, value) in bytes.iter_mut().zip(values) {
+            *byte = (value >> shift) as u8;
+        }
     }
 }
 
@@ -169,12 +177,23 @@ pub fn get_planes(bytes: &[u8], rows: usize) -> Result<Vec<u64>, Error> {
         ));
     }
     let mut values = vec![0u64; rows];
-    if rows == 0 {
-        return Ok(values);
-    }
-    for (plane, bytes) in bytes.chunks_exact(rows).enumerate() {
-        for (value, byte) in values.iter_mut().zip(bytes) {
-            *value |= u64::from(*byte) << (8 * plane);
+    let plane = |at: usize| &bytes[at * rows..(at + 1) * rows];
+    // High planes are mostly zeros, and then not worth adding.
+    let planes = (0..usize::from(planes)).filter(|at| plane(*at).iter().any(|byte| *byte != 0));
+    let planes: Vec<usize> = planes.collect();
+    for pair in planes.chunks(2) {
+        match *pair {
+            [low, high] => {
+                for ((value, a), b) in values.iter_mut().zip(plane(low)).zip(plane(high)) {
+                    *value |= u64::from(*a) << (8 * low) | u64::from(*b) << (8 * high);
+                }
+            }
+            [one] => {
+                for (value, a) in values.iter_mut().zip(plane(one)) {
+                    *value |= u64::from(*a) << (8 * one);
+                }
+            }
+            _ => {}
         }
     }
     Ok(values)

@@ -3,7 +3,7 @@
 //! `SPEC.md` is normative; this crate is the reference codec. The flow, writing: [`Event`]s and
 //! [`ContextRecord`]s → [`ChunkBuilder`] → [`SealedChunk`] (the same bytes for file, stream and
 //! memory) → [`TraceWriter`]. Reading: a [`ChunkSource`] such as [`TraceReader`] → [`SealedChunk`] →
-//! [`DecodedChunk`].
+//! [`DecodedChunk`], or [`ColumnChunk`] for a scan that needs no events.
 //!
 //! Promises: whatever bytes come in, nothing panics and no event is handed out whose chunk fails its
 //! hash; every size is checked against [`limits`] before anything is allocated.
@@ -20,6 +20,8 @@ pub mod syscalls;
 mod body;
 mod builder;
 mod chunk;
+mod column_chunk;
+mod compress;
 mod declared;
 mod decode;
 mod describe;
@@ -50,6 +52,7 @@ mod writer;
 
 pub use builder::ChunkBuilder;
 pub use chunk::SealedChunk;
+pub use column_chunk::{ColumnChunk, FamilyRows, time_order};
 pub use context::*;
 pub use declared::{Declared, EventType, Field};
 pub use decode::{DecodedChunk, RowRef};

@@ -3,8 +3,11 @@
 mod support;
 
 use proptest::{collection::vec, prelude::*};
-use support::{sample::*, *};
-use trace_format::*;
+use support::{forge::Forge, sample::*, *};
+use trace_format::{
+    columns::{FAMILY, TID},
+    *,
+};
 
 /// The promised order: by time, then row, which for equal times is the order of arrival per thread;
 /// threads by first appearance. So sort what went in the same way.
@@ -37,6 +40,50 @@ proptest! {
         prop_assert_eq!(decoded.events.len(), decoded.rows.len());
         prop_assert!(decoded.rows.iter().zip(&decoded.events).all(|(row, event)| row.family == family_of(&event.data)));
         prop_assert_eq!(decoded.events, promised_order(events));
+    }
+
+    /// A scan of columns sees what the events say.
+    #[test]
+    fn columns_hold_what_events_hold(events in vec(event(), 0..120)) {
+        let chunk = seal(&events);
+        let decoded = chunk.decode().unwrap();
+        let columns = chunk.columns().unwrap();
+        let times = columns.times().unwrap();
+        prop_assert_eq!(&chunk.times().unwrap(), &times);
+        let in_time = time_order(&times);
+        let rows: Vec<u32> = decoded.rows.iter().map(|at| at.row).collect();
+        prop_assert_eq!(&rows, &in_time);
+        let seqs: Vec<u64> = decoded.events.iter().map(|event| event.seq).collect();
+        prop_assert_eq!(columns.sequences(&in_time).unwrap(), seqs);
+        let context = columns.context().unwrap();
+        prop_assert_eq!(&context, &decoded.context);
+        let [tids, ids] = [TID, FAMILY].map(|id| columns.common(id).unwrap());
+        let families = columns.families(&context).unwrap();
+        for (at, event) in decoded.rows.iter().zip(&decoded.events) {
+            let row = at.row as usize;
+            prop_assert_eq!((times[row], tids[row]), (event.boot_ns, event.tid.into()));
+            prop_assert_eq!((ids[row], at.family), (at.family.into(), family_of(&event.data)));
+            let family = families.iter().find(|family| family.id == at.family).unwrap();
+            let place = family.rows.binary_search(&at.row).unwrap();
+            let field = |id| columns.field(family, id).unwrap().map(|values| values[place]);
+            match &event.data {
+                EventData::Syscall(call) => {
+                    prop_assert_eq!(field(16), Some(call.nr.into()));
+                    prop_assert_eq!(field(17), Some(call.ret as u64));
+                    prop_assert_eq!(field(23), Some(call.args[5]));
+                    prop_assert_eq!(field(24), None);
+                }
+                EventData::Sample(sample) => prop_assert_eq!(field(18), Some(sample.memory_bytes)),
+                EventData::Cgroup(change) => {
+                    let path = field(17).unwrap() as usize;
+                    prop_assert_eq!(&columns.texts().unwrap()[path], &change.path);
+                }
+                EventData::Declared(declared) => if let Some(Value::Unsigned(offset)) = declared.get("offset") {
+                    prop_assert_eq!(field(17), Some(*offset));
+                },
+                _ => {}
+            }
+        }
     }
 
     /// A reused builder must not remember anything of the chunk before but numbers, chain, loss and watermark.
@@ -198,6 +245,26 @@ fn a_capture_without_loss_spends_nothing_on_sequence_numbers() {
     assert!(
         (dense as i64) - none < 64,
         "{dense} bytes with numbers, {none} with a constant"
+    );
+}
+
+/// Blocks end where planes end: times are there although what follows them cannot be read.
+#[test]
+fn a_scan_of_times_stops_behind_them() {
+    let events: Vec<Event> = (0..20_000)
+        .map(|row| read_call(row * 1_000 + row * row % 977, 1 + (row % 3) as u32, row))
+        .collect();
+    let chunk = seal(&events);
+    let forge = Forge::open(&chunk.bytes);
+    let body = forge.body();
+    let mut frame = chunk.body_frame().unwrap().to_vec();
+    let half = frame.len() * 9 / 10;
+    frame[half..].fill(0xff);
+    let broken = SealedChunk::from_bytes(forge.close_frame(&frame, body.len() as u32)).unwrap();
+    assert!(broken.decode().is_err());
+    assert_eq!(
+        broken.times().unwrap(),
+        chunk.columns().unwrap().times().unwrap()
     );
 }
 

@@ -3,10 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{Place, checks};
-use crate::{
-    ChunkHeader, Context, DecodedChunk, SealedChunk, SequenceRange, Value, body::Body,
-    header::MINOR, rows,
-};
+use crate::{ChunkHeader, Context, DecodedChunk, SealedChunk, SequenceRange, Value, header::MINOR};
 
 /// What the header promises by itself.
 pub(super) fn promises(header: &ChunkHeader, watermark_before_ns: u64, place: &mut Place<'_>) {
@@ -179,12 +176,7 @@ fn sequences(decoded: &DecodedChunk, place: &mut Place<'_>) {
 
 fn dictionary(chunk: &SealedChunk, decoded: &DecodedChunk, place: &mut Place<'_>) {
     // It has been decoded once: what fails here has been reported.
-    let Ok(body) = chunk.body() else { return };
-    let Ok(body) = Body::open(&body) else { return };
-    let Some((section, bytes)) = body.dictionary else {
-        return;
-    };
-    let Ok(texts) = rows::read_dictionary(bytes, section.rows) else {
+    let Ok(texts) = chunk.columns().and_then(|columns| columns.texts()) else {
         return;
     };
     // The first is the empty text, which is not stored.

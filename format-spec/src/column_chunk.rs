@@ -1,0 +1,440 @@
+//! A chunk as columns: what a scan reads without making events. [`crate::DecodedChunk`] is built on it.
+//!
+//! Everything is decoded when it is asked for. What a method returns has been checked: the number
+//! of rows, the range of times, each value against its type.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    Context, ContextRecord, Error, EventType, Text,
+    body::{Directory, Entry},
+    columns::{self, COMMON, Column, Encoding, position},
+    encoding,
+    header::{ChunkHeader, KindCount},
+    limits::VALUES_MAX,
+    order, record,
+    rows::{self, check_values},
+    sequence,
+};
+
+/// The body of a chunk whose hash held, and where its columns are.
+pub struct ColumnChunk {
+    header: ChunkHeader,
+    body: Vec<u8>,
+    directory: Directory,
+}
+
+/// Who knows a family's columns.
+#[derive(Clone, Debug)]
+pub(crate) enum Layout {
+    Native(&'static [Column]),
+    Declared(Arc<EventType>),
+    /// A newer writer: its rows count in the order and in the sequence numbers.
+    Unknown,
+}
+
+impl Layout {
+    fn columns(&self) -> &[Column] {
+        match self {
+            Layout::Native(columns) => columns,
+            Layout::Declared(ty) => ty.columns(),
+            Layout::Unknown => &[],
+        }
+    }
+}
+
+/// A family that has rows in the chunk.
+#[derive(Clone, Debug)]
+pub struct FamilyRows {
+    pub id: u16,
+    /// Its rows in the table, ascending: row i of the family's columns is row `rows[i]` there.
+    pub rows: Vec<u32>,
+    pub(crate) layout: Layout,
+}
+
+impl ColumnChunk {
+    pub(crate) fn new(header: ChunkHeader, body: Vec<u8>) -> Result<Self, Error> {
+        let directory = Directory::read(&body)?;
+        if directory.len != body.len() {
+            return Err(Error::malformed(
+                "body",
+                0,
+                format_args!("{} bytes as in its directory", directory.len),
+                body.len(),
+            ));
+        }
+        Ok(ColumnChunk {
+            header,
+            body,
+            directory,
+        })
+    }
+
+    pub fn header(&self) -> &ChunkHeader {
+        &self.header
+    }
+
+    pub(crate) fn into_header(self) -> ChunkHeader {
+        self.header
+    }
+
+    pub fn rows(&self) -> usize {
+        self.header.rows as usize
+    }
+
+    /// The chunk's strings; index 0 is the empty one.
+    pub fn texts(&self) -> Result<Vec<Text>, Error> {
+        match &self.directory.dictionary {
+            Some(entry) => rows::read_dictionary(self.payload(entry), entry.section.rows),
+            None => Ok(vec![Text::default()]),
+        }
+    }
+
+    pub fn context(&self) -> Result<Vec<ContextRecord>, Error> {
+        let Some(entry) = &self.directory.context else {
+            return Ok(Vec::new());
+        };
+        let context = record::read_all(self.payload(entry), entry.section.rows)?;
+        check_range(&self.header, context.iter().map(|record| record.boot_ns))?;
+        Ok(context)
+    }
+
+    /// Time of each row.
+    pub fn times(&self) -> Result<Vec<u64>, Error> {
+        let entry = self
+            .directory
+            .columns
+            .get(&(columns::COMMON_FAMILY, columns::TIME));
+        let payload = entry.map_or(&[][..], |entry| self.payload(entry));
+        times_of(
+            &self.header,
+            entry.map(|entry| entry.section.rows),
+            |column, rows| {
+                let entry = entry.expect("rows are those of the time column");
+                decode_column(column, entry, payload, rows, &[], 0)
+            },
+        )
+    }
+
+    /// A common column other than time and seq: a value for each row.
+    pub fn common(&self, id: u16) -> Result<Vec<u64>, Error> {
+        let mut values = self.stored_common(id)?;
+        values.resize(self.rows(), 0);
+        Ok(values)
+    }
+
+    /// As [`ColumnChunk::common`]; empty when the column is absent, so that all values are 0.
+    pub(crate) fn stored_common(&self, id: u16) -> Result<Vec<u64>, Error> {
+        let column = &COMMON[position(id)];
+        match self.directory.columns.get(&(columns::COMMON_FAMILY, id)) {
+            Some(entry) => decode_column(column, entry, self.payload(entry), self.rows(), &[], 0),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Sequence number of each row, in the order of `in_time` ([`time_order`]).
+    pub fn sequences(&self, in_time: &[u32]) -> Result<Vec<u64>, Error> {
+        let cpus = self.stored_common(columns::CPU)?;
+        let probes = self.stored_common(columns::PROBE)?;
+        self.sequences_of(in_time, &cpus, &probes)
+    }
+
+    pub(crate) fn sequences_of(
+        &self,
+        in_time: &[u32],
+        cpus: &[u64],
+        probes: &[u64],
+    ) -> Result<Vec<u64>, Error> {
+        let Some(entry) = &self.directory.sequences else {
+            return Ok(vec![0; self.rows()]);
+        };
+        if entry.section.rows != self.header.rows {
+            return Err(Error::malformed(
+                "sequence section",
+                0,
+                format_args!("{} rows", self.header.rows),
+                entry.section.rows,
+            ));
+        }
+        let pairs: Vec<u32> = (0..self.rows())
+            .map(|row| sequence::pair(at(cpus, row), at(probes, row)))
+            .collect();
+        sequence::read(self.payload(entry), &pairs, in_time)
+    }
+
+    /// Every family with rows, ascending. `context` is the chunk's: it declares families.
+    pub fn families(&self, context: &[ContextRecord]) -> Result<Vec<FamilyRows>, Error> {
+        let types = event_types(context)?;
+        let known = |id: u16| match (columns::family(id), types.get(&id)) {
+            (Some(family), _) => Layout::Native(family.fields),
+            (None, Some(ty)) => Layout::Declared((*ty).clone()),
+            (None, None) => Layout::Unknown,
+        };
+        let families = self.group_rows(known)?;
+        let values = families
+            .iter()
+            .map(|family| family.rows.len() * (COMMON.len() + family.layout.columns().len()));
+        Error::limit(
+            "values of a chunk",
+            values.sum::<usize>() as u64,
+            VALUES_MAX,
+        )?;
+        // A column of a known family without rows, or with others than the family's.
+        for ((id, column), entry) in &self.directory.columns {
+            if *id == columns::COMMON_FAMILY {
+                continue;
+            }
+            let rows = families
+                .binary_search_by_key(id, |family| family.id)
+                .map_or(0, |index| families[index].rows.len());
+            let ours = known(*id).columns().iter().any(|known| known.id == *column);
+            if ours && entry.section.rows as usize != rows {
+                return Err(Error::malformed(
+                    "column",
+                    (*column).into(),
+                    format_args!("{rows} rows of family {id}"),
+                    entry.section.rows,
+                ));
+            }
+        }
+        Ok(families)
+    }
+
+    /// Which rows are whose: by the family column, which must agree with the header.
+    fn group_rows(&self, known: impl Fn(u16) -> Layout) -> Result<Vec<FamilyRows>, Error> {
+        let kinds = &self.header.kinds;
+        let miscounted = || {
+            Error::malformed(
+                "kinds of a chunk",
+                0,
+                "the families of the body and their rows",
+                format_args!("{kinds:?}"),
+            )
+        };
+        let mut families: Vec<FamilyRows> = kinds
+            .iter()
+            .map(|count| FamilyRows {
+                id: count.kind,
+                rows: Vec::with_capacity(count.rows.min(self.header.rows) as usize),
+                layout: known(count.kind),
+            })
+            .collect();
+        let listed: u64 = kinds.iter().map(|count| u64::from(count.rows)).sum();
+        if listed != u64::from(self.header.rows) || !families.is_sorted_by(|a, b| a.id < b.id) {
+            return Err(miscounted());
+        }
+        let ids = self.stored_common(columns::FAMILY)?;
+        let mut last = None;
+        for row in 0..self.header.rows {
+            let id = at(&ids, row as usize) as u16;
+            let index = match last {
+                Some((last_id, index)) if last_id == id => index,
+                _ => families
+                    .binary_search_by_key(&id, |family| family.id)
+                    .map_err(|_| miscounted())?,
+            };
+            last = Some((id, index));
+            families[index].rows.push(row);
+        }
+        let counted = families.iter().map(|family| KindCount {
+            kind: family.id,
+            rows: family.rows.len() as u32,
+        });
+        let sound = |family: &FamilyRows| !family.rows.is_empty() && family.id != 0;
+        if !families.iter().all(sound) || !counted.eq(kinds.iter().copied()) {
+            return Err(miscounted());
+        }
+        Ok(families)
+    }
+
+    /// One column of a family: a value for each of its rows. `None`: nobody knows the column.
+    pub fn field(&self, family: &FamilyRows, id: u16) -> Result<Option<Vec<u64>>, Error> {
+        let find = |id| {
+            family
+                .layout
+                .columns()
+                .iter()
+                .find(|column| column.id == id)
+        };
+        let Some(column) = find(id) else {
+            return Ok(None);
+        };
+        let keys = match column.encoding {
+            Encoding::DeltaBy(key) if key < columns::FIELDS => {
+                self.keys(family, &self.stored_common(key)?)
+            }
+            Encoding::DeltaBy(key) => self.field(family, key)?.unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let texts = self.text_count();
+        let mut values = self.stored_field(family, column, &keys, texts)?;
+        values.resize(family.rows.len(), 0);
+        Ok(Some(values))
+    }
+
+    /// Every column of a family, in the order of its fields; an empty one is absent, all 0.
+    /// `common` is what [`ColumnChunk::stored_common`] gave for each common column.
+    pub(crate) fn fields(
+        &self,
+        family: &FamilyRows,
+        common: &[Vec<u64>],
+        texts: usize,
+    ) -> Result<Vec<Vec<u64>>, Error> {
+        let columns = family.layout.columns();
+        let mut fields = vec![Vec::new(); columns.len()];
+        let mut keys = (0, Vec::new());
+        // Key columns first: columns that are keyed need them.
+        for keyed in [false, true] {
+            for (place, column) in columns.iter().enumerate() {
+                match column.encoding {
+                    Encoding::DeltaBy(key) if keyed => {
+                        if keys.0 != key {
+                            keys = if key < columns::FIELDS {
+                                (key, self.keys(family, &common[position(key)]))
+                            } else {
+                                let mut values: Vec<u64> = fields[position(key)].clone();
+                                values.resize(family.rows.len(), 0);
+                                (key, values)
+                            };
+                        }
+                    }
+                    Encoding::DeltaBy(_) => continue,
+                    _ if keyed => continue,
+                    _ => {}
+                }
+                fields[place] = self.stored_field(family, column, &keys.1, texts)?;
+            }
+        }
+        Ok(fields)
+    }
+
+    /// A common column's values for the rows of a family.
+    fn keys(&self, family: &FamilyRows, common: &[u64]) -> Vec<u64> {
+        let of = |row: &u32| at(common, *row as usize);
+        family.rows.iter().map(of).collect()
+    }
+
+    fn stored_field(
+        &self,
+        family: &FamilyRows,
+        column: &Column,
+        keys: &[u64],
+        texts: usize,
+    ) -> Result<Vec<u64>, Error> {
+        match self.directory.columns.get(&(family.id, column.id)) {
+            Some(entry) => {
+                let payload = self.payload(entry);
+                decode_column(column, entry, payload, family.rows.len(), keys, texts)
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Strings of the dictionary, the empty one included.
+    fn text_count(&self) -> usize {
+        let entry = self.directory.dictionary.as_ref();
+        entry.map_or(0, |entry| entry.section.rows as usize) + 1
+    }
+
+    fn payload(&self, entry: &Entry) -> &[u8] {
+        &self.body[entry.at..entry.at + entry.section.len as usize]
+    }
+}
+
+/// A stored column's value; an empty column is all 0.
+#[inline]
+pub(crate) fn at(values: &[u64], row: usize) -> u64 {
+    values.get(row).copied().unwrap_or(0)
+}
+
+/// Indices of rows in the order in which events are handed out: by time, then row.
+pub fn time_order(times: &[u64]) -> Vec<u32> {
+    order::by_time(times)
+}
+
+/// The time column, its number of rows and its range checked against the header. Readers skip
+/// chunks by this range: it must hold.
+pub(crate) fn times_of(
+    header: &ChunkHeader,
+    stored_rows: Option<u32>,
+    decode: impl FnOnce(&Column, usize) -> Result<Vec<u64>, Error>,
+) -> Result<Vec<u64>, Error> {
+    let rows = stored_rows.unwrap_or(0);
+    if rows != header.rows {
+        return Err(Error::malformed(
+            "rows of a chunk",
+            36,
+            format_args!("{rows} as in the time column"),
+            header.rows,
+        ));
+    }
+    if stored_rows.is_none() {
+        return Ok(Vec::new());
+    }
+    let times = decode(&COMMON[position(columns::TIME)], rows as usize)?;
+    check_range(header, times.iter().copied())?;
+    Ok(times)
+}
+
+fn check_range(header: &ChunkHeader, mut times: impl Iterator<Item = u64>) -> Result<(), Error> {
+    let range = header.first_ns..=header.last_ns;
+    match times.find(|time| !range.contains(time)) {
+        Some(time) => Err(Error::malformed(
+            "time range of a chunk",
+            64,
+            format_args!("{range:?}"),
+            time,
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The types that the chunk declares, at most one a family.
+fn event_types(context: &[ContextRecord]) -> Result<BTreeMap<u16, &Arc<EventType>>, Error> {
+    let mut types = BTreeMap::new();
+    for record in context {
+        if let Context::EventType(ty) = &record.body
+            && types.insert(ty.family(), ty).is_some()
+        {
+            return Err(Error::malformed(
+                "context",
+                ty.family().into(),
+                format_args!("one type for family {}", ty.family()),
+                "several",
+            ));
+        }
+    }
+    Ok(types)
+}
+
+/// A present column's values.
+pub(crate) fn decode_column(
+    column: &Column,
+    entry: &Entry,
+    payload: &[u8],
+    rows: usize,
+    keys: &[u64],
+    texts: usize,
+) -> Result<Vec<u64>, Error> {
+    const WHAT: &str = "column";
+    let section = &entry.section;
+    if section.rows as usize != rows {
+        return Err(Error::malformed(
+            WHAT,
+            column.id.into(),
+            format_args!("{rows} rows"),
+            section.rows,
+        ));
+    }
+    if section.encoding != column.encoding.number() {
+        return Err(Error::malformed(
+            WHAT,
+            column.id.into(),
+            format_args!("encoding {}", column.encoding.number()),
+            section.encoding,
+        ));
+    }
+    let values = encoding::decode(column.encoding, payload, rows, keys)?;
+    check_values(column, &values, texts)?;
+    Ok(values)
+}
