@@ -198,3 +198,31 @@ fn numbers_of_folded_blocks_are_no_loss() {
         assert!(pipeline.state().processes_len() > 20, "{name}");
     }
 }
+
+#[test]
+fn a_new_thread_leaves_its_process_as_it_is() {
+    let Some(trace) = trace("libs/curl_google.scap") else {
+        return;
+    };
+    let rule = |name: &str, condition: &str| {
+        format!(
+            "- rule: {name}\n  desc: d\n  condition: {condition}\n  output: o\n  priority: INFO\n"
+        )
+    };
+    // curl resolves names in a thread of its own; bash is only who started it.
+    let rules = [
+        rule(
+            "thread",
+            "evt.type = connect and evt.dir = < and proc.name = curl and thread.tid = 17498",
+        ),
+        rule("starter", "evt.type = connect and proc.name = bash"),
+        rule(
+            "page",
+            "evt.type = recvfrom and fd.rport = 80 and proc.pname = bash",
+        ),
+    ];
+    let (rules, _) = RuleSet::load(&[("rules", &rules.concat())]).unwrap();
+    let counts = run(&trace, rules).0;
+    assert!(counts["thread"] > 0 && counts["page"] > 0, "{counts:?}");
+    assert_eq!(counts.get("starter"), None);
+}

@@ -1,5 +1,7 @@
 //! One call's blocks as the event that our own probes would have reported.
 
+use std::sync::LazyLock;
+
 use trace_format::{
     Endpoint, Event, EventData, Exec, ExecFlags, Exit, Fork, Open, PathCall, PathMarks, SockCall,
     Syscall, Text, Value,
@@ -10,7 +12,10 @@ use super::{
     values::{self, CLONE_THREAD, Call, Ends, OPEN_CREATED},
 };
 use crate::{
-    import::scap::families::Parameter, resolve::State, rules::fold_path, syscalls::number,
+    import::scap::{families::Parameter, schema},
+    resolve::State,
+    rules::fold_path,
+    syscalls::{Arch, number},
 };
 
 pub(super) fn fold(call: &Call<'_>, state: &State, told: &mut Vec<Told>) {
@@ -39,7 +44,19 @@ fn with(event: &Event, data: EventData) -> Event {
 }
 
 /// The call's number in the host's table; `None` for what is no call of the kernel's.
-fn nr(name: &str, state: &State) -> Option<u32> {
+fn nr(call: &Call<'_>, state: &State) -> Option<u32> {
+    // Every block asks, and nearly every host is of this kind.
+    static OF_TYPES: LazyLock<Vec<Option<u32>>> = LazyLock::new(|| {
+        let names = schema::types().iter().map(|ty| ty.name);
+        names.map(|name| named(name, Arch::X86_64)).collect()
+    });
+    match state.arch() {
+        Arch::X86_64 => *OF_TYPES.get(usize::from(call.exit.number))?,
+        arch => named(call.name, arch),
+    }
+}
+
+fn named(name: &str, arch: Arch) -> Option<u32> {
     let name = match name {
         "pread" => "pread64",
         "pwrite" => "pwrite64",
@@ -47,7 +64,7 @@ fn nr(name: &str, state: &State) -> Option<u32> {
         "umount" => "umount2",
         name => name,
     };
-    number(state.arch(), name)
+    number(arch, name)
 }
 
 fn open(call: &Call<'_>, state: &State) -> Option<EventData> {
@@ -63,7 +80,7 @@ fn open(call: &Call<'_>, state: &State) -> Option<EventData> {
         _ => values::open_flags(portable),
     };
     Some(EventData::Open(Open {
-        nr: nr(call.name, state)?,
+        nr: nr(call, state)?,
         ret,
         flags,
         mode: call.number("mode").unwrap_or(0) as u32,
@@ -161,6 +178,8 @@ fn born(call: &Call<'_>, state: &State, told: &mut Vec<Told>) {
         .is_some_and(|vtid| vtid != i64::from(event.tid));
     let (parent, child_tid, child_pid) = match result {
         ..0 => (0, 0, 0),
+        // A new thread: its process goes on.
+        0 if event.tid != event.pid => (0, 0, 0),
         0 => (number("ptid"), event.tid, event.pid),
         // In a pid namespace the result is not the id that the capture uses elsewhere.
         _ if in_namespace => (0, 0, 0),
@@ -182,7 +201,7 @@ fn born(call: &Call<'_>, state: &State, told: &mut Vec<Told>) {
             }),
             ..event.clone()
         }));
-    } else if let Some(nr) = nr(call.name, state) {
+    } else if let Some(nr) = nr(call, state) {
         let mut args = [0; 6];
         args[0] = values::clone_flags(flags).into();
         let data = EventData::Syscall(Syscall {
@@ -235,7 +254,7 @@ fn sock_call(call: &Call<'_>, state: &State) -> Option<EventData> {
     };
     let domain = call.number("domain").map(|domain| domain as u16);
     Some(EventData::SockCall(SockCall {
-        nr: nr(call.name, state)?,
+        nr: nr(call, state)?,
         ret,
         fd: i32::try_from(fd).unwrap_or(-1),
         family: domain.unwrap_or(family),
@@ -269,7 +288,7 @@ fn path_call(call: &Call<'_>, state: &State) -> Option<EventData> {
     });
     let flags = call.one_number(&["flags", "mode"]).unwrap_or(0);
     Some(EventData::PathCall(PathCall {
-        nr: nr(call.name, state)?,
+        nr: nr(call, state)?,
         ret: call.result(),
         arg: if call.name.starts_with("exec") {
             0
@@ -329,7 +348,7 @@ const ARGUMENTS: &[Row] = &[
 
 /// Any other call by its number. Arguments that the capture names otherwise stay 0.
 fn syscall(call: &Call<'_>, state: &State) -> Option<EventData> {
-    let nr = nr(call.name, state)?;
+    let nr = nr(call, state)?;
     let mut args = [0u64; 6];
     if let Some(fd) = call.descriptor() {
         args[0] = fd as u64;
