@@ -44,7 +44,8 @@ pub struct SliceOptions {
     pub containers: Vec<String>,
     /// Ids of families.
     pub families: Vec<u16>,
-    /// How the user said it, for the provenance.
+    /// How the user said it, for the provenance; empty: made from the fields above. Different
+    /// selections need different texts, because the UUID follows from it.
     pub arguments: String,
 }
 
@@ -137,7 +138,7 @@ pub fn slice<W: Write>(
     let provenance = Provenance {
         action: "slice".to_owned(),
         tool_version: options.tool_version.clone(),
-        arguments: options.arguments.clone(),
+        arguments: said(options, &plan),
         selected,
         sources: vec![ProvenanceSource {
             name: options.name.clone(),
@@ -205,6 +206,21 @@ pub fn slice<W: Write>(
     let (out, chunks, bytes) = rewriter.finish()?;
     (sliced.chunks, sliced.bytes) = (chunks, bytes);
     Ok((sliced, out))
+}
+
+/// The selection in words.
+fn said(options: &SliceOptions, plan: &Plan) -> String {
+    if !options.arguments.is_empty() {
+        return options.arguments.clone();
+    }
+    let mut said = format!("from {} to {} ns", plan.from_ns, plan.to_ns);
+    for container in &options.containers {
+        said += &format!(" container {container}");
+    }
+    for family in &options.families {
+        said += &format!(" family {family}");
+    }
+    said
 }
 
 /// Where to begin, and what the source is.

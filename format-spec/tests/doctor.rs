@@ -366,6 +366,40 @@ fn a_sound_trace_has_no_findings() {
     }
 }
 
+/// A rotated part: its first Loss record says what the parts before it held.
+#[test]
+fn the_account_of_a_trace_that_begins_later_begins_there() {
+    let town = short();
+    let mut before = ChunkBuilder::new(UUID, Limits::default());
+    let mut seq = 0;
+    town.second(0, &mut before, &mut seq);
+    let made = |seen: u64| {
+        let mut builder = ChunkBuilder::new(UUID, Limits::default());
+        let mut seq = seq;
+        let counts = vec![LossCount {
+            cpu: 1,
+            probe: 2,
+            seen,
+            dropped: 1,
+            filtered: 0,
+        }];
+        put(&mut builder, town.at(10, 0), Context::Loss(Loss { counts }));
+        let chunks: Vec<SealedChunk> = (10..12)
+            .map(|second| {
+                town.second(second, &mut builder, &mut seq);
+                builder.seal(town.at(second + 1, 0))
+            })
+            .collect();
+        examined(trace_of(&chunks))
+    };
+    assert_eq!(made(seq).findings, []);
+    // The same, with a number too few: an event would be missing.
+    let [finding] = &made(seq - 1).findings[..] else {
+        panic!("one finding")
+    };
+    assert_eq!(finding.check, &checks::LOSS_ACCOUNT);
+}
+
 /// The forging above must not be what is found: taking a chunk apart and closing it changes nothing.
 #[test]
 fn a_chunk_that_is_only_closed_again_has_no_findings() {

@@ -209,6 +209,30 @@ fn captures_of_one_boot_keep_pids_and_times() {
     assert_eq!(diagnosis.worst(), None, "{:#?}", diagnosis.findings);
 }
 
+/// Parts of traces hold less than was seen; that is no contradiction.
+#[test]
+fn parts_of_traces_merge_soundly_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t.zst");
+    let part = |town: &Town, from: u64| {
+        std::fs::write(&path, town.trace()).unwrap();
+        let options = SliceOptions {
+            from: Some(SlicePoint::Boot(town.at(from, 0))),
+            to: Some(SlicePoint::Boot(town.at(from + 5, 0))),
+            ..SliceOptions::default()
+        };
+        slice(&|| TraceReader::open(&path), &options, Vec::new())
+            .unwrap()
+            .1
+    };
+    for second in [part(&Town::default(), 30), part(&beta(), 30)] {
+        let (report, out) = merged(&[part(&Town::default(), 20), second]).unwrap();
+        assert_eq!(report.discards, []);
+        let diagnosis = diagnose(TraceReader::from_read(Cursor::new(out))).unwrap();
+        assert_eq!(diagnosis.worst(), None, "{:#?}", diagnosis.findings);
+    }
+}
+
 #[test]
 fn what_a_source_lacks_is_said_in_the_merged_trace() {
     let beta = beta();

@@ -47,6 +47,14 @@ enum Command {
     Cat(commands::cat::Arguments),
     /// Check hashes, chain and completeness of a trace
     Verify(commands::verify::Arguments),
+    /// Check everything a trace says about itself against everything else it says
+    Doctor(commands::doctor::Arguments),
+    /// Make a sound trace from a broken one, with a report of what is lost in it
+    Recover(commands::recover::Arguments),
+    /// Cut a time range, containers or kinds of events out of a trace, as a trace
+    Slice(commands::slice::Arguments),
+    /// Make one trace of several hosts, captures or parts
+    Merge(commands::merge::Arguments),
     /// Run rules and statistics over a trace and print the findings
     Detect(commands::detect::Arguments),
     /// Write the events of a trace as a table
@@ -81,6 +89,10 @@ fn main() -> ExitCode {
         Command::Info(arguments) => commands::info::run(&arguments, global),
         Command::Cat(arguments) => commands::cat::run(&arguments, global),
         Command::Verify(arguments) => commands::verify::run(&arguments, global),
+        Command::Doctor(arguments) => commands::doctor::run(&arguments, global),
+        Command::Recover(arguments) => commands::recover::run(&arguments, global),
+        Command::Slice(arguments) => commands::slice::run(&arguments, global),
+        Command::Merge(arguments) => commands::merge::run(&arguments, global),
         Command::Detect(arguments) => commands::detect::run(&arguments, global),
         #[cfg(feature = "export")]
         Command::Export(arguments) => commands::export::run(&arguments, global),

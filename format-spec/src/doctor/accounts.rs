@@ -15,6 +15,10 @@ const PAIRS_MAX: usize = 65_536;
 pub(super) struct Accounts {
     /// Chunks are missing: the account cannot come out.
     pub incomplete: bool,
+    /// The first Loss record stands before the first event: the trace begins in the middle of a
+    /// capture, and that record says what was counted before.
+    begins_later: Option<bool>,
+    first_event_ns: Option<u64>,
     pairs: BTreeMap<(u16, u8), Pair>,
     open: usize,
     total: LossTotal,
@@ -27,7 +31,7 @@ struct Pair {
     largest: u64,
     /// As last counted.
     loss: Option<LossCount>,
-    /// As first counted.
+    /// As counted before the trace began.
     start: Option<LossCount>,
     /// Events whose number is not below the last count.
     open: Vec<u64>,
@@ -36,6 +40,7 @@ struct Pair {
 impl Accounts {
     pub fn chunk(&mut self, decoded: &DecodedChunk, place: &mut Place<'_>) {
         for event in decoded.events.iter().filter(|event| event.probe != 0) {
+            self.first_event_ns.get_or_insert(event.boot_ns);
             if self.pairs.len() >= PAIRS_MAX || self.open >= OPEN_MAX {
                 self.incomplete = true;
                 break;
@@ -57,11 +62,15 @@ impl Accounts {
             let Context::Loss(loss) = &record.body else {
                 continue;
             };
+            let before = self
+                .first_event_ns
+                .is_none_or(|first_ns| record.boot_ns <= first_ns);
+            let opening = self.begins_later.is_none() && *self.begins_later.get_or_insert(before);
             self.total = LossTotal::default();
             for count in &loss.counts {
                 self.total.seen = self.total.seen.saturating_add(count.seen);
                 self.total.dropped = self.total.dropped.saturating_add(count.dropped);
-                self.count(count, place);
+                self.count(count, opening, place);
             }
         }
         place.equal(&checks::LOSS_TOTAL, self.total, decoded.header.loss);
@@ -69,7 +78,7 @@ impl Accounts {
         self.total = decoded.header.loss;
     }
 
-    fn count(&mut self, count: &LossCount, place: &mut Place<'_>) {
+    fn count(&mut self, count: &LossCount, opening: bool, place: &mut Place<'_>) {
         let name = format!("CPU {} probe {}", count.cpu, count.probe);
         if count.dropped > count.seen {
             place.found(
@@ -95,7 +104,9 @@ impl Accounts {
                 format_args!("{} seen, {} dropped", count.seen, count.dropped),
             );
         }
-        pair.start.get_or_insert(*count);
+        if opening {
+            pair.start = Some(*count);
+        }
         pair.loss = Some(*count);
         let open = pair.open.len();
         pair.open.retain(|seq| *seq >= count.seen);
@@ -103,11 +114,9 @@ impl Accounts {
     }
 
     pub fn finish(&mut self, records: &Records, place: &mut Place<'_>) {
-        let derived = records.provenance.as_ref();
-        let selected = derived.is_some_and(|provenance| {
-            provenance.selected || !matches!(provenance.action.as_str(), "recover" | "merge")
-        });
-        let exact = !self.incomplete && !selected && records.discards == 0;
+        // A derived trace may be made from a part of a recording: it can hold less than was seen, and
+        // what it lost stands in its Discard records, but never more.
+        let derived = records.provenance.is_some();
         for ((cpu, probe), pair) in &self.pairs {
             let room = pair.largest.saturating_sub(pair.smallest).saturating_add(1);
             if pair.rows > room {
@@ -117,20 +126,15 @@ impl Accounts {
                     pair.rows,
                 );
             }
-            let Some(loss) = pair.loss.filter(|_| exact) else {
+            let Some(loss) = pair.loss.filter(|_| !self.incomplete) else {
                 continue;
             };
-            // A later part of a capture: what the parts before it hold is counted from its first
-            // Loss record on.
-            let (seen, dropped) = match pair.start.filter(|_| records.continues) {
-                Some(start) => (
-                    loss.seen - start.seen.min(loss.seen),
-                    loss.dropped - start.dropped.min(loss.dropped),
-                ),
-                None => (loss.seen, loss.dropped),
-            };
+            let start = pair.start.unwrap_or_default();
+            let seen = loss.seen.saturating_sub(start.seen);
+            let dropped = loss.dropped.saturating_sub(start.dropped);
             let there = pair.rows - pair.open.len() as u64;
-            if there.saturating_add(dropped) != seen {
+            let accounted = there.saturating_add(dropped);
+            if accounted > seen || accounted < seen && !derived {
                 place.found(
                     &checks::LOSS_ACCOUNT,
                     format_args!(

@@ -51,7 +51,7 @@ checks! {
     DISCARD "discard" Warning "nothing was lost when the trace was derived";
     LOSS_BACK "loss-back" Error "loss counters never go back, and no more is dropped than was seen";
     DUPLICATE_EVENT "duplicate-event" Error "a sequence number is given out once";
-    LOSS_ACCOUNT "loss-account" Error "seen = events in the trace + dropped, for each CPU and probe";
+    LOSS_ACCOUNT "loss-account" Error "seen = events in the trace + dropped, for each CPU and probe; a derived trace holds no more than that";
     SUMMARY "summary" Warning "the trace ends with a summary";
     SUMMARY_CHUNKS "summary-chunks" Error "the summary counts the chunks and names the last one's hash";
     SUMMARY_TOTALS "summary-totals" Error "the summary's totals, families and cgroups are those of the chunks";

@@ -15,10 +15,6 @@ const CGROUPS_REMEMBERED_MAX: usize = 262_144;
 #[derive(Default)]
 pub(super) struct Records {
     pub provenance: Option<Provenance>,
-    /// Discard records so far.
-    pub discards: u64,
-    /// The trace is a part of a longer capture, whose counters go on.
-    pub continues: bool,
     first_record_seen: bool,
     first_event_seen: bool,
     host: Option<Host>,
@@ -35,6 +31,13 @@ pub(super) struct Records {
 
 impl Records {
     pub fn chunk(&mut self, decoded: &DecodedChunk, place: &mut Place<'_>) {
+        // A Loss record may stand before the names in the same chunk.
+        for record in &decoded.context {
+            if let Context::Probes(probes) = &record.body {
+                self.probes
+                    .extend(probes.probes.iter().map(|probe| probe.id));
+            }
+        }
         let mut open: Option<[bool; 3]> = None;
         let mut older = 0;
         for record in &decoded.context {
@@ -69,10 +72,6 @@ impl Records {
                 },
                 Context::Host(host) => self.host(host, place),
                 Context::Clock(clock) => self.clock(*clock, record.boot_ns, place),
-                Context::Probes(probes) => {
-                    self.probes
-                        .extend(probes.probes.iter().map(|probe| probe.id));
-                }
                 Context::Container(container) => {
                     let path = container.cgroup_path.as_bytes();
                     self.path(container.cgroup_id, path, place);
@@ -95,7 +94,6 @@ impl Records {
                     self.provenance.get_or_insert_with(|| provenance.clone());
                 }
                 Context::Discard(discard) => {
-                    self.discards += 1;
                     let sources = self.provenance.as_ref().map_or(0, |it| it.sources.len());
                     if discard.source as usize >= sources {
                         place.found(
@@ -222,7 +220,7 @@ impl Records {
         if probe != 0 && !self.probes.contains(&probe) && self.nameless.insert(probe) {
             place.found(
                 &checks::PROBES,
-                format_args!("probe {probe} in a Probes record before its first event"),
+                format_args!("probe {probe} in a Probes record, in this chunk or before"),
                 "not named",
             );
         }

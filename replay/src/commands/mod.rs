@@ -2,7 +2,9 @@
 
 pub mod cat;
 pub mod cat_raw;
+mod derive;
 pub mod detect;
+pub mod doctor;
 #[cfg(feature = "export")]
 pub mod export;
 #[cfg(feature = "import")]
@@ -10,4 +12,7 @@ pub mod import;
 pub mod info;
 #[cfg(feature = "live")]
 pub mod live;
+pub mod merge;
+pub mod recover;
+pub mod slice;
 pub mod verify;
