@@ -188,16 +188,21 @@ impl Writer {
         });
     }
 
-    /// The whole body, and where its planes and sections end.
-    pub fn write(&mut self, out: &mut Vec<u8>) -> &[usize] {
+    /// What stands in front of the payloads.
+    pub fn directory(&self, out: &mut Vec<u8>) {
+        out.clear();
         out.extend_from_slice(&(self.directory.len() as u16).to_le_bytes());
         for section in &self.directory {
             section.write(out);
         }
-        for cut in &mut self.cuts {
-            *cut += out.len();
-        }
-        out.extend_from_slice(&self.payloads);
+    }
+
+    pub fn payloads(&self) -> &[u8] {
+        &self.payloads
+    }
+
+    /// Where planes and sections end in the payloads, ascending.
+    pub fn cuts(&self) -> &[usize] {
         &self.cuts
     }
 }

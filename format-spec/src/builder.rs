@@ -24,7 +24,7 @@ use crate::{
 struct Scratch {
     sections: Writer,
     stored: Stored,
-    body: Vec<u8>,
+    directory: Vec<u8>,
     frame: Vec<u8>,
 }
 
@@ -92,8 +92,8 @@ impl ChunkBuilder {
         if event.boot_ns < self.watermark_ns {
             self.late_rows += 1;
         }
-        let boot_ns = event.boot_ns;
-        if let Some(ty) = self.table.push(event, &mut self.dictionary) {
+        if let Some(ty) = self.table.push(&event, &mut self.dictionary) {
+            let boot_ns = event.boot_ns;
             let body = Context::EventType(ty);
             record::put(&ContextRecord { boot_ns, body }, &mut self.context)
                 .expect("the limits of a type keep it below that of a record");
@@ -280,18 +280,20 @@ impl ChunkBuilder {
     fn compress(&mut self, header: &mut ChunkHeader) -> Arc<[u8]> {
         let Scratch {
             sections,
-            body,
+            directory,
             frame,
             ..
         } = &mut self.scratch;
-        body.clear();
-        let cuts = sections.write(body);
+        sections.directory(directory);
+        let payloads = sections.payloads();
+        let len = directory.len() + payloads.len();
         assert!(
-            body.len() <= BODY_BYTES_MAX as usize,
+            len <= BODY_BYTES_MAX as usize,
             "push keeps the body below its limit"
         );
-        header.body_len = body.len() as u32;
-        self.zstd.compress(body, cuts, frame);
+        header.body_len = len as u32;
+        self.zstd
+            .compress(directory, payloads, sections.cuts(), frame);
         header.body_compressed_len = frame.len() as u32;
         let mut bytes = Vec::with_capacity(frame.len() + 4096);
         header.write(frame, &mut bytes);

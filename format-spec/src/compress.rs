@@ -27,15 +27,21 @@ impl Compressor {
         Compressor(zstd)
     }
 
-    /// Makes `frame` the frame of `body`, a block ending at each of `cuts`, which are ascending.
-    pub fn compress(&mut self, body: &[u8], cuts: &[usize], frame: &mut Vec<u8>) {
+    /// Makes `frame` the frame of directory and payloads, a block ending at each of `cuts` in the
+    /// payloads, which are ascending.
+    pub fn compress(&mut self, directory: &[u8], body: &[u8], cuts: &[usize], frame: &mut Vec<u8>) {
+        let len = directory.len() + body.len();
         frame.clear();
         // Room for the header of a block at each cut, beyond what zstd asks for in the worst case.
-        frame.reserve(compress_bound(body.len()) + 8 * (cuts.len() + 1));
+        frame.reserve(compress_bound(len) + 8 * (cuts.len() + 1));
         let zstd = &mut self.0;
         done(zstd.reset(ResetDirective::SessionOnly));
-        done(zstd.set_pledged_src_size(Some(body.len() as u64)));
+        done(zstd.set_pledged_src_size(Some(len as u64)));
         let mut out = OutBuffer::around(frame);
+        let mut front = InBuffer::around(directory);
+        while front.pos < front.src.len() {
+            done(zstd.compress_stream(&mut out, &mut front));
+        }
         let mut start = 0;
         for end in cuts.iter().copied().chain([body.len()]) {
             if end - start < PIECE_BYTES_MIN && end < body.len() {

@@ -28,11 +28,11 @@ impl Value {
     }
 
     /// Its 64 bits in a column.
-    pub(crate) fn number(self, dictionary: &mut Dictionary) -> u64 {
+    pub(crate) fn number(&self, dictionary: &mut Dictionary) -> u64 {
         match self {
-            Value::Unsigned(number) => number,
-            Value::Signed(number) => number as u64,
-            Value::Bool(flag) => flag.into(),
+            Value::Unsigned(number) => *number,
+            Value::Signed(number) => *number as u64,
+            Value::Bool(flag) => (*flag).into(),
             Value::Text(text) => dictionary.id(text),
         }
     }
@@ -83,7 +83,7 @@ impl Event {
         }
         let mut texts = Dictionary::default();
         let mut numbers = Vec::new();
-        put_fields(self.data.clone(), &mut texts, |number| numbers.push(number));
+        put_fields(&self.data, &mut texts, |number| numbers.push(number));
         let value = |(column, number): (&'static Column, u64)| {
             (
                 column.name,

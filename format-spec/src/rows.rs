@@ -22,11 +22,11 @@ pub struct Dictionary {
 }
 
 impl Dictionary {
-    pub fn id(&mut self, text: Text) -> u64 {
+    pub fn id(&mut self, text: &Text) -> u64 {
         if text.is_empty() {
             return 0;
         }
-        if let Some(id) = self.ids.get(&text) {
+        if let Some(id) = self.ids.get(text) {
             return u64::from(*id);
         }
         let text = if text.len() > TEXT_BYTES_MAX {
@@ -37,7 +37,7 @@ impl Dictionary {
             }
             cut
         } else {
-            text
+            text.clone()
         };
         self.bytes += text.len();
         self.texts.push(text.clone());
@@ -161,28 +161,24 @@ pub fn put_common(event: &Event, put: impl FnMut(u64)) {
 
 /// Calls `put` once per field, in the order of the family's column table.
 #[inline]
-pub fn put_fields(data: EventData, dictionary: &mut Dictionary, mut put: impl FnMut(u64)) {
+pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, mut put: impl FnMut(u64)) {
     match data {
-        EventData::Syscall(Syscall { nr, ret, args }) => {
-            put(nr.into());
-            put(ret as u64);
-            args.into_iter().for_each(put);
+        EventData::Syscall(call) => {
+            put(call.nr.into());
+            put(call.ret as u64);
+            call.args.into_iter().for_each(put);
         }
         EventData::SyscallCount(SyscallCount { nr, calls }) => {
-            put(nr.into());
-            put(calls);
+            put((*nr).into());
+            put(*calls);
         }
-        EventData::Fork(Fork {
-            child_tid,
-            child_pid,
-            child_start_ns,
-        }) => {
-            put(child_tid.into());
-            put(child_pid.into());
-            put(child_start_ns);
+        EventData::Fork(fork) => {
+            put(fork.child_tid.into());
+            put(fork.child_pid.into());
+            put(fork.child_start_ns);
         }
         EventData::Exec(exec) => {
-            for text in [exec.path, exec.filename, exec.args, exec.comm] {
+            for text in [&exec.path, &exec.filename, &exec.args, &exec.comm] {
                 put(dictionary.id(text));
             }
             for number in [exec.ppid, exec.uid, exec.gid] {
@@ -192,23 +188,18 @@ pub fn put_fields(data: EventData, dictionary: &mut Dictionary, mut put: impl Fn
                 put(number);
             }
         }
-        EventData::Exit(Exit {
-            code,
-            signal,
-            start_ns,
-            last_thread,
-        }) => {
-            put(code.into());
-            put(signal.into());
-            put(start_ns);
-            put(last_thread.into());
+        EventData::Exit(exit) => {
+            put(exit.code.into());
+            put(exit.signal.into());
+            put(exit.start_ns);
+            put(exit.last_thread.into());
         }
         EventData::Open(open) => {
             put(open.nr.into());
             put(open.ret as u64);
             put(open.flags.into());
             put(open.mode.into());
-            put(dictionary.id(open.path));
+            put(dictionary.id(&open.path));
             put(open.dev);
             put(open.ino);
             put(open.marks.0.into());
@@ -217,8 +208,8 @@ pub fn put_fields(data: EventData, dictionary: &mut Dictionary, mut put: impl Fn
             put(call.nr.into());
             put(call.ret as u64);
             put(call.arg);
-            put(dictionary.id(call.path));
-            put(dictionary.id(call.path2));
+            put(dictionary.id(&call.path));
+            put(dictionary.id(&call.path2));
             put(call.marks.0.into());
         }
         EventData::SockCall(call) => {
@@ -227,28 +218,28 @@ pub fn put_fields(data: EventData, dictionary: &mut Dictionary, mut put: impl Fn
             put(call.fd as i64 as u64);
             put(call.family.into());
             put(call.sock_type.into());
-            put(dictionary.id(call.local.addr));
+            put(dictionary.id(&call.local.addr));
             put(call.local.port.into());
-            put(dictionary.id(call.remote.addr));
+            put(dictionary.id(&call.remote.addr));
             put(call.remote.port.into());
-            put(dictionary.id(call.unix_path));
+            put(dictionary.id(&call.unix_path));
             put(call.marks.0.into());
         }
         EventData::TcpState(state) => {
             put(state.old.into());
             put(state.new.into());
             put(state.family.into());
-            put(dictionary.id(state.local.addr));
+            put(dictionary.id(&state.local.addr));
             put(state.local.port.into());
-            put(dictionary.id(state.remote.addr));
+            put(dictionary.id(&state.remote.addr));
             put(state.remote.port.into());
             put(state.sock);
             put(state.latency_ns);
         }
-        EventData::Cgroup(CgroupChange { id, path, removed }) => {
-            put(id);
-            put(dictionary.id(path));
-            put(removed.into());
+        EventData::Cgroup(change) => {
+            put(change.id);
+            put(dictionary.id(&change.path));
+            put(change.removed.into());
         }
         EventData::Sample(sample) => {
             for number in [
@@ -264,7 +255,7 @@ pub fn put_fields(data: EventData, dictionary: &mut Dictionary, mut put: impl Fn
             }
         }
         EventData::Declared(declared) => {
-            for value in declared.into_values() {
+            for value in declared.values() {
                 put(value.number(dictionary));
             }
         }

@@ -137,7 +137,7 @@ impl Table {
     ///
     /// # Panics
     /// When the event's type was not declared.
-    pub fn push(&mut self, event: Event, dictionary: &mut Dictionary) -> Option<Arc<EventType>> {
+    pub fn push(&mut self, event: &Event, dictionary: &mut Dictionary) -> Option<Arc<EventType>> {
         let id = rows::family_of(&event.data);
         let mut first = None;
         let index = match &event.data {
@@ -157,7 +157,7 @@ impl Table {
             _ => u32::from(id) - 1,
         };
         let mut common = self.common.iter_mut();
-        rows::put_common(&event, |value| {
+        rows::put_common(event, |value| {
             common.next().expect("one for each").push(value)
         });
         let family = &mut self.families[index as usize];
@@ -168,7 +168,7 @@ impl Table {
         family.rows += 1;
         self.bytes += 8 * (COMMON.len() + family.fields.len());
         let mut fields = family.fields.iter_mut();
-        rows::put_fields(event.data, dictionary, |value| {
+        rows::put_fields(&event.data, dictionary, |value| {
             fields.next().expect("one for each").push(value)
         });
         first
