@@ -282,28 +282,30 @@ impl ColumnChunk {
     ) -> Result<Vec<Vec<u64>>, Error> {
         let columns = family.layout.columns();
         let mut fields = vec![Vec::new(); columns.len()];
-        let mut keys = (0, Vec::new());
-        // Key columns first: columns that are keyed need them.
-        for keyed in [false, true] {
-            for (place, column) in columns.iter().enumerate() {
-                match column.encoding {
-                    Encoding::DeltaBy(key) if keyed => {
-                        if keys.0 != key {
-                            keys = if key < columns::FIELDS {
-                                (key, self.keys(family, &common[position(key)]))
-                            } else {
-                                let mut values: Vec<u64> = fields[position(key)].clone();
-                                values.resize(family.rows.len(), 0);
-                                (key, values)
-                            };
-                        }
-                    }
-                    Encoding::DeltaBy(_) => continue,
-                    _ if keyed => continue,
-                    _ => {}
-                }
-                fields[place] = self.stored_field(family, column, &keys.1, texts)?;
+        let key_of = |column: &Column| match column.encoding {
+            Encoding::DeltaBy(key) => Some(key),
+            _ => None,
+        };
+        // The columns without a key first: those with one need them.
+        for (place, column) in columns.iter().enumerate() {
+            if key_of(column).is_none() {
+                fields[place] = self.stored_field(family, column, &[], texts)?;
             }
+        }
+        let mut keys = (None, Vec::new());
+        for (place, column) in columns.iter().enumerate() {
+            let Some(key) = key_of(column) else { continue };
+            if keys.0 != Some(key) {
+                let values = if key < columns::FIELDS {
+                    self.keys(family, &common[position(key)])
+                } else {
+                    let mut values: Vec<u64> = fields[position(key)].clone();
+                    values.resize(family.rows.len(), 0);
+                    values
+                };
+                keys = (Some(key), values);
+            }
+            fields[place] = self.stored_field(family, column, &keys.1, texts)?;
         }
         Ok(fields)
     }
