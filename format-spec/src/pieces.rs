@@ -8,7 +8,7 @@ use crate::{
 
 pub(crate) enum Piece {
     /// Its hash holds.
-    Chunk(SealedChunk),
+    Chunk(Box<SealedChunk>),
     Summary(Box<Summary>),
     SeekTable,
     /// A frame of a kind that this version does not know; its hash holds.
@@ -40,7 +40,7 @@ pub(crate) fn next(frames: &mut Frames) -> Result<Option<Placed>, Error> {
             Found::Chunk(candidate) => {
                 let chunk = candidate.chunk.expect("whole frames were asked for");
                 frames.input.consume(chunk.bytes.len());
-                Piece::Chunk(chunk)
+                Piece::Chunk(Box::new(chunk))
             }
             Found::Summary(summary, len) => {
                 frames.input.consume(len);

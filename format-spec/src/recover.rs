@@ -254,7 +254,7 @@ impl<W: Write> Recovery<W> {
         while let Some(placed) = pieces::next(frames)? {
             let (offset, bytes) = (placed.offset, placed.bytes);
             match placed.piece {
-                Piece::Chunk(chunk) => self.chunk(frames, offset, chunk)?,
+                Piece::Chunk(chunk) => self.chunk(frames, offset, *chunk)?,
                 Piece::Summary(found) => summary = Some(found),
                 Piece::SeekTable => seek_table = true,
                 Piece::Unknown => {

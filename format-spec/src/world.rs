@@ -65,10 +65,8 @@ impl World {
                     self.forgotten += 1;
                 }
             }
-            Context::Origin(origin) => {
-                if self.origins.len() < ENTRIES_MAX {
-                    self.origins.insert(origin.source, origin.clone());
-                }
+            Context::Origin(origin) if self.origins.len() < ENTRIES_MAX => {
+                self.origins.insert(origin.source, origin.clone());
             }
             _ => {}
         }

@@ -49,7 +49,8 @@ impl Records {
             }
             match &record.body {
                 Context::CheckpointBegin => {
-                    if open.replace([false; 3]).is_some() {
+                    let again = open.replace([false; 3]).is_some();
+                    if again {
                         place.found(
                             &checks::CHECKPOINT,
                             "CheckpointEnd",
