@@ -5,7 +5,10 @@ pub mod forge;
 
 use std::io::Cursor;
 
-use trace_format::{ChunkBuilder, ChunkSource, Error, Limits, SealedChunk, Stored, TraceReader};
+use trace_format::{
+    ChunkBuilder, ChunkSource, Context, ContextRecord, Error, Limits, SealedChunk, Stored,
+    TraceReader,
+};
 
 pub const UUID: [u8; 16] = *b"trailcam-fuzzing";
 
@@ -33,8 +36,12 @@ pub fn read_all(bytes: &[u8]) -> Vec<SealedChunk> {
                 chunks.push(chunk);
             }
             Ok(None) => break,
-            Err(Error::Empty { .. } | Error::NotATrace { .. } | Error::FutureVersion { .. }) => break,
-            Err(error) => panic!("reading ends with an error only where there is no trace: {error}"),
+            Err(Error::Empty { .. } | Error::NotATrace { .. } | Error::FutureVersion { .. }) => {
+                break;
+            }
+            Err(error) => {
+                panic!("reading ends with an error only where there is no trace: {error}")
+            }
         }
     }
     reader
@@ -50,4 +57,14 @@ pub fn read_all(bytes: &[u8]) -> Vec<SealedChunk> {
 
 fn print(line: &Stored<'_>) {
     serde_json::to_writer(std::io::sink(), line).expect("any line can be printed");
+}
+
+/// The records that a builder writes as it is given them. It writes EventType records by itself, for the
+/// families that have rows.
+pub fn without_types(context: &[ContextRecord]) -> Vec<ContextRecord> {
+    context
+        .iter()
+        .filter(|record| !matches!(record.body, Context::EventType(_)))
+        .cloned()
+        .collect()
 }

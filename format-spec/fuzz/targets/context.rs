@@ -35,5 +35,6 @@ fuzz_target!(|payload: &[u8]| {
         .seal(u64::MAX)
         .decode()
         .expect("what the builder seals decodes");
-    assert_eq!(second.context, decoded.context);
+    let records = trace_format_fuzz::without_types;
+    assert_eq!(records(&second.context), records(&decoded.context));
 });

@@ -55,7 +55,8 @@ fuzz_target!(|operations: &[u8]| {
     let (chunks, whole) = &*TRACE;
     let mut bytes = whole.clone();
     for operation in operations.chunks_exact(7).take(OPERATIONS_MAX) {
-        let number = |at: usize| usize::from(u16::from_le_bytes([operation[at], operation[at + 1]]));
+        let number =
+            |at: usize| usize::from(u16::from_le_bytes([operation[at], operation[at + 1]]));
         let from = number(1).min(bytes.len());
         let end = (from + number(3)).min(bytes.len());
         let to = number(5).min(bytes.len());
