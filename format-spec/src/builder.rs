@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Context, ContextRecord, Error, Event, EventType,
+    Context, ContextRecord, Error, Event, EventType, SIGN_INTERVAL_NS, Signature, SigningKey,
     body::{self, Writer},
     chunk::SealedChunk,
     columns,
@@ -28,6 +28,12 @@ struct Scratch {
     frame: Vec<u8>,
 }
 
+/// With which key, and when the next signature is due.
+struct Signing {
+    key: Arc<SigningKey>,
+    next_ns: u64,
+}
+
 pub struct ChunkBuilder {
     trace_uuid: [u8; 16],
     limits: Limits,
@@ -45,6 +51,7 @@ pub struct ChunkBuilder {
     watermark_ns: u64,
     prev_hash: [u8; 32],
     loss: LossTotal,
+    signing: Option<Signing>,
     scratch: Scratch,
     zstd: Compressor,
 }
@@ -69,6 +76,7 @@ impl ChunkBuilder {
             watermark_ns: 0,
             prev_hash: [0; 32],
             loss: LossTotal::default(),
+            signing: None,
             scratch: Scratch::default(),
             zstd: Compressor::new(limits.level),
         }
@@ -204,6 +212,7 @@ impl ChunkBuilder {
             has_checkpoint: self.has_checkpoint,
             ..Default::default()
         };
+        header.signature = self.sign(&header);
         self.encode_body(&mut header);
         let bytes = self.compress(&mut header);
         self.clear();
@@ -211,6 +220,22 @@ impl ChunkBuilder {
         self.watermark_ns = watermark_ns;
         self.prev_hash = header.hash;
         SealedChunk { header, bytes }
+    }
+
+    /// Has chunks vouch for those before them: the second one, and then one every [`SIGN_INTERVAL_NS`]
+    /// of trace time. A trace that ends without its summary is signed up to there.
+    pub fn sign_with(&mut self, key: Arc<SigningKey>) {
+        self.signing = Some(Signing { key, next_ns: 0 });
+    }
+
+    fn sign(&mut self, header: &ChunkHeader) -> Option<Signature> {
+        let signing = self.signing.as_mut()?;
+        // The first chunk has nothing before it to vouch for.
+        if header.number == 0 || header.last_ns < signing.next_ns {
+            return None;
+        }
+        signing.next_ns = header.last_ns.saturating_add(SIGN_INTERVAL_NS);
+        Some(signing.key.sign(&header.signed()))
     }
 
     /// Fills `scratch.sections`, and the header's lists.

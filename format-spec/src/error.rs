@@ -74,6 +74,11 @@ pub enum Error {
         offset: u64,
         reason: String,
     },
+    #[error("expected {expected}; found {found}")]
+    Key {
+        expected: &'static str,
+        found: String,
+    },
     #[error("zstd cannot {action}: {source}")]
     Zstd {
         action: &'static str,

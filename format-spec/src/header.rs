@@ -7,7 +7,7 @@
 use bincode::{Decode, Encode};
 
 use crate::{
-    Error,
+    Error, Signature, Signed,
     error::hex,
     limits::*,
     wire::{self, Cursor},
@@ -42,6 +42,8 @@ const PART_KINDS: u16 = 1;
 const PART_CGROUPS: u16 = 2;
 const PART_SEQUENCES: u16 = 3;
 const PART_COUNTS: u16 = 4;
+/// The same in chunks and summary.
+pub(crate) const PART_SIGNATURE: u16 = 5;
 const PART_PROCESSES: u16 = 6;
 
 /// Rows of one family.
@@ -122,6 +124,8 @@ pub struct ChunkHeader {
     pub texts_cut: u32,
     /// A whole checkpoint is in it: a reader can start here.
     pub has_checkpoint: bool,
+    /// Vouches for the chunks before this one.
+    pub signature: Option<Signature>,
 }
 
 /// The fixed fields, common to all frame kinds.
@@ -296,6 +300,9 @@ impl ChunkHeader {
             flags,
         };
         wire::put_part(PART_COUNTS, &mut meta, |out| wire::put(&counts, out));
+        if let Some(signature) = &self.signature {
+            wire::put_part(PART_SIGNATURE, &mut meta, |out| wire::put(signature, out));
+        }
         wire::put_part(PART_PROCESSES, &mut meta, |out| {
             wire::put(&self.processes, out)
         });
@@ -373,6 +380,9 @@ impl ChunkHeader {
                 PART_CGROUPS => header.cgroups = wire::get("cgroups of a chunk", bytes)?,
                 PART_SEQUENCES => header.sequences = wire::get("sequences of a chunk", bytes)?,
                 PART_COUNTS => counts = wire::get("counts of a chunk", bytes)?,
+                PART_SIGNATURE => {
+                    header.signature = Some(wire::get("signature of a chunk", bytes)?);
+                }
                 PART_PROCESSES => processes = Some(wire::get("processes of a chunk", bytes)?),
                 _ => {}
             }
@@ -393,6 +403,16 @@ impl ChunkHeader {
         header.processes_listed = processes.is_some() && counts.flags & FLAG_PROCESSES_OMITTED == 0;
         header.processes = processes.unwrap_or_default();
         Ok(header)
+    }
+
+    /// What a signature in this header is about.
+    pub fn signed(&self) -> Signed {
+        Signed {
+            frame_kind: KIND_CHUNK,
+            trace_uuid: self.trace_uuid,
+            chunks: self.number,
+            head: self.prev_hash,
+        }
     }
 
     /// Rows of one family.

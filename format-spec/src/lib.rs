@@ -40,12 +40,14 @@ mod recover;
 mod rewrite;
 mod rows;
 mod sequence;
+mod signature;
 mod slice;
 mod source;
 mod stored;
 mod summary;
 mod table;
 mod text;
+mod verify;
 mod wire;
 mod world;
 mod writer;
@@ -69,9 +71,13 @@ pub use provenance::{Discard, Origin, Provenance, ProvenanceSource};
 pub use reader::{HeaderAt, TraceInfo, TraceReader, read_info};
 pub use recover::{DISPLACED_MAX, RecoverOptions, Recovered, recover};
 pub use rows::family_of;
+pub use signature::{
+    PublicKey, SIGN_INTERVAL_NS, SIGNED_DOMAIN, SIGNED_LEN, Signature, Signed, SigningKey,
+};
 pub use slice::{SliceOptions, SlicePoint, Sliced, slice};
 pub use source::{ChunkSource, Issue, IssueKind, MemorySource};
 pub use stored::Stored;
 pub use summary::{IndexEntry, KindTotal, SEEK_TABLE_MAGIC, SEEKABLE_MAGIC, Summary};
 pub use text::Text;
+pub use verify::{Authenticity, Verifier};
 pub use writer::TraceWriter;

@@ -6,9 +6,11 @@
 use bincode::{Decode, Encode};
 
 use crate::{
-    Error,
+    Error, Signature, Signed,
     error::hex,
-    header::{self, ChunkHeader, Fixed, HASH_LEN, KIND_SUMMARY, LossTotal, MAJOR, MINOR},
+    header::{
+        self, ChunkHeader, Fixed, HASH_LEN, KIND_SUMMARY, LossTotal, MAJOR, MINOR, PART_SIGNATURE,
+    },
     limits::*,
     wire::{self, Cursor},
 };
@@ -94,6 +96,8 @@ pub struct Summary {
     /// In file order; false in `index_complete`: only the first [`INDEX_CHUNKS_MAX`] chunks.
     pub index: Vec<IndexEntry>,
     pub index_complete: bool,
+    /// Vouches for all chunks, and for their being all.
+    pub signature: Option<Signature>,
 }
 
 impl Summary {
@@ -166,6 +170,16 @@ impl Summary {
         }
     }
 
+    /// What a signature in this summary is about.
+    pub fn signed(&self) -> Signed {
+        Signed {
+            frame_kind: KIND_SUMMARY,
+            trace_uuid: self.trace_uuid,
+            chunks: self.chunks,
+            head: self.head_hash,
+        }
+    }
+
     /// The skippable frame.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let mut meta = Vec::new();
@@ -183,6 +197,9 @@ impl Summary {
         };
         wire::put_part(PART_TOTALS, &mut meta, |out| wire::put(&totals, out));
         wire::put_part(PART_INDEX, &mut meta, |out| wire::put(&self.index, out));
+        if let Some(signature) = &self.signature {
+            wire::put_part(PART_SIGNATURE, &mut meta, |out| wire::put(signature, out));
+        }
         let fixed = Fixed {
             major: MAJOR,
             minor: MINOR,
@@ -241,6 +258,9 @@ impl Summary {
                 PART_CGROUPS => summary.cgroups = wire::get_large("cgroups of a summary", bytes)?,
                 PART_TOTALS => totals = wire::get_large("totals of a summary", bytes)?,
                 PART_INDEX => summary.index = wire::get_large("index of a summary", bytes)?,
+                PART_SIGNATURE => {
+                    summary.signature = Some(wire::get("signature of a summary", bytes)?);
+                }
                 _ => {}
             }
             Ok(())

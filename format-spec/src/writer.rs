@@ -4,10 +4,10 @@
 //! afterwards. A file that ends inside a chunk lost that chunk; one without a seek table was not
 //! finished, and is read by scanning.
 
-use std::{io::Write, path::PathBuf};
+use std::{io::Write, path::PathBuf, sync::Arc};
 
 use crate::{
-    Error, SealedChunk,
+    Error, SealedChunk, SigningKey,
     summary::{self, Summary},
 };
 
@@ -15,6 +15,7 @@ pub struct TraceWriter<W> {
     out: W,
     offset: u64,
     summary: Option<Summary>,
+    key: Option<Arc<SigningKey>>,
 }
 
 impl<W: Write> TraceWriter<W> {
@@ -23,7 +24,13 @@ impl<W: Write> TraceWriter<W> {
             out,
             offset: 0,
             summary: None,
+            key: None,
         }
+    }
+
+    /// Has `finish` sign the summary: all chunks, and that these are all.
+    pub fn sign_with(&mut self, key: Arc<SigningKey>) {
+        self.key = Some(key);
     }
 
     /// Appends a chunk. The chunks are those of one [`crate::ChunkBuilder`], in order.
@@ -73,12 +80,14 @@ impl<W: Write> TraceWriter<W> {
 
     fn ending(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        if let Some(summary) = &self.summary {
+        if let Some(mut summary) = self.summary.clone() {
+            let sign = |key: &Arc<SigningKey>| key.sign(&summary.signed());
+            summary.signature = self.key.as_ref().map(sign);
             summary.write(&mut bytes);
             // A seek table must list every frame; without a whole index there is none.
             if summary.index_complete {
                 let summary_len = bytes.len() as u32;
-                summary::write_seek_table(summary, summary_len, &mut bytes);
+                summary::write_seek_table(&summary, summary_len, &mut bytes);
             }
         }
         bytes

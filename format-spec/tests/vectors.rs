@@ -16,6 +16,11 @@ fn directory() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/vectors"))
 }
 
+/// Signs the signed vector.
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEIFirFzlBlk8frY2fQXHWVRkUbTJB+CKX4DBAVpTRv4xW\n\
+    -----END PRIVATE KEY-----\n";
+
 /// Name without extension → bytes. The names list what a vector exercises.
 fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
     let mut all = BTreeMap::new();
@@ -104,6 +109,18 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
             builder.push(read_call(boot_ns, tid, seq));
         }
         trace_of(&[first, builder.seal(101)])
+    });
+    all.insert("valid/signed_second-chunk_summary", {
+        let key = std::sync::Arc::new(SigningKey::from_pem(KEY).unwrap());
+        let mut builder = ChunkBuilder::new(UUID, Limits::default());
+        builder.sign_with(key.clone());
+        let mut writer = TraceWriter::new(Vec::new());
+        writer.sign_with(key);
+        for row in 0..3 {
+            builder.push(read_call(row * 1000, 1, row));
+            writer.write(&builder.seal(row * 1000)).unwrap();
+        }
+        writer.finish().unwrap()
     });
     all.insert(
         "valid/no-events_no-context",

@@ -5,7 +5,10 @@
 //! here and becomes a record before the chunk is sealed.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +17,7 @@ use anyhow::Context as _;
 use aya::maps::{MapData, PerCpuArray};
 use recorder_ebpf::{Settings, probe};
 use trace_format::{
-    ChunkBuilder, Context, ContextRecord, Event, Limits,
+    ChunkBuilder, Context, ContextRecord, Event, Limits, SigningKey,
     context::{Loss, LossCount, Probe, Probes as ProbeTable},
     syscalls::Arch,
 };
@@ -74,6 +77,8 @@ pub struct Options {
     pub empty: bool,
     /// Ask the Docker engine for names.
     pub docker: bool,
+    /// Signs the chain while it grows.
+    pub key: Option<Arc<SigningKey>>,
 }
 
 impl Default for Options {
@@ -90,6 +95,7 @@ impl Default for Options {
             object: None,
             empty: false,
             docker: true,
+            key: None,
         }
     }
 }
@@ -167,13 +173,17 @@ pub fn run(
     });
     let counts = probes.counts()?;
 
+    let mut builder = ChunkBuilder::new(trace_uuid, Limits::default());
+    if let Some(key) = &options.key {
+        builder.sign_with(key.clone());
+    }
     let resolver = options.docker.then(Resolver::start);
     let mut capture = Capture {
         drain,
         counters,
         containers: Containers::new(Cgroups::open(), resolver),
         out: Output {
-            builder: ChunkBuilder::new(trace_uuid, Limits::default()),
+            builder,
             sinks: sinks.into_iter().map(Running::start).collect(),
             sink_failed: false,
             progress,

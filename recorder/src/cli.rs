@@ -102,6 +102,10 @@ pub struct WhatArgs {
     /// Only these families: process, syscall, network, container
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = family)]
     pub probes: Vec<&'static str>,
+    /// Sign the trace with this key: Ed25519 in PEM, as openssl genpkey -algorithm ed25519 writes it,
+    /// readable by its owner only
+    #[arg(long, value_name = "KEY")]
+    pub sign: Option<PathBuf>,
     /// Only this container (name, id or beginning of an id); may be repeated
     #[arg(long, value_name = "CONTAINER")]
     pub container: Vec<String>,

@@ -7,6 +7,7 @@ pub mod check;
 pub mod clock;
 pub mod decode;
 pub mod drain;
+pub mod key;
 pub mod live;
 pub mod observe;
 pub mod policy;

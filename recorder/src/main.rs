@@ -18,7 +18,7 @@ use clap::Parser;
 use cli::{CaptureArgs, Cli, Command, WhatArgs};
 use recorder::{
     capture::{self, Options, Progress, Report},
-    check, probes,
+    check, key, probes,
     sinks::{Sink, file::FileSink},
     target,
 };
@@ -61,7 +61,11 @@ fn run_capture(cli: &Cli, args: &CaptureArgs) -> anyhow::Result<u8> {
     let stop = stop_on_signal()?;
     let mut options = options(&args.what)?;
     options.duration = args.duration;
-    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(FileSink::create(&args.output, args.force)?)];
+    let mut sink = FileSink::create(&args.output, args.force)?;
+    if let Some(key) = &options.key {
+        sink.sign_with(key.clone());
+    }
+    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
     let uuid = *uuid::Uuid::new_v4().as_bytes();
     let result = record(cli, &options, uuid, sinks, Arc::default(), &stop);
     if result.is_err() {
@@ -71,9 +75,17 @@ fn run_capture(cli: &Cli, args: &CaptureArgs) -> anyhow::Result<u8> {
     if cli.json {
         let mut value = serde_json::to_value(&report)?;
         value["trace"] = args.output.display().to_string().into();
+        value["public_key"] = options
+            .key
+            .as_ref()
+            .map(|key| key.public_key().to_string())
+            .into();
         print(&format!("{value}\n"));
     } else if !cli.quiet {
         eprintln!("{}", summary(&report));
+        if let Some(key) = &options.key {
+            eprintln!("signed by the key {}", key.public_key());
+        }
         print(&format!("{}\n", args.output.display()));
     }
     Ok(exit_code(&report, &failures))
@@ -135,6 +147,9 @@ fn options(what: &WhatArgs) -> anyhow::Result<Options> {
             .iter()
             .filter(|probe| what.probes.contains(&probe.family));
         options.probes = wanted.map(|probe| probe.id).collect();
+    }
+    if let Some(path) = &what.sign {
+        options.key = Some(Arc::new(key::read(path)?));
     }
     for container in &what.container {
         options.cgroups.extend(target::cgroups_of(container)?);

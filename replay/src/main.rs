@@ -75,6 +75,8 @@ struct Outcome {
     loss: bool,
     /// A finding was at or above `--fail-on`.
     found: bool,
+    /// The trace is not what the caller's key says it must be: exit code 1.
+    refused: bool,
 }
 
 /// A mistake in the arguments that shows only when they are used: exit code 2.
@@ -102,6 +104,7 @@ fn main() -> ExitCode {
         Command::Live(arguments) => commands::live::run(&arguments, global),
     };
     match outcome {
+        Ok(Outcome { refused: true, .. }) => ExitCode::from(1),
         Ok(Outcome { found: true, .. }) => ExitCode::from(4),
         Ok(Outcome { loss: true, .. }) => ExitCode::from(3),
         Ok(_) => ExitCode::SUCCESS,

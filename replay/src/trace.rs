@@ -75,7 +75,7 @@ impl Condition {
     pub fn outcome(&self) -> Outcome {
         Outcome {
             loss: self.incomplete || self.loss.dropped > 0,
-            found: false,
+            ..Outcome::default()
         }
     }
 

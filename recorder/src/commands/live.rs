@@ -44,7 +44,11 @@ pub fn run(cli: &Cli, args: &LiveArgs) -> anyhow::Result<u8> {
     let service = Service::start(&args.listen, security(args)?, hub.clone(), about)?;
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(HubSink(hub))];
     if let Some(path) = &args.output {
-        sinks.push(Box::new(FileSink::create(path, args.force)?));
+        let mut sink = FileSink::create(path, args.force)?;
+        if let Some(key) = &options.key {
+            sink.sign_with(key.clone());
+        }
+        sinks.push(Box::new(sink));
     }
     sinks.extend(detect);
     eprintln!("listening on {}", service.url);

@@ -5,11 +5,12 @@ use std::{
     io::{self, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
-use trace_format::{SealedChunk, TraceWriter};
+use trace_format::{SealedChunk, SigningKey, TraceWriter};
 
 use super::Sink;
 
@@ -91,6 +92,11 @@ impl FileSink {
             chunks: 0,
             reserved_to: 0,
         })
+    }
+
+    /// Has the end of the trace signed.
+    pub fn sign_with(&mut self, key: Arc<SigningKey>) {
+        self.writer.sign_with(key);
     }
 
     fn sync(&mut self) -> anyhow::Result<()> {
