@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Context, ContextRecord, Error, Event, EventType, SIGN_INTERVAL_NS, Signature, SigningKey,
+    Context, ContextRecord, Continues, Error, Event, EventType, SIGN_INTERVAL_NS, Signature,
+    SigningKey,
     body::{self, Writer},
     chunk::SealedChunk,
     columns,
@@ -183,6 +184,29 @@ impl ChunkBuilder {
     /// Number of the chunk that the next seal makes.
     pub fn next_number(&self) -> u64 {
         self.number
+    }
+
+    /// Begins the next part of the capture: another trace, whose chunks are numbered from 0. What
+    /// counts over the whole capture goes on. Returns what the new part's Continues record says of
+    /// the part before; its capture and number are the caller's.
+    ///
+    /// # Panics
+    /// When the open chunk is not empty: seal it first, it belongs to the part before.
+    pub fn start_part(&mut self, trace_uuid: [u8; 16]) -> Continues {
+        assert!(self.is_empty(), "the open chunk belongs to the part before");
+        let before = Continues {
+            previous_uuid: self.trace_uuid,
+            previous_head: self.prev_hash,
+            previous_chunks: self.number,
+            ..Continues::default()
+        };
+        self.trace_uuid = trace_uuid;
+        self.number = 0;
+        self.prev_hash = [0; 32];
+        if let Some(signing) = &mut self.signing {
+            signing.next_ns = 0;
+        }
+        before
     }
 
     /// Seals what was collected, promising that no later event is older than `watermark_ns`, and

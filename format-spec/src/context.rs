@@ -40,9 +40,11 @@ pub enum Context {
     User(User),
     Provenance(Provenance),
     Discard(Discard),
+    Continues(Continues),
     /// Describes a family of this chunk, whatever the record's time. The builder writes it.
     EventType(Arc<EventType>),
     Origin(Origin),
+    Continued(Continued),
     /// A kind that this version does not know: kept, not understood.
     Unknown {
         kind: u16,
@@ -177,6 +179,29 @@ pub struct User {
     pub name: String,
 }
 
+/// In the first chunk of a rotated capture's later parts: which trace this one continues. The first
+/// part has none; its UUID is the capture's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct Continues {
+    #[serde(serialize_with = "as_hex")]
+    pub capture_uuid: [u8; 16],
+    /// Number of this part, from 1.
+    pub part: u32,
+    /// The part before: its trace, its last chunk's hash, and how many chunks it has.
+    #[serde(serialize_with = "as_hex")]
+    pub previous_uuid: [u8; 16],
+    #[serde(serialize_with = "as_hex")]
+    pub previous_head: [u8; 32],
+    pub previous_chunks: u64,
+}
+
+/// In the last chunk of a part that another one follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct Continued {
+    #[serde(serialize_with = "as_hex")]
+    pub next_uuid: [u8; 16],
+}
+
 impl Context {
     /// The kind's number on disk.
     pub fn kind(&self) -> u16 {
@@ -194,8 +219,10 @@ impl Context {
             Context::User(_) => 11,
             Context::Provenance(_) => 12,
             Context::Discard(_) => 13,
+            Context::Continues(_) => 14,
             Context::EventType(_) => 15,
             Context::Origin(_) => 19,
+            Context::Continued(_) => 20,
             Context::Unknown { kind, .. } => *kind,
         }
     }
@@ -216,8 +243,10 @@ impl Context {
             Context::User(_) => "user",
             Context::Provenance(_) => "provenance",
             Context::Discard(_) => "discard",
+            Context::Continues(_) => "continues",
             Context::EventType(_) => "event_type",
             Context::Origin(_) => "origin",
+            Context::Continued(_) => "continued",
             Context::Unknown { .. } => "unknown",
         }
     }

@@ -424,7 +424,11 @@ impl<W: Write> Merge<'_, W> {
         let boot_ns = shift.time(record.boot_ns);
         let body = match record.body {
             // The trace has its own.
-            Context::Provenance(_) | Context::EventType(_) => return Ok(()),
+            // A derived trace is no part of a capture; EventType is the builder's to write.
+            Context::Provenance(_)
+            | Context::EventType(_)
+            | Context::Continues(_)
+            | Context::Continued(_) => return Ok(()),
             Context::Probes(_) if self.plan.several_captures => return Ok(()),
             Context::Host(_) | Context::User(_) if self.plan.several_boots => return Ok(()),
             Context::CheckpointBegin | Context::CheckpointEnd if self.plan.several_captures => {

@@ -31,8 +31,10 @@ pub fn put(record: &ContextRecord, out: &mut Vec<u8>) -> Result<(), Error> {
         Context::User(body) => wire::put(body, out),
         Context::Provenance(body) => wire::put(body, out),
         Context::Discard(body) => wire::put(body, out),
+        Context::Continues(body) => wire::put(body, out),
         Context::EventType(body) => body.put(out),
         Context::Origin(body) => wire::put(body, out),
+        Context::Continued(body) => wire::put(body, out),
         Context::Tick | Context::CheckpointBegin | Context::CheckpointEnd => {}
         Context::Unknown { payload, .. } => out.extend_from_slice(payload),
     }
@@ -93,11 +95,13 @@ fn read(cursor: &mut Cursor<'_>) -> Result<ContextRecord, Error> {
         11 => Context::User(wire::get("user record", payload)?),
         12 => Context::Provenance(wire::get("provenance record", payload)?),
         13 => Context::Discard(wire::get("discard record", payload)?),
+        14 => Context::Continues(wire::get("continues record", payload)?),
         19 => Context::Origin(wire::get("origin record", payload)?),
         15 => match EventType::get(payload)? {
             Some(ty) => Context::EventType(Arc::new(ty)),
             None => unknown(),
         },
+        20 => Context::Continued(wire::get("continued record", payload)?),
         _ => unknown(),
     };
     Ok(ContextRecord { boot_ns, body })

@@ -579,7 +579,11 @@ impl<W: Write> Emit<'_, W> {
         let body = match record.body {
             Context::CheckpointBegin | Context::CheckpointEnd if !whole => return Ok(()),
             // Families are known; the builder describes those that stay.
-            Context::Provenance(_) | Context::EventType(_) => return Ok(()),
+            // A derived trace is no part of a capture; EventType is the builder's to write.
+            Context::Provenance(_)
+            | Context::EventType(_)
+            | Context::Continues(_)
+            | Context::Continued(_) => return Ok(()),
             Context::Discard(discard) => Context::Discard(Discard {
                 after_ns: discard.after_ns,
                 before_ns: discard.before_ns,

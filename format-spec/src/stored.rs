@@ -137,6 +137,8 @@ impl Serialize for OfRecord<'_> {
             Context::Discard(body) => body.serialize(serializer),
             Context::EventType(body) => body.serialize(serializer),
             Context::Origin(body) => body.serialize(serializer),
+            Context::Continues(body) => body.serialize(serializer),
+            Context::Continued(body) => body.serialize(serializer),
             Context::Tick | Context::CheckpointBegin | Context::CheckpointEnd => {
                 serializer.serialize_map(Some(0))?.end()
             }

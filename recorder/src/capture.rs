@@ -18,7 +18,7 @@ use aya::maps::{MapData, PerCpuArray};
 use recorder_ebpf::{Settings, probe};
 use trace_format::{
     ChunkBuilder, Context, ContextRecord, Event, Limits, SigningKey,
-    context::{Loss, LossCount, Probe, Probes as ProbeTable},
+    context::{Continued, Continues, Loss, LossCount, Probe, Probes as ProbeTable},
     syscalls::Arch,
 };
 
@@ -35,6 +35,7 @@ use crate::{
     },
     policy::{self, Profile},
     probes::{self, Probes},
+    rotation::{Rotate, Rotation},
     sinks::{Running, Sink},
 };
 
@@ -56,6 +57,11 @@ const DETACH_PAUSE: Duration = Duration::from_millis(20);
 const FIRST_BATCH_MAX: Duration = Duration::from_secs(1);
 /// A checkpoint lets a reader start in the middle.
 const CHECKPOINT_INTERVAL_NS: u64 = 60 * NS_PER_S;
+/// So does one after this many events: what a reader folds before the place it was asked for, in a
+/// tenth of a second or so.
+const CHECKPOINT_EVENTS: u64 = 1_000_000;
+/// But no sooner after the one before: a snapshot of a host's processes takes some milliseconds.
+const CHECKPOINT_PAUSE_NS: u64 = 3 * NS_PER_S;
 
 /// What to record.
 #[derive(Clone, Debug)]
@@ -79,6 +85,8 @@ pub struct Options {
     pub docker: bool,
     /// Signs the chain while it grows.
     pub key: Option<Arc<SigningKey>>,
+    /// When a part of the capture is full; `None`: it has one.
+    pub rotate: Option<Rotate>,
 }
 
 impl Default for Options {
@@ -96,6 +104,7 @@ impl Default for Options {
             empty: false,
             docker: true,
             key: None,
+            rotate: None,
         }
     }
 }
@@ -115,6 +124,8 @@ pub struct Progress {
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Report {
     pub trace_uuid: String,
+    /// Traces that it was written as.
+    pub parts: u32,
     pub events: u64,
     pub chunks: u64,
     /// Bytes of sealed chunks.
@@ -188,7 +199,12 @@ pub fn run(
             sink_failed: false,
             progress,
             events: 0,
+            part_bytes: 0,
         },
+        rotation: options
+            .rotate
+            .map(|rotate| Rotation::new(rotate, trace_uuid)),
+        events_at_checkpoint: 0,
         probe_table: ProbeTable::default(),
         only: options.cgroups.clone(),
         loss: Vec::new(),
@@ -246,6 +262,8 @@ struct Output<'a> {
     sink_failed: bool,
     progress: &'a Progress,
     events: u64,
+    /// Bytes of the current part's chunks.
+    part_bytes: u64,
 }
 
 impl Chunks for Output<'_> {
@@ -280,6 +298,7 @@ impl Chunks for Output<'_> {
         self.progress
             .bytes
             .fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
+        self.part_bytes += chunk.bytes.len() as u64;
         for sink in &self.sinks {
             self.sink_failed |= !sink.send(chunk.clone());
         }
@@ -307,6 +326,9 @@ struct Capture<'a> {
     /// As last written.
     loss: Vec<LossCount>,
     filtered: u64,
+    rotation: Option<Rotation>,
+    /// Events recorded when the last checkpoint was written.
+    events_at_checkpoint: u64,
 }
 
 impl Capture<'_> {
@@ -338,6 +360,7 @@ impl Capture<'_> {
 
     /// Everything that a reader needs to start here; `processes` is the snapshot.
     fn checkpoint(&mut self, processes: Vec<ContextRecord>) {
+        self.events_at_checkpoint = self.out.events;
         self.out.now(Context::CheckpointBegin);
         self.out.now(Context::Host(host::host()));
         self.out.now(Context::Clock(host::clock_pair()));
@@ -378,7 +401,11 @@ impl Capture<'_> {
                 next_tick_ns = now_ns + NS_PER_S;
                 self.tick(watcher);
             }
-            if now_ns >= next_checkpoint_ns {
+            // Bounded in time and in events: both are what a reader has to go through from there.
+            let many = self.out.events - self.events_at_checkpoint >= CHECKPOINT_EVENTS;
+            let soon = next_checkpoint_ns - options.checkpoint_interval_ns + CHECKPOINT_PAUSE_NS;
+            let wanted = self.rotate(now_ns);
+            if now_ns >= next_checkpoint_ns || (many && now_ns >= soon) || wanted {
                 next_checkpoint_ns = now_ns + options.checkpoint_interval_ns;
                 watcher.snapshot();
             }
@@ -414,6 +441,7 @@ impl Capture<'_> {
         if !batch.context.is_empty() {
             // A checkpoint stands in one chunk: whoever starts there has all of it.
             self.out.seal(self.watermark(watcher));
+            self.next_part(watcher);
             self.checkpoint(batch.context);
         }
         for event in batch.events {
@@ -429,6 +457,35 @@ impl Capture<'_> {
             Ordering::AcqRel,
             Ordering::Relaxed,
         );
+    }
+
+    /// Lets a full part end; true when the next one is ready and waits for a snapshot to begin with.
+    fn rotate(&mut self, now_ns: u64) -> bool {
+        let Some(rotation) = &mut self.rotation else {
+            return false;
+        };
+        rotation.step(now_ns, self.out.part_bytes, &self.out.sinks)
+    }
+
+    /// Ends this part and begins the next, if it is ready. The open chunk is sealed.
+    fn next_part(&mut self, watcher: &Watcher) {
+        let Some(rotation) = self.rotation.as_mut().filter(|rotation| rotation.ready()) else {
+            return;
+        };
+        let next_uuid = *uuid::Uuid::new_v4().as_bytes();
+        let place = rotation.begin(clock::boot_ns());
+        self.out.now(Context::Continued(Continued { next_uuid }));
+        self.out.seal(self.watermark(watcher));
+        let continues = Continues {
+            capture_uuid: place.capture_uuid,
+            part: place.part,
+            ..self.out.builder.start_part(next_uuid)
+        };
+        self.out.part_bytes = 0;
+        self.out.now(Context::Continues(continues));
+        // What the parts before held; it also makes the header's counts go on.
+        let counts = self.loss.clone();
+        self.out.now(Context::Loss(Loss { counts }));
     }
 
     fn watermark(&self, watcher: &Watcher) -> u64 {
@@ -491,6 +548,7 @@ impl Capture<'_> {
             dropped,
             filtered: self.filtered,
             refused: self.drain.refused,
+            parts: self.rotation.as_ref().map_or(1, Rotation::parts),
             ..Report::default()
         };
         let failures = self

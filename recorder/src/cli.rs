@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use recorder::{live::server::Address, policy::Profile, probes::PROBES};
+use recorder::{live::server::Address, policy::Profile, probes::PROBES, rotation::Rotate};
 
 /// Where `rec live` listens unless told otherwise.
 const DEFAULT_LISTEN: &str = "unix:///run/trailcam/live.sock";
@@ -44,12 +44,15 @@ pub struct CaptureArgs {
     /// How long: 30s, 10m, 2h
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
-    /// The trace to write
+    /// The trace to write; - for standard output
     #[arg(short, long, value_name = "FILE", default_value = "trace.zst")]
     pub output: PathBuf,
     /// Overwrite an existing trace
     #[arg(long)]
     pub force: bool,
+    /// Go on in another file after this size or time (100MiB, 10m): trace.0000.zst, trace.0001.zst …
+    #[arg(long, value_name = "SIZE|TIME")]
+    pub rotate: Option<Rotate>,
     #[command(flatten)]
     pub what: WhatArgs,
 }

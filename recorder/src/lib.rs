@@ -12,5 +12,6 @@ pub mod live;
 pub mod observe;
 pub mod policy;
 pub mod probes;
+pub mod rotation;
 pub mod sinks;
 pub mod target;

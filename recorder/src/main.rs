@@ -19,11 +19,17 @@ use cli::{CaptureArgs, Cli, Command, WhatArgs};
 use recorder::{
     capture::{self, Options, Progress, Report},
     check, key, probes,
-    sinks::{Sink, file::FileSink},
+    sinks::{
+        Sink,
+        file::FileSink,
+        parts::{PartsSink, part_path},
+        pipe::{Closed, PipeSink},
+    },
     target,
 };
 
 const FAILED: u8 = 1;
+const USAGE: u8 = 2;
 const LOSS: u8 = 3;
 
 fn main() -> ExitCode {
@@ -61,32 +67,71 @@ fn run_capture(cli: &Cli, args: &CaptureArgs) -> anyhow::Result<u8> {
     let stop = stop_on_signal()?;
     let mut options = options(&args.what)?;
     options.duration = args.duration;
-    let mut sink = FileSink::create(&args.output, args.force)?;
-    if let Some(key) = &options.key {
-        sink.sign_with(key.clone());
+    options.rotate = args.rotate;
+    let to_stdout = args.output.as_os_str() == "-";
+    if to_stdout && std::io::stdout().is_terminal() {
+        eprintln!(
+            "rec: a trace is binary and standard output is a terminal: pipe it, or name a file with -o"
+        );
+        return Ok(USAGE);
     }
-    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
+    if to_stdout && options.rotate.is_some() {
+        eprintln!("rec: --rotate needs files: name one with -o");
+        return Ok(USAGE);
+    }
+    let key = options.key.clone();
+    // The file that is there before the first event.
+    let mut first = args.output.clone();
+    let sink: Box<dyn Sink> = if to_stdout {
+        Box::new(PipeSink::create(key)?)
+    } else if options.rotate.is_some() {
+        first = part_path(&args.output, 0);
+        Box::new(PartsSink::create(&args.output, args.force, key)?)
+    } else {
+        let mut sink = FileSink::create(&args.output, args.force)?;
+        if let Some(key) = key {
+            sink.sign_with(key);
+        }
+        Box::new(sink)
+    };
+    let sinks = vec![sink];
     let uuid = *uuid::Uuid::new_v4().as_bytes();
     let result = record(cli, &options, uuid, sinks, Arc::default(), &stop);
-    if result.is_err() {
-        remove_empty(&args.output);
+    if result.is_err() && !to_stdout {
+        remove_empty(&first);
     }
-    let (report, failures) = result?;
+    let (report, mut failures) = result?;
+    // Whoever read the trace has seen enough.
+    failures.retain(|failure| failure.downcast_ref::<Closed>().is_none());
+    let files: Vec<String> = match options.rotate {
+        Some(_) => (0..report.parts)
+            .map(|part| part_path(&args.output, part).display().to_string())
+            .collect(),
+        None => vec![args.output.display().to_string()],
+    };
     if cli.json {
         let mut value = serde_json::to_value(&report)?;
         value["trace"] = args.output.display().to_string().into();
+        value["files"] = files.into();
         value["public_key"] = options
             .key
             .as_ref()
             .map(|key| key.public_key().to_string())
             .into();
-        print(&format!("{value}\n"));
+        let line = format!("{value}\n");
+        if to_stdout {
+            eprint!("{line}");
+        } else {
+            print(&line);
+        }
     } else if !cli.quiet {
         eprintln!("{}", summary(&report));
         if let Some(key) = &options.key {
             eprintln!("signed by the key {}", key.public_key());
         }
-        print(&format!("{}\n", args.output.display()));
+        if !to_stdout {
+            print(&(files.join("\n") + "\n"));
+        }
     }
     Ok(exit_code(&report, &failures))
 }

@@ -19,6 +19,7 @@ pub mod import;
 pub mod live;
 pub mod model_detector;
 pub mod order;
+pub mod parts;
 pub mod pipeline;
 pub mod resolve;
 pub mod rules;

@@ -27,6 +27,8 @@ pub const PENDING_BYTES_MAX: u64 = 256 << 20;
 /// Where an event is stored: with the trace's UUID, the evidence of a finding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventRef {
+    /// Which of the traces that were folded as one: parts of a capture, from 0.
+    pub part: u32,
     pub chunk: u64,
     pub family: u16,
     pub row: u32,
@@ -56,13 +58,20 @@ pub struct Order {
     /// Everything below this time has been released.
     released_ns: u64,
     disorder: Disorder,
+    /// The trace that chunks come from at present.
+    part: u32,
 }
 
 impl Order {
+    /// The chunks that follow are those of the next part.
+    pub fn next_part(&mut self) {
+        self.part = self.part.saturating_add(1);
+    }
+
     /// Takes one chunk and releases what its watermark allows.
     pub fn push(&mut self, chunk: DecodedChunk, fold: &mut impl Fold) {
         let watermark_ns = chunk.header.watermark_ns;
-        let run = Run::new(chunk);
+        let run = Run::new(chunk, self.part);
         self.disorder.late += run.older_than(self.released_ns);
         self.rows += run.events.len();
         self.runs.push(run);
@@ -178,6 +187,7 @@ impl Key {
 
 /// One chunk and how much of it has been released.
 struct Run {
+    part: u32,
     chunk: u64,
     /// Of the uncompressed body.
     bytes: u64,
@@ -189,8 +199,9 @@ struct Run {
 }
 
 impl Run {
-    fn new(chunk: DecodedChunk) -> Run {
+    fn new(chunk: DecodedChunk, part: u32) -> Run {
         let mut run = Run {
+            part,
             chunk: chunk.header.number,
             bytes: chunk.header.body_len.into(),
             events: chunk.events,
@@ -284,6 +295,7 @@ impl Run {
                 fold.event(
                     event,
                     EventRef {
+                        part: self.part,
                         chunk: self.chunk,
                         family: row.family,
                         row: row.row,

@@ -90,7 +90,8 @@ pub struct Totals {
     pub suppressed: u64,
 }
 
-/// One trace's fold. Another trace (another UUID) needs another pipeline.
+/// One trace's fold, or that of a capture's parts in order ([`crate::parts`]): a chunk of another
+/// UUID is taken for the next part. Another trace needs another pipeline.
 pub struct Pipeline {
     order: Order,
     engines: Engines,
@@ -130,6 +131,13 @@ impl Pipeline {
 
     pub fn push_decoded(&mut self, chunk: DecodedChunk) {
         let header = &chunk.header;
+        if self.engines.traces.last() != Some(&header.trace_uuid) {
+            if !self.engines.traces.is_empty() {
+                self.order.next_part();
+                self.next_number = Some(0);
+            }
+            self.engines.traces.push(header.trace_uuid);
+        }
         if let Some(expected) = self.next_number {
             if header.number < expected {
                 // The same file twice, or a stream that began again: its events have been folded.
@@ -143,7 +151,6 @@ impl Pipeline {
         }
         self.next_number = Some(header.number.saturating_add(1));
         self.chunks += 1;
-        self.engines.trace_uuid = header.trace_uuid;
         self.order.push(chunk, &mut self.engines);
     }
 
@@ -199,7 +206,8 @@ struct Engines {
     /// Reused: found in the current record, not yet completed.
     found: Vec<Finding>,
     out: Vec<Finding>,
-    trace_uuid: [u8; 16],
+    /// By [`EventRef::part`].
+    traces: Vec<[u8; 16]>,
     now_ns: u64,
     /// When the trace went on after missing chunks.
     hole_ns: Option<u64>,
@@ -217,7 +225,7 @@ impl Engines {
             gate: Gate::default(),
             found: Vec::new(),
             out: Vec::new(),
-            trace_uuid: [0; 16],
+            traces: Vec::new(),
             now_ns: 0,
             hole_ns: None,
             events: 0,
@@ -249,7 +257,12 @@ impl Engines {
     #[cold]
     fn complete(&mut self) {
         for mut finding in self.found.drain(..) {
-            finding.trace_uuid = self.trace_uuid;
+            // Where the evidence is; what no single event shows belongs to the part that is read.
+            let trace = match finding.evidence {
+                Some(at) => self.traces.get(at.part as usize),
+                None => self.traces.last(),
+            };
+            finding.trace_uuid = trace.copied().unwrap_or_default();
             if finding.pid != 0 && finding.lineage.is_empty() {
                 let lineage = self.state.lineage(finding.pid).take(LINEAGE_MAX);
                 finding.lineage = lineage

@@ -97,8 +97,27 @@ fn traces_in(directory: &Path) -> Result<Vec<Input>, Error> {
     if paths.is_empty() {
         return Err(Error::NoTraces(directory.to_owned()));
     }
-    paths.sort();
+    // Parts of a capture count on: 10 comes after 9, however many digits there are.
+    paths.sort_by_cached_key(|path| (counted(&path.to_string_lossy()), path.clone()));
     Ok(paths.into_iter().map(Input::File).collect())
+}
+
+/// A name whose order as text is that of the numbers in it.
+fn counted(name: &str) -> String {
+    let mut key = String::new();
+    let mut digits = String::new();
+    for c in name.chars().chain(['\0']) {
+        if c.is_ascii_digit() {
+            digits.push(c);
+        } else {
+            if !digits.is_empty() {
+                key.push_str(&format!("{:0>20}", digits.trim_start_matches('0')));
+                digits.clear();
+            }
+            key.push(c);
+        }
+    }
+    key
 }
 
 /// A file or standard input, open.
@@ -140,6 +159,18 @@ impl ChunkSource for Recorded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_come_in_the_order_of_their_numbers() {
+        let directory = tempfile::tempdir().unwrap();
+        for part in [9_999, 0, 10_000, 2, 10] {
+            fs::write(directory.path().join(format!("t.{part:04}.zst")), b"").unwrap();
+        }
+        let inputs = Input::parse(directory.path().to_str().unwrap()).unwrap();
+        let expected = [0, 2, 10, 9_999, 10_000]
+            .map(|part| Input::File(directory.path().join(format!("t.{part:04}.zst"))));
+        assert_eq!(inputs, expected);
+    }
 
     #[test]
     fn an_argument_names_a_file_a_directory_stdin_or_an_address() {

@@ -1,7 +1,10 @@
 //! Reads what a command was given, chunk by chunk, and says afterwards what was missing.
 
 use anyhow::Context;
-use replay::source::{Input, Recorded};
+use replay::{
+    parts::{Follower, Step},
+    source::{Input, Recorded},
+};
 use std::path::PathBuf;
 use trace_format::{ChunkSource, LossTotal, SealedChunk};
 
@@ -55,7 +58,7 @@ pub fn inputs(arguments: &[String]) -> anyhow::Result<Vec<Input>> {
 }
 
 /// What was found about the inputs while they were read.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Condition {
     /// What is missing or damaged, one line each.
     pub issues: Vec<String>,
@@ -66,6 +69,10 @@ pub struct Condition {
     pub bytes: u64,
     /// The recorder's own account, summed over traces.
     pub loss: LossTotal,
+    /// The chunk at hand belongs to the same fold as the one before it: the same trace, or the next
+    /// part of its capture.
+    pub goes_on: bool,
+    follower: Follower,
 }
 
 /// Lines that are printed about what is wrong with the inputs; `info` and `verify` print all.
@@ -76,6 +83,19 @@ impl Condition {
         Outcome {
             loss: self.incomplete || self.loss.dropped > 0,
             ..Outcome::default()
+        }
+    }
+
+    /// Says how the next chunk stands to the one before it.
+    fn follow(&mut self, input: &Input, chunk: &SealedChunk) {
+        let step = self.follower.step(chunk);
+        self.goes_on = matches!(step, Step::Same | Step::Continues);
+        if let Step::Other {
+            missed: Some(missed),
+        } = step
+        {
+            self.incomplete = true;
+            self.issues.push(format!("{input}: {missed}"));
         }
     }
 
@@ -160,9 +180,13 @@ fn read(
         };
         condition.chunks += 1;
         condition.bytes += chunk.bytes.len() as u64;
-        loss = chunk.header.loss;
+        condition.follow(input, &chunk);
+        loss = condition.follower.own_loss(&chunk.header);
         enough = !take(input, &chunk, condition)?;
         progress.at(source.progress().0);
+    }
+    if enough {
+        condition.follower.leave();
     }
     condition.loss.seen += loss.seen;
     condition.loss.dropped += loss.dropped;
@@ -201,7 +225,8 @@ fn read_live(
     while let Some(chunk) = source.next_chunk()? {
         condition.chunks += 1;
         condition.bytes += chunk.bytes.len() as u64;
-        loss = chunk.header.loss;
+        condition.follow(input, &chunk);
+        loss = condition.follower.own_loss(&chunk.header);
         if !take(input, &chunk, condition)? {
             break;
         }

@@ -22,6 +22,7 @@ pub struct TimeRange {
 pub struct Walk<V, E> {
     order: Order,
     visiting: Visiting<V, E>,
+    trace_uuid: Option<[u8; 16]>,
 }
 
 struct Visiting<V, E> {
@@ -61,6 +62,7 @@ where
         Walk {
             order: Order::default(),
             visiting,
+            trace_uuid: None,
         }
     }
 
@@ -70,9 +72,18 @@ where
         self
     }
 
-    /// Takes the next chunk; `Ok(false)`: the range has ended, further chunks change nothing.
+    /// Takes the next chunk, of the same trace or the next part of its capture; `Ok(false)`: the range
+    /// has ended, further chunks change nothing.
     pub fn push(&mut self, chunk: DecodedChunk) -> Result<bool, E> {
         self.visiting.start_ns.get_or_insert(chunk.header.first_ns);
+        let uuid = chunk.header.trace_uuid;
+        if self
+            .trace_uuid
+            .replace(uuid)
+            .is_some_and(|last| last != uuid)
+        {
+            self.order.next_part();
+        }
         self.order.push(chunk, &mut self.visiting);
         self.outcome()
     }

@@ -223,6 +223,14 @@ pub fn one_of_each_context() -> Vec<ContextRecord> {
             uid: 33,
             name: "www-data".into(),
         }),
+        Context::Continues(Continues {
+            capture_uuid: [3; 16],
+            part: 2,
+            previous_uuid: [4; 16],
+            previous_head: [5; 32],
+            previous_chunks: 61,
+        }),
+        Context::Continued(Continued { next_uuid: [6; 16] }),
         Context::Provenance(Provenance {
             action: "slice".into(),
             tool_version: "replay 0.1.0".into(),

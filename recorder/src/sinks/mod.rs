@@ -3,10 +3,12 @@
 #[cfg(feature = "detect")]
 pub mod detect;
 pub mod file;
+pub mod parts;
+pub mod pipe;
 
 use std::thread;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use trace_format::SealedChunk;
 
 /// Sealed chunks that wait for a sink. At one chunk a second it is a minute; at full load it bounds
@@ -17,27 +19,47 @@ const CHUNKS_MAX: usize = 64;
 pub trait Sink: Send {
     /// Takes the next chunk.
     fn chunk(&mut self, chunk: &SealedChunk) -> anyhow::Result<()>;
+    /// A trace of another UUID is about to begin: makes room for it, so that it cannot fail for want
+    /// of that. Until it begins, chunks of the current one go on coming.
+    fn prepare(&mut self, _part: u32) -> anyhow::Result<()> {
+        Ok(())
+    }
     /// No more chunks come. Bytes written in all.
     fn finish(self: Box<Self>) -> anyhow::Result<u64>;
 }
 
+enum Order {
+    Chunk(SealedChunk),
+    Prepare(u32),
+}
+
 /// A sink at work on its thread.
 pub struct Running {
-    chunks: Option<Sender<SealedChunk>>,
+    orders: Option<Sender<Order>>,
+    prepared: Receiver<anyhow::Result<()>>,
     thread: thread::JoinHandle<anyhow::Result<u64>>,
 }
 
 impl Running {
     pub fn start(mut sink: Box<dyn Sink>) -> Self {
-        let (chunks, incoming) = bounded::<SealedChunk>(CHUNKS_MAX);
+        let (orders, incoming) = bounded::<Order>(CHUNKS_MAX);
+        let (answer, prepared) = bounded(1);
         let thread = thread::Builder::new()
             .name("rec-sink".into())
             .spawn(move || {
                 let mut failure = None;
-                for chunk in incoming {
-                    if let Err(error) = sink.chunk(&chunk) {
-                        failure = Some(error);
-                        break;
+                for order in incoming {
+                    match order {
+                        Order::Chunk(chunk) => {
+                            if let Err(error) = sink.chunk(&chunk) {
+                                failure = Some(error);
+                                break;
+                            }
+                        }
+                        // One answer for each question; nobody asks again before it is taken.
+                        Order::Prepare(part) => {
+                            let _ = answer.try_send(sink.prepare(part));
+                        }
                     }
                 }
                 // What was written before a failure is still finished: it is a complete trace up to there.
@@ -49,21 +71,34 @@ impl Running {
             })
             .expect("a thread for a sink: the process may start threads");
         Running {
-            chunks: Some(chunks),
+            orders: Some(orders),
+            prepared,
             thread,
         }
     }
 
     /// Hands a chunk over, waiting while the sink is behind. False: the sink has failed and takes no more.
     pub fn send(&self, chunk: SealedChunk) -> bool {
-        self.chunks
+        self.orders
             .as_ref()
-            .is_some_and(|chunks| chunks.send(chunk).is_ok())
+            .is_some_and(|orders| orders.send(Order::Chunk(chunk)).is_ok())
+    }
+
+    /// Asks the sink to make room for the next part; false: it has no time for that now.
+    pub fn prepare(&self, part: u32) -> bool {
+        self.orders
+            .as_ref()
+            .is_some_and(|orders| orders.try_send(Order::Prepare(part)).is_ok())
+    }
+
+    /// The answer to [`Running::prepare`], once.
+    pub fn prepared(&self) -> Option<anyhow::Result<()>> {
+        self.prepared.try_recv().ok()
     }
 
     /// Ends the sink; its first error, or the bytes it wrote.
     pub fn finish(mut self) -> anyhow::Result<u64> {
-        self.chunks = None;
+        self.orders = None;
         self.thread
             .join()
             .unwrap_or_else(|_| anyhow::bail!("the thread of a sink panicked"))

@@ -115,7 +115,8 @@ pub enum Shown {
     Events,
 }
 
-/// Visits the events of every trace that the arguments name, each trace with a state of its own.
+/// Visits the events of every trace that the arguments name, each trace with a state of its own, the
+/// parts of a capture with one.
 pub fn walk(
     traces: &TraceArguments,
     range: TimeRange,
@@ -135,21 +136,18 @@ pub fn walk(
     };
     let mut current = None;
     let condition = trace::read_all(traces, results_too, global, |input, chunk, condition| {
-        let uuid = chunk.header.trace_uuid;
-        if current.as_ref().is_none_or(|(of, _)| *of != uuid)
-            && let Some((_, mut ended)) = current.replace((uuid, new_walk()))
+        if !condition.goes_on
+            && let Some(mut ended) = current.replace(new_walk())
         {
             ended.finish()?;
         }
-        let Some((_, walk)) = &mut current else {
-            return Ok(false);
-        };
+        let walk = current.get_or_insert_with(new_walk);
         match trace::decode(input, chunk, condition) {
             Some(decoded) => walk.push(decoded),
             None => Ok(true),
         }
     })?;
-    if let Some((_, mut last)) = current {
+    if let Some(mut last) = current {
         last.finish()?;
     }
     Ok(condition)

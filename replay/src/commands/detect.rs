@@ -58,7 +58,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     findings.finish(&condition, global)
 }
 
-/// Runs detection over chunks, one pipeline per trace, and prints what is found.
+/// Runs detection over chunks, one pipeline per trace or rotated capture, and prints what is found.
 pub struct Findings {
     rules: RuleSet,
     statistics: bool,
@@ -66,7 +66,7 @@ pub struct Findings {
     fail_on: Option<Severity>,
     json: bool,
     out: Output,
-    pipeline: Option<([u8; 16], Pipeline)>,
+    pipeline: Option<Pipeline>,
     summary: Summary,
 }
 
@@ -120,8 +120,7 @@ impl Findings {
     }
 
     pub fn push(&mut self, chunk: &SealedChunk, condition: &mut Condition) -> anyhow::Result<()> {
-        let uuid = chunk.header.trace_uuid;
-        if self.pipeline.as_ref().is_none_or(|(of, _)| *of != uuid) {
+        if self.pipeline.is_none() || !condition.goes_on {
             self.end_trace()?;
             let settings = Settings {
                 rules: Some(self.rules.clone()),
@@ -133,9 +132,9 @@ impl Findings {
                     .map(model_detector::detector)
                     .collect(),
             };
-            self.pipeline = Some((uuid, Pipeline::new(settings)));
+            self.pipeline = Some(Pipeline::new(settings));
         }
-        let Some((_, pipeline)) = &mut self.pipeline else {
+        let Some(pipeline) = &mut self.pipeline else {
             return Ok(());
         };
         if let Err(error) = pipeline.push(chunk) {
@@ -168,18 +167,18 @@ impl Findings {
     }
 
     fn end_trace(&mut self) -> anyhow::Result<()> {
-        if let Some((_, pipeline)) = &mut self.pipeline {
+        if let Some(pipeline) = &mut self.pipeline {
             pipeline.finish();
         }
         self.print()?;
-        if let Some((_, pipeline)) = self.pipeline.take() {
+        if let Some(pipeline) = self.pipeline.take() {
             self.summary.add(&pipeline.totals());
         }
         Ok(())
     }
 
     fn print(&mut self) -> anyhow::Result<()> {
-        let Some((_, pipeline)) = &mut self.pipeline else {
+        let Some(pipeline) = &mut self.pipeline else {
             return Ok(());
         };
         let mut printed = false;

@@ -105,7 +105,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     }
     Ok(Outcome {
         loss: !report.issues.is_empty(),
-        found: false,
+        ..Outcome::default()
     })
 }
 

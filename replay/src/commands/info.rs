@@ -6,12 +6,13 @@ use replay::{
     event_view::family_name,
     findings::{short_id, uuid_text},
     import::scap::families::{Counted, Kind, PREFIX},
+    parts,
     resolve::State,
     source::Input,
     time,
 };
 use serde::Serialize;
-use trace_format::{ChunkSource, Context, SealedChunk, Summary, TraceReader, read_info};
+use trace_format::{ChunkSource, Context, LossTotal, SealedChunk, Summary, TraceReader, read_info};
 
 use crate::{Global, Outcome, output::Output, trace};
 
@@ -55,6 +56,9 @@ struct Info {
     containers_at_start: Vec<ContainerInfo>,
     seen: u64,
     dropped: u64,
+    /// Of a later part of a rotated capture: which capture, and the number of the part.
+    part_of: Option<String>,
+    part: Option<u32>,
     issues: Vec<String>,
 }
 
@@ -147,6 +151,12 @@ fn describe<'a>(
 ) -> Info {
     let mut state = State::new();
     let decoded = first.and_then(|chunk| chunk.decode().ok());
+    let continues = decoded.as_ref().and_then(parts::continues);
+    let before = match (&decoded, continues) {
+        (Some(decoded), Some(_)) => parts::counted_before(decoded),
+        _ => LossTotal::default(),
+    };
+    let loss = parts::own_loss(summary.loss, before);
     let context = decoded.map(|decoded| decoded.context).unwrap_or_default();
     let mut cgroups: Vec<u64> = Vec::new();
     let mut imported = false;
@@ -224,8 +234,10 @@ fn describe<'a>(
             .collect(),
         capture,
         containers_at_start,
-        seen: summary.loss.seen,
-        dropped: summary.loss.dropped,
+        seen: loss.seen,
+        dropped: loss.dropped,
+        part_of: continues.map(|continues| uuid_text(continues.capture_uuid)),
+        part: continues.map(|continues| continues.part),
         issues: issues.map(ToString::to_string).collect(),
     }
 }
@@ -243,6 +255,9 @@ fn print(info: &Info, out: &mut Output) -> anyhow::Result<()> {
     let mut line = |name: &str, value: String| out.line(&format!("{name:<10} {value}"));
     line("file", info.trace.clone())?;
     line("trace", info.uuid.clone())?;
+    if let (Some(capture), Some(part)) = (&info.part_of, info.part) {
+        line("part", format!("{part} of capture {capture}"))?;
+    }
     line("state", state.to_owned())?;
     if !info.hostname.is_empty() || !info.kernel.is_empty() {
         line(

@@ -60,6 +60,8 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         condition.chunks += 1;
         condition.bytes += chunk.bytes.len() as u64;
         loss = chunk.header.loss;
+        // A live connection carries one trace.
+        condition.goes_on = true;
         if let Some(saved) = &mut saved {
             saved.write(&chunk)?;
         }

@@ -95,7 +95,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         loss: !report.lost.is_empty()
             || merged.forgotten > 0
             || report.sources.iter().any(|source| !source.complete),
-        found: false,
+        ..Outcome::default()
     };
     let mut out = Output::new();
     if global.json {

@@ -84,7 +84,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     report(&recovered, &options, left_out, output, global)?;
     Ok(Outcome {
         loss: !recovered.discards.is_empty() || recovered.not_listed > 0,
-        found: false,
+        ..Outcome::default()
     })
 }
 

@@ -89,7 +89,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     report(&sliced, &options, output, global)?;
     Ok(Outcome {
         loss: !sliced.discards.is_empty() || sliced.forgotten > 0,
-        found: false,
+        ..Outcome::default()
     })
 }
 

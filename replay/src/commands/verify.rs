@@ -8,18 +8,24 @@
 //! | verified | 0 | whole, and signed to the end by the given key |
 //! | unverified | 0 | whole; no key was given, so this says nothing about its origin |
 //! | forged | 1 | a signature that does not hold or is somebody else's, or a summary that lies |
-//! | incomplete | 3 | cut short, damaged, chunks missing or exchanged, or signed only in part |
+//! | incomplete | 3 | cut short, damaged, chunks or parts missing or exchanged, or signed only in part |
 //! | unsigned | 1 | whole, a key was given, and that key signed nothing |
 //!
 //! A trace whose recorder dropped events exits with 3 instead of 0: it is what was recorded, and that
 //! is not all that happened.
 
 use anyhow::Context as _;
-use replay::{findings::uuid_text, source::Input, time};
+use replay::{
+    findings::uuid_text,
+    parts::{self, Part},
+    source::Input,
+    time,
+};
 use serde::Serialize;
 use std::{fs, io::Read, path::Path};
 use trace_format::{
-    Authenticity, ChunkSource, Clock, Context, PublicKey, SealedChunk, TraceReader, Verifier, hex,
+    Authenticity, ChunkSource, Clock, Context, LossTotal, PublicKey, SealedChunk, TraceReader,
+    Verifier, hex,
 };
 
 use crate::{Global, Outcome, Usage, output::Output, trace};
@@ -74,6 +80,13 @@ struct Verdict {
     dropped: u64,
     issues: Vec<String>,
     forgeries: Vec<String>,
+    /// Of a rotated capture: which, the number of this part, and what is wrong between the parts
+    /// that were given.
+    capture: Option<String>,
+    part: Option<u32>,
+    part_issues: Vec<String>,
+    #[serde(skip)]
+    link: Part,
 }
 
 pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
@@ -84,7 +97,11 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         .transpose()?;
     let mut out = Output::new();
     let mut outcome = Outcome::default();
-    for input in trace::inputs(&arguments.traces)? {
+    let inputs = trace::inputs(&arguments.traces)?;
+    // One part that is named alone is judged alone.
+    let alone = matches!(&arguments.traces[..], [name] if !Path::new(name).is_dir());
+    let mut verdicts = Vec::new();
+    for input in inputs {
         let reader = match &input {
             Input::File(path) => TraceReader::open(path)?,
             Input::Stdin => TraceReader::from_read(std::io::stdin()),
@@ -92,17 +109,39 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
                 "{url}: a live stream has no end to verify; save it with replay live --save"
             ),
         };
-        let verdict = verify(reader, &input, key)?;
+        verdicts.push(verify(reader, &input, key)?);
+    }
+    if !alone {
+        judge_parts(&mut verdicts);
+    }
+    for verdict in &verdicts {
         outcome.loss |= verdict.verdict == Judgement::Incomplete || verdict.dropped > 0;
         outcome.refused |= matches!(verdict.verdict, Judgement::Forged | Judgement::Unsigned);
         if global.json {
-            out.line(&serde_json::to_string(&verdict)?)?;
+            out.line(&serde_json::to_string(verdict)?)?;
         } else {
-            print(&verdict, key, &mut out)?;
+            print(verdict, key, alone, &mut out)?;
         }
     }
     out.flush()?;
     Ok(outcome)
+}
+
+/// What is missing or exchanged between the parts makes those beside it incomplete.
+fn judge_parts(verdicts: &mut [Verdict]) {
+    let links: Vec<Part> = verdicts
+        .iter()
+        .map(|verdict| verdict.link.clone())
+        .collect();
+    for (verdict, wrong) in verdicts.iter_mut().zip(parts::check(&links)) {
+        if !wrong.is_empty()
+            && matches!(verdict.verdict, Judgement::Verified | Judgement::Unverified)
+        {
+            verdict.verdict = Judgement::Incomplete;
+            verdict.verified = false;
+        }
+        verdict.part_issues = wrong;
+    }
 }
 
 /// The key itself, or the file that holds it.
@@ -140,7 +179,7 @@ fn verify(
         verifier.chunk(&chunk.header, reader.offset().saturating_sub(len), len);
         facts.add(&chunk);
     }
-    let mut issues = facts.issues;
+    let mut issues = std::mem::take(&mut facts.issues);
     issues.extend(reader.issues().iter().map(ToString::to_string));
     if reader.issues_not_kept() > 0 {
         issues.push(format!("{} more issues", reader.issues_not_kept()));
@@ -154,6 +193,8 @@ fn verify(
         forgeries.push(format!("{} more", authenticity.forgeries_not_kept));
     }
     let through = authenticity.vouched_through;
+    let place = facts.link.place();
+    let own = parts::own_loss(facts.loss, facts.before);
     Ok(Verdict {
         trace: input.to_string(),
         uuid: facts.uuid.map(uuid_text),
@@ -168,10 +209,14 @@ fn verify(
         chunks: facts.chunks,
         events: facts.events,
         head: facts.head.map(|head| hex(&head)),
-        seen: facts.seen,
-        dropped: facts.dropped,
+        seen: own.seen,
+        dropped: own.dropped,
         issues,
         forgeries,
+        capture: place.map(|(capture, _)| uuid_text(capture)),
+        part: place.map(|(_, part)| part),
+        part_issues: Vec::new(),
+        link: facts.link,
     })
 }
 
@@ -200,8 +245,11 @@ struct Facts {
     chunks: u64,
     events: u64,
     head: Option<[u8; 32]>,
-    seen: u64,
-    dropped: u64,
+    /// As the last chunk counts.
+    loss: LossTotal,
+    /// What parts before this trace had counted.
+    before: LossTotal,
+    link: Part,
     clock: Option<Clock>,
     issues: Vec<String>,
 }
@@ -213,10 +261,13 @@ impl Facts {
         self.chunks += 1;
         self.events += u64::from(header.rows);
         self.head = Some(header.hash);
-        self.seen = header.loss.seen;
-        self.dropped = header.loss.dropped;
+        self.loss = header.loss;
         match chunk.decode() {
             Ok(decoded) => {
+                self.link.add(&decoded);
+                if header.number == 0 && self.link.continues.is_some() {
+                    self.before = parts::counted_before(&decoded);
+                }
                 for record in &decoded.context {
                     if let Context::Clock(clock) = &record.body {
                         self.clock = Some(*clock);
@@ -237,7 +288,12 @@ impl Facts {
     }
 }
 
-fn print(verdict: &Verdict, key: Option<PublicKey>, out: &mut Output) -> anyhow::Result<()> {
+fn print(
+    verdict: &Verdict,
+    key: Option<PublicKey>,
+    alone: bool,
+    out: &mut Output,
+) -> anyhow::Result<()> {
     let judgement = match (verdict.verdict, &verdict.claimed_key) {
         (Judgement::Verified, _) => {
             "verified: whole, and signed to its end by the given key".to_owned()
@@ -253,6 +309,9 @@ fn print(verdict: &Verdict, key: Option<PublicKey>, out: &mut Output) -> anyhow:
         (Judgement::Unsigned, _) => {
             "NOT signed: whole, as far as hashes can tell, but the given key did not sign it".to_owned()
         }
+        (Judgement::Incomplete, _) if !verdict.part_issues.is_empty() => {
+            "whole, but NOT all of its capture, or not the original parts".to_owned()
+        }
         (Judgement::Incomplete, _) if verdict.whole => {
             "NOT signed to its end: anybody can have written what follows the last signature".to_owned()
         }
@@ -262,6 +321,14 @@ fn print(verdict: &Verdict, key: Option<PublicKey>, out: &mut Output) -> anyhow:
     out.line(&format!("{}: {judgement}", verdict.trace))?;
     if let Some(uuid) = &verdict.uuid {
         out.line(&format!("  trace    {uuid}"))?;
+    }
+    if let (Some(capture), Some(part)) = (&verdict.capture, verdict.part) {
+        let others = if alone {
+            "; the others were not looked at"
+        } else {
+            ""
+        };
+        out.line(&format!("  part     {part} of capture {capture}{others}"))?;
     }
     out.line(&format!(
         "  chunks   {}, {} events",
@@ -290,7 +357,7 @@ fn print(verdict: &Verdict, key: Option<PublicKey>, out: &mut Output) -> anyhow:
     for forgery in &verdict.forgeries {
         out.line(&format!("  forged   {forgery}"))?;
     }
-    for issue in &verdict.issues {
+    for issue in verdict.issues.iter().chain(&verdict.part_issues) {
         out.line(&format!("  issue    {issue}"))?;
     }
     Ok(())

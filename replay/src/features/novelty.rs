@@ -236,8 +236,8 @@ impl Known {
 /// Never new.
 const HABIT: u32 = u32::MAX;
 
-fn place(at: EventRef) -> (u64, u16, u32) {
-    (at.chunk, at.family, at.row)
+fn place(at: EventRef) -> (u32, u64, u16, u32) {
+    (at.part, at.chunk, at.family, at.row)
 }
 
 #[cfg(test)]
@@ -251,6 +251,7 @@ mod tests {
                 *item,
                 7,
                 EventRef {
+                    part: 0,
                     chunk: 1,
                     family: 1,
                     row: row as u32,

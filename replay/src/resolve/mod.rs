@@ -129,7 +129,9 @@ impl State {
             | Context::Tick
             | Context::CheckpointBegin
             | Context::CheckpointEnd
+            | Context::Continues(_)
             | Context::EventType(_)
+            | Context::Continued(_)
             | Context::Unknown { .. } => {}
         }
         None
