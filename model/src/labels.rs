@@ -12,6 +12,9 @@ use crate::Error;
 /// The class that takes an anomaly's start path and does nothing.
 pub const NOOP: &str = "noop";
 
+/// The kind of what is out of the ordinary and still normal: a backup, a package's installation.
+const HARD_NEGATIVE: &str = "hard_negative";
+
 /// Rows of one labels.csv: a year of an act a minute.
 pub const LABELS_MAX: usize = 1 << 20;
 /// A labels.csv: [`LABELS_MAX`] rows of 512 bytes.
@@ -29,6 +32,8 @@ pub struct Label {
     /// 0: nobody saw it end.
     pub end_ns: u64,
     pub outcome: String,
+    /// Empty where the labels have no such column: they are older than it.
+    pub kind: String,
 }
 
 /// What the labels say about a window.
@@ -71,6 +76,11 @@ impl Label {
         (shared_ns, end_ns - self.start_ns)
     }
 
+    /// Nothing that a detector should find, whatever it looks like.
+    fn is_normal(&self) -> bool {
+        self.class == NOOP || self.kind == HARD_NEGATIVE
+    }
+
     /// Whether the act was carried out as far as anybody knows.
     fn happened(&self) -> bool {
         let word = self.outcome.split(':').next().unwrap_or_default();
@@ -88,13 +98,9 @@ pub fn judge(row: &Row, labels: &[Label]) -> Judged {
         .filter(|(_, label)| label.start_ns != 0 && label.is_of(row))
         .map(|(at, label)| (at, label.overlap(row)))
         .filter(|(_, (shared_ns, _))| *shared_ns > 0)
-        // A real act decides over a noop beside it; the first of equals.
+        // An anomaly decides over what is normal beside it; the first of equals.
         .max_by_key(|(at, (shared_ns, _))| {
-            (
-                labels[*at].class != NOOP,
-                *shared_ns,
-                std::cmp::Reverse(*at),
-            )
+            (!labels[*at].is_normal(), *shared_ns, std::cmp::Reverse(*at))
         });
     let Some((at, (shared_ns, act_ns))) = deciding else {
         return Judged {
@@ -106,7 +112,7 @@ pub fn judge(row: &Row, labels: &[Label]) -> Judged {
     let half_ns = (row.end_ns.saturating_sub(row.start_ns))
         .min(act_ns)
         .div_ceil(2);
-    let truth = if label.class == NOOP {
+    let truth = if label.is_normal() {
         Truth::Normal
     } else if label.happened() && shared_ns >= half_ns {
         Truth::Anomalous
@@ -173,6 +179,7 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Label>, Error> {
             .ok_or_else(|| bad(1, format!("the column {name} is missing")))?;
     }
     let mut labels = Vec::new();
+    let kind = head.1.iter().position(|field| field == "kind");
     for record in records {
         let (line, fields) = record.map_err(|(line, what)| bad(line, what))?;
         // A line cut short by a killed writer is not a label; any other is a mistake.
@@ -211,6 +218,7 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Label>, Error> {
             start_ns: number(4)?,
             end_ns: number(5)?,
             outcome: field(6).to_owned(),
+            kind: kind.map_or(String::new(), |column| fields[column].clone()),
         });
     }
     Ok(labels)
@@ -347,6 +355,10 @@ mod tests {
         assert_eq!(of(&|label| label.container_id = "c2".into()), Truth::Normal);
         assert_eq!(of(&|label| label.class = NOOP.into()), Truth::Normal);
         assert_eq!(
+            of(&|label| label.kind = HARD_NEGATIVE.into()),
+            Truth::Normal
+        );
+        assert_eq!(
             of(&|label| label.start_ns = 0),
             Truth::Normal,
             "never started"
@@ -397,6 +409,14 @@ mod tests {
             ),
             (7, 0.5, "failed: \"x\", a\nb")
         );
+        assert_eq!(labels[0].kind, "", "older labels have no kind");
+        let text = format!(
+            "{}{}",
+            HEAD.replace("outcome", "outcome,kind"),
+            "r,c1,n,i,7,tar_backup,,16,0.5,10,20,1,2,4,6,s,done,hard_negative\n"
+        );
+        let labels = parse(&text, Path::new("labels.csv")).unwrap();
+        assert!(labels[0].is_normal());
         assert_eq!(parse(HEAD, Path::new("labels.csv")).unwrap(), []);
     }
 

@@ -15,8 +15,19 @@ use std::{
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
-/// Directory of all sandboxes in every hierarchy.
+/// Directory of all containers in every hierarchy: together they get no more than [`CPU_SHARE`].
 pub const PARENT: &str = "trailcam";
+
+/// Below it: where a Docker engine puts its containers. The recorder knows them by this name.
+pub const ENGINE: &str = "docker";
+
+/// Share of the host's CPUs that all containers have together, in thousandths: the host stays usable.
+pub const CPU_SHARE_MILLI: u64 = 750;
+
+/// Weight of all containers together against the rest of the host, whose usual one is 1024 (v1) and
+/// 100 (v2): the host goes first.
+const SHARES: u64 = 256;
+const WEIGHT: u64 = 25;
 
 /// What a container must be limited in; without one of them nothing is run.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
@@ -35,6 +46,23 @@ pub struct Limits {
     pub pids: u64,
 }
 
+impl Limits {
+    /// The same, with no more CPU than all containers have together: v1 refuses a larger share below
+    /// a smaller one.
+    pub fn within_host(self) -> Limits {
+        Limits {
+            cpu_milli: self.cpu_milli.min(cpu_milli_max()),
+            ..self
+        }
+    }
+}
+
+/// What all containers have together.
+pub fn cpu_milli_max() -> u64 {
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+    cpus * CPU_SHARE_MILLI
+}
+
 struct Hierarchy {
     mount: PathBuf,
     /// v1: the controllers mounted here. v2: those it offers.
@@ -42,8 +70,8 @@ struct Hierarchy {
     v2: bool,
 }
 
-/// The host's mounted cgroup hierarchies, as far as they matter here.
-pub struct Hierarchies(Vec<Hierarchy>);
+/// The host's mounted cgroup hierarchies, as far as they matter here, and where all are mounted.
+pub struct Hierarchies(Vec<Hierarchy>, Vec<PathBuf>);
 
 impl Hierarchies {
     pub fn of_host() -> Result<Hierarchies> {
@@ -56,6 +84,7 @@ impl Hierarchies {
 
     fn parse(mountinfo: &str, offered: impl Fn(&Path) -> String) -> Result<Hierarchies> {
         let mut found: Vec<Hierarchy> = Vec::new();
+        let mut mounts = Vec::new();
         for line in mountinfo.lines() {
             // proc_pid_mountinfo(5): "… root mountpoint options … - fstype source super_options"
             let Some((left, right)) = line.split_once(" - ") else {
@@ -69,6 +98,9 @@ impl Hierarchies {
             let mount = PathBuf::from(mount);
             if found.iter().any(|known| known.mount == mount) {
                 continue;
+            }
+            if kind.starts_with("cgroup") {
+                mounts.push(mount.clone());
             }
             match *kind {
                 "cgroup2" if !found.iter().any(|known| known.v2) => {
@@ -117,7 +149,7 @@ impl Hierarchies {
                 );
             }
         }
-        Ok(Hierarchies(found))
+        Ok(Hierarchies(found, mounts))
     }
 
     pub fn unified(&self) -> &Path {
@@ -126,19 +158,35 @@ impl Hierarchies {
     }
 
     /// Held while a new cgroup is still empty, so that [`Hierarchies::reap`] lets it be.
-    fn lock(&self, how: FlockArg) -> Result<Option<Flock<File>>> {
-        let path = self.unified();
-        let directory = File::open(path).with_context(|| format!("cannot open {path:?}"))?;
-        match Flock::lock(directory, how) {
-            Ok(lock) => Ok(Some(lock)),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, error)) => Err(error).with_context(|| format!("cannot lock {path:?}")),
+    pub fn hold(&self) -> Result<Flock<File>> {
+        lock(self.unified(), FlockArg::LockShared)?.context("a lock that waits is given")
+    }
+
+    /// The directory of all containers, limited as a whole. Called while holding.
+    pub fn gather(&self) -> Result<()> {
+        for hierarchy in &self.0 {
+            if hierarchy.v2 {
+                delegate(&hierarchy.mount, &hierarchy.controllers)?;
+            }
+            let parent = hierarchy.mount.join(PARENT);
+            create(&parent)?;
+            if hierarchy.v2 {
+                delegate(&parent, &hierarchy.controllers)?;
+            }
+            if hierarchy.controllers.iter().any(|known| known == "cpu") {
+                limit_cpu(&parent, hierarchy.v2, cpu_milli_max())?;
+                match hierarchy.v2 {
+                    true => write(&parent.join("cpu.weight"), WEIGHT)?,
+                    false => write(&parent.join("cpu.shares"), SHARES)?,
+                }
+            }
         }
+        Ok(())
     }
 
     /// Removes what an injector left that was killed: every sandbox cgroup without processes.
     pub fn reap(&self) -> Result<usize> {
-        let Some(_lock) = self.lock(FlockArg::LockExclusiveNonblock)? else {
+        let Some(_lock) = lock(self.unified(), FlockArg::LockExclusiveNonblock)? else {
             return Ok(0);
         };
         let mut removed = 0;
@@ -155,7 +203,11 @@ impl Hierarchies {
                     removed += 1;
                 }
             }
-            let _ = fs::remove_dir(hierarchy.mount.join(PARENT));
+        }
+        for mount in &self.1 {
+            // An engine makes its directories in every hierarchy. With containers in it, it stays.
+            let _ = fs::remove_dir(mount.join(PARENT).join(ENGINE));
+            let _ = fs::remove_dir(mount.join(PARENT));
         }
         Ok(removed)
     }
@@ -167,21 +219,14 @@ impl Hierarchies {
         limits: &Limits,
         start: impl FnOnce() -> Result<(T, u32)>,
     ) -> Result<(T, Cgroup)> {
-        let _lock = self.lock(FlockArg::LockShared)?;
+        let _lock = self.hold()?;
+        self.gather()?;
         let mut cgroup = Cgroup {
             unified: self.unified().join(PARENT).join(id),
             directories: Vec::new(),
         };
         for hierarchy in &self.0 {
-            if hierarchy.v2 {
-                delegate(&hierarchy.mount, &hierarchy.controllers)?;
-            }
-            let parent = hierarchy.mount.join(PARENT);
-            create(&parent)?;
-            if hierarchy.v2 {
-                delegate(&parent, &hierarchy.controllers)?;
-            }
-            let directory = parent.join(id);
+            let directory = hierarchy.mount.join(PARENT).join(id);
             create(&directory)?;
             cgroup.directories.push(directory.clone());
             limit(&directory, hierarchy, limits)?;
@@ -191,6 +236,15 @@ impl Hierarchies {
             write(&directory.join("cgroup.procs"), pid)?;
         }
         Ok((started, cgroup))
+    }
+}
+
+fn lock(unified: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
+    let directory = File::open(unified).with_context(|| format!("cannot open {unified:?}"))?;
+    match Flock::lock(directory, how) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, error)) => Err(error).with_context(|| format!("cannot lock {unified:?}")),
     }
 }
 
@@ -223,15 +277,25 @@ fn delegate(directory: &Path, offered: &[String]) -> Result<()> {
     Ok(())
 }
 
+fn limit_cpu(directory: &Path, v2: bool, cpu_milli: u64) -> Result<()> {
+    let quota_us = cpu_milli * CPU_PERIOD_US / 1000;
+    if v2 {
+        return write(
+            &directory.join("cpu.max"),
+            format!("{quota_us} {CPU_PERIOD_US}"),
+        );
+    }
+    write(&directory.join("cpu.cfs_period_us"), CPU_PERIOD_US)?;
+    write(&directory.join("cpu.cfs_quota_us"), quota_us)
+}
+
 fn limit(directory: &Path, hierarchy: &Hierarchy, limits: &Limits) -> Result<()> {
-    let quota_us = limits.cpu_milli * CPU_PERIOD_US / 1000;
     for controller in &hierarchy.controllers {
         let settings: Vec<(&str, String)> = match (controller.as_str(), hierarchy.v2) {
-            ("cpu", true) => vec![("cpu.max", format!("{quota_us} {CPU_PERIOD_US}"))],
-            ("cpu", false) => vec![
-                ("cpu.cfs_period_us", CPU_PERIOD_US.to_string()),
-                ("cpu.cfs_quota_us", quota_us.to_string()),
-            ],
+            ("cpu", v2) => {
+                limit_cpu(directory, v2, limits.cpu_milli)?;
+                vec![]
+            }
             ("memory", true) => vec![("memory.max", limits.memory_bytes.to_string())],
             ("memory", false) => vec![("memory.limit_in_bytes", limits.memory_bytes.to_string())],
             ("pids", _) => vec![("pids.max", limits.pids.to_string())],
@@ -288,8 +352,13 @@ impl Cgroup {
                         .with_context(|| format!("cannot remove the cgroup {directory:?}"));
                 }
             }
-            // The parent goes with the last sandbox.
-            let _ = directory.parent().map(fs::remove_dir);
+            // The parent goes with the last sandbox, unless somebody is about to use it.
+            if let Some(parent) = directory.parent()
+                && let Some(unified) = self.unified.ancestors().nth(2)
+                && let Ok(Some(_lock)) = lock(unified, FlockArg::LockExclusiveNonblock)
+            {
+                let _ = fs::remove_dir(parent);
+            }
             self.directories.pop();
         }
         Ok(())

@@ -6,7 +6,10 @@
 use std::fmt;
 
 /// Size of every order.
-pub const FRAME_BYTES: usize = 48;
+pub const FRAME_BYTES: usize = 64;
+
+/// Numbers in an order.
+const FIELDS: usize = 7;
 
 /// Longest line a container may say; what follows is cut. Bounds the reader's memory.
 pub const LINE_BYTES_MAX: usize = 1024;
@@ -20,8 +23,12 @@ pub enum Order {
     Begin {
         seed: u64,
         lifetime_ms: u64,
-        /// Requests a second of the normal workload, in thousandths; 0: none is started (a guest).
+        /// Number of the normal workload (see [`crate::inside::workload`]); 0: none is started (a guest).
+        workload: u64,
+        /// Requests a second of it, in thousandths.
         pace_milli: u64,
+        /// The container's memory limit.
+        memory_bytes: u64,
     },
     /// Fork a task that does act number `class` (see [`crate::act::by_number`]).
     Act {
@@ -45,20 +52,25 @@ pub enum FrameError {
 
 impl Order {
     pub fn encode(&self) -> [u8; FRAME_BYTES] {
-        let (kind, fields): (u32, [u64; 5]) = match *self {
+        let (kind, fields): (u32, [u64; FIELDS]) = match *self {
             Order::Begin {
                 seed,
                 lifetime_ms,
+                workload,
                 pace_milli,
-            } => (1, [seed, lifetime_ms, pace_milli, 0, 0]),
+                memory_bytes,
+            } => (
+                1,
+                [seed, lifetime_ms, workload, pace_milli, memory_bytes, 0, 0],
+            ),
             Order::Act {
                 task,
                 class,
                 intensity_milli,
                 duration_ms,
                 seed,
-            } => (2, [task, class, intensity_milli, duration_ms, seed]),
-            Order::Stop => (3, [0; 5]),
+            } => (2, [task, class, intensity_milli, duration_ms, seed, 0, 0]),
+            Order::Stop => (3, [0; FIELDS]),
         };
         let mut frame = [0; FRAME_BYTES];
         frame[..4].copy_from_slice(&MAGIC.to_le_bytes());
@@ -73,7 +85,7 @@ impl Order {
         let u32_at = |at: usize| {
             u32::from_le_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]])
         };
-        let mut fields = [0; 5];
+        let mut fields = [0; FIELDS];
         for (field, slot) in fields.iter_mut().zip(frame[8..].chunks_exact(8)) {
             let mut bytes = [0; 8];
             bytes.copy_from_slice(slot);
@@ -82,12 +94,14 @@ impl Order {
         if u32_at(0) != MAGIC {
             return Err(FrameError::Magic { found: u32_at(0) });
         }
-        let [a, b, c, d, e] = fields;
+        let [a, b, c, d, e, _, _] = fields;
         match u32_at(4) {
             1 => Ok(Order::Begin {
                 seed: a,
                 lifetime_ms: b,
-                pace_milli: c,
+                workload: c,
+                pace_milli: d,
+                memory_bytes: e,
             }),
             2 => Ok(Order::Act {
                 task: a,
@@ -282,7 +296,9 @@ mod tests {
             Order::Begin {
                 seed: u64::MAX,
                 lifetime_ms: 1,
+                workload: 2,
                 pace_milli: 20_000,
+                memory_bytes: 96 << 20,
             },
             Order::Act {
                 task: 1,

@@ -7,15 +7,35 @@ use std::fmt::Write as _;
 
 /// Where the program is, and what its other names are (links to it).
 pub const PROGRAM: &str = "/usr/bin/appd";
-pub const LINKS: [&str; 3] = ["/usr/bin/webd", "/usr/bin/fetchd", "/usr/bin/compactd"];
+pub const LINKS: [&str; 13] = [
+    SERVER,
+    "/usr/bin/fetchd",
+    "/usr/bin/kvd",
+    "/usr/bin/kvc",
+    "/usr/bin/dbd",
+    "/usr/bin/batchd",
+    "/usr/bin/brokerd",
+    "/usr/bin/feedd",
+    "/usr/bin/workd",
+    "/usr/bin/idled",
+    COMPACT,
+    "/usr/bin/named",
+    SHELL,
+];
+pub const COMPACT: &str = "/usr/bin/compactd";
+pub const SHELL: &str = "/usr/bin/sh";
+pub const SERVER: &str = "/usr/bin/webd";
 
-/// The directory that may be written and executed from, and the one that may only be written.
+/// The directory that may be written and executed from, and those that may only be written.
 pub const SCRATCH: &str = "/tmp";
 pub const RUN: &str = "/run";
+pub const LOGS: &str = "/var/log";
+pub const SPOOL: &str = "/var/spool/cron";
 
-/// Limits of the two writable file systems.
+/// Limits of the writable file systems.
 pub const SCRATCH_MIB: u32 = 16;
-pub const RUN_MIB: u32 = 4;
+pub const WRITABLE_MIB: u32 = 4;
+pub const WRITABLE: [&str; 3] = [RUN, LOGS, SPOOL];
 pub const INODES: u32 = 1024;
 
 pub const PAGES: u32 = 8;
@@ -75,7 +95,7 @@ pub struct Entry {
 }
 
 /// Everything in the image, in an order in which it can be created.
-pub fn entries(program: Vec<u8>) -> Vec<Entry> {
+pub fn entries(program: Vec<u8>, version: u32) -> Vec<Entry> {
     let mut files = vec![(PROGRAM.to_owned(), 0o755, Node::File(program))];
     files.extend(LINKS.map(|link| (link.to_owned(), 0o777, Node::Link(PROGRAM))));
     let plain = [
@@ -86,20 +106,20 @@ pub fn entries(program: Vec<u8>) -> Vec<Entry> {
         ("/etc/group", "root:x:0:\napp:x:1000:\n"),
         ("/etc/hosts", "127.0.0.1 localhost\n"),
         ("/etc/resolv.conf", "options timeout:1\n"),
-        ("/etc/os-release", "ID=appd\nNAME=appd\nVERSION_ID=1\n"),
-        (
-            "/var/log/auth.log",
-            "Jan  1 00:00:00 app login[1]: session opened for user app\n",
-        ),
-        ("/var/log/syslog", "Jan  1 00:00:00 app appd[1]: started\n"),
     ];
     files.extend(plain.map(|(path, text)| (path.to_owned(), 0o644, Node::File(text.into()))));
+    let release = format!("ID=appd\nNAME=appd\nVERSION_ID={version}\n");
+    files.push((
+        "/etc/os-release".to_owned(),
+        0o644,
+        Node::File(release.into_bytes()),
+    ));
     files.extend(DECOYS.map(|(path, text)| (path.to_owned(), 0o600, Node::File(text.into()))));
     files.extend((0..PAGES).map(|page| (page_path(page), 0o644, Node::File(page_content(page)))));
     files.extend(
         (0..TABLES).map(|table| (table_path(table), 0o644, Node::File(table_content(table)))),
     );
-    let empty = ["/dev", "/proc", "/sys", SCRATCH, RUN];
+    let empty = ["/dev", "/proc", "/sys", SCRATCH, RUN, LOGS, SPOOL];
     let mut entries: Vec<Entry> = Vec::new();
     for path in empty {
         add_directories(&mut entries, &format!("{path}/"));
@@ -195,8 +215,16 @@ fn octal(field: &mut [u8], value: u64) {
 
 /// Name of the image of this program, the same in every runtime.
 pub fn reference(program: &[u8]) -> String {
-    let hash = blake3::hash(&tar(&entries(program.to_vec())));
+    let hash = blake3::hash(&tar(&entries(program.to_vec(), 1)));
     format!("appd:{}", &hash.to_hex()[..12])
+}
+
+/// Name of a version of the image: the first is the image's own.
+pub fn versioned(reference: &str, version: u32) -> String {
+    match version {
+        1 => reference.to_owned(),
+        version => format!("{reference}-{version}"),
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +235,7 @@ mod tests {
 
     #[test]
     fn parents_come_first_and_once() {
-        let entries = entries(b"program".to_vec());
+        let entries = entries(b"program".to_vec(), 1);
         for (place, entry) in entries.iter().enumerate() {
             let (parent, _) = entry.path.rsplit_once('/').expect("paths are absolute");
             assert!(
@@ -228,7 +256,7 @@ mod tests {
 
     #[test]
     fn another_program_reads_the_archive() {
-        let entries = entries(vec![7; 1000]);
+        let entries = entries(vec![7; 1000], 1);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("image.tar");
         std::fs::write(&path, tar(&entries)).unwrap();
@@ -252,7 +280,7 @@ mod tests {
 
     #[test]
     fn no_file_name_in_the_image_tells_a_class() {
-        for entry in entries(Vec::new()) {
+        for entry in entries(Vec::new(), 1) {
             for info in crate::act::all() {
                 assert!(!entry.path.contains(info.name), "{}", entry.path);
             }

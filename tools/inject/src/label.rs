@@ -10,9 +10,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-pub const COLUMNS: [&str; 17] = [
+pub const COLUMNS: [&str; 18] = [
     "run",
     "container_id",
     "container_name",
@@ -30,10 +30,11 @@ pub const COLUMNS: [&str; 17] = [
     "seed",
     "expected_signals",
     "outcome",
+    "kind",
 ];
 
 /// One row. The order of the fields is that of [`COLUMNS`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Label {
     pub run: String,
     /// 64 hex digits.
@@ -60,10 +61,13 @@ pub struct Label {
     pub expected_signals: String,
     /// `done`, `interrupted`, or `failed`, `killed`, `overran`, `refused`, `lost` with a reason after a colon.
     pub outcome: String,
+    /// `anomaly`, `noop` or `hard_negative`: the last two are normal.
+    #[serde(default)]
+    pub kind: String,
 }
 
 impl Label {
-    fn values(&self) -> [String; 17] {
+    fn values(&self) -> [String; 18] {
         [
             self.run.clone(),
             self.container_id.clone(),
@@ -82,6 +86,7 @@ impl Label {
             self.seed.to_string(),
             self.expected_signals.clone(),
             self.outcome.clone(),
+            self.kind.clone(),
         ]
     }
 
@@ -163,6 +168,7 @@ pub(crate) mod tests {
             seed: u64::MAX,
             expected_signals: "sensitive_open".into(),
             outcome: "failed: cannot read \"/etc/shadow\", gone".into(),
+            kind: "anomaly".into(),
         }
     }
 
@@ -176,6 +182,7 @@ pub(crate) mod tests {
         second.expected_signals = String::new();
         second.intensity = 1.0;
         second.outcome = "done".into();
+        second.kind = "noop".into();
         writer.write(&sample()).unwrap();
         writer.write(&second).unwrap();
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");

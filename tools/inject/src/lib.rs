@@ -14,8 +14,10 @@
 //! path, neutral names, and the class crosses into the container as a number in a fixed-size frame.
 
 pub mod act;
+pub mod campaign;
 pub mod cgroup;
 pub mod entropy;
+pub mod errand;
 pub mod frame;
 pub mod image;
 pub mod inside;
@@ -27,5 +29,7 @@ pub mod proc;
 pub mod record;
 pub mod run;
 pub mod runtime;
+pub mod signal;
 pub mod span;
 pub mod summary;
+pub mod verify;

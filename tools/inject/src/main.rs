@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -12,14 +12,17 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use inject::{
     act,
+    campaign::config::Config,
     cgroup::Limits,
-    entropy, image, interrupt, label,
+    entropy, image,
+    inside::workload::Workload,
+    interrupt, label,
     payload::{self, Payload},
     plan::{self, Arrangement, Plan, Request},
     record,
     run::{self, Outcome, Recording, Step},
     runtime::{Runtime, docker::Docker, guest::Guests, sandbox::Sandbox},
-    span, summary,
+    span, summary, verify,
 };
 
 /// Exit codes: 0 every act was done, 1 one was not, 2 usage, 3 the trace has loss.
@@ -52,6 +55,59 @@ enum Command {
     List,
     /// Start containers that do normal work, let classes act in them, write labels
     Run(Box<RunArgs>),
+    /// Many containers with normal work of every kind, some of which act: labelled data
+    Campaign(Box<CampaignArgs>),
+    /// Check that what the labels of a recorded run promise shows in its trace
+    Verify {
+        /// A directory that --record has made
+        directory: PathBuf,
+    },
+}
+
+/// Where and with what, for every command that starts containers.
+#[derive(Args)]
+struct Means {
+    #[command(flatten)]
+    place: Place,
+    /// Record around it: DIR gets trace.zst, labels.csv, labels.jsonl, plan.json, report.md
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// What is recorded: light, standard or full
+    #[arg(long, requires = "record")]
+    profile: Option<String>,
+    /// The recorder, if not beside this program or in PATH
+    #[arg(long, value_name = "PATH", requires = "record")]
+    rec: Option<PathBuf>,
+    /// The static program of the containers, if not beside this one
+    #[arg(long, value_name = "PATH")]
+    payload: Option<PathBuf>,
+    /// Same seed, same plan; random if not given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Print the plan and stop
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args)]
+struct CampaignArgs {
+    /// What the campaign consists of; what it leaves out is as shipped
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Containers in all, instead of the configuration's
+    #[arg(long, value_name = "N", value_parser = containers)]
+    containers: Option<usize>,
+    /// Share of them that act, from 0 to 1
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    anomaly_ratio: Option<f64>,
+    /// From the end of the warm-up to the end of the last act
+    #[arg(long, value_parser = span::parse)]
+    duration: Option<Duration>,
+    /// Normal work before the first act
+    #[arg(long, value_parser = span::parse)]
+    warmup: Option<Duration>,
+    #[command(flatten)]
+    means: Means,
 }
 
 #[derive(Args)]
@@ -83,34 +139,19 @@ struct RunArgs {
     /// All classes in one container, one after another
     #[arg(long, conflicts_with = "together")]
     one_container: bool,
-    /// Same seed, same plan; random if not given
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Print the plan and stop
-    #[arg(long)]
-    dry_run: bool,
+    /// Normal work of the containers, one after another: see `inject list`
+    #[arg(long, value_delimiter = ',', default_value = "web", value_name = "WORKLOAD", value_parser = workload)]
+    workload: Vec<Workload>,
     #[command(flatten)]
-    place: Place,
-    /// Record around the run: DIR gets trace.zst, labels.csv, labels.jsonl, plan.json
-    #[arg(long, value_name = "DIR")]
-    record: Option<PathBuf>,
-    /// What is recorded: light, standard or full
-    #[arg(long, requires = "record")]
-    profile: Option<String>,
-    /// The recorder, if not beside this program or in PATH
-    #[arg(long, value_name = "PATH", requires = "record")]
-    rec: Option<PathBuf>,
-    /// The static program of the containers, if not beside this one
-    #[arg(long, value_name = "PATH")]
-    payload: Option<PathBuf>,
+    means: Means,
     /// Memory limit of a container in MiB; swap is off
     #[arg(long, default_value_t = 96, value_name = "MIB", value_parser = clap::value_parser!(u64).range(32..=4096))]
     memory: u64,
     /// CPU limit of a container
     #[arg(long, default_value_t = 0.5, value_parser = cpus)]
     cpus: f64,
-    /// Limit of processes in a container
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(16..=4096))]
+    /// Limit of processes and threads in a container
+    #[arg(long, default_value_t = 640, value_parser = clap::value_parser!(u64).range(16..=4096))]
     pids: u64,
 }
 
@@ -132,6 +173,27 @@ fn intensity(text: &str) -> Result<f64, String> {
     between(text, 0.1, 1.0)
 }
 
+fn share(text: &str) -> Result<f64, String> {
+    between(text, 0.0, 1.0)
+}
+
+fn containers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=plan::CONTAINERS_MAX).contains(&count) => Ok(count),
+        _ => Err(format!(
+            "{text:?} is not a number from 1 to {}",
+            plan::CONTAINERS_MAX
+        )),
+    }
+}
+
+fn workload(text: &str) -> Result<Workload, String> {
+    Workload::by_name(text).ok_or_else(|| {
+        let names: Vec<&str> = Workload::ALL.iter().map(|known| known.name()).collect();
+        format!("{text:?} is none of {}", names.join(", "))
+    })
+}
+
 fn cpus(text: &str) -> Result<f64, String> {
     between(text, 0.05, 8.0)
 }
@@ -151,6 +213,8 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::List => list(&cli),
         Command::Run(args) => run(&cli, args),
+        Command::Campaign(args) => campaign(&cli, args),
+        Command::Verify { directory } => verify(&cli, directory),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -177,40 +241,74 @@ fn list(cli: &Cli) -> Result<u8> {
     match cli.json {
         true => {
             let classes: Vec<_> = act::all().collect();
-            print_json(
-                &serde_json::json!({ "attack_version": act::ATTACK_VERSION, "classes": classes }),
-            )?;
+            let workloads: Vec<_> = Workload::ALL
+                .iter()
+                .map(|known| serde_json::json!({ "name": known.name(), "about": known.about() }))
+                .collect();
+            print_json(&serde_json::json!({
+                "attack_version": act::ATTACK_VERSION,
+                "classes": classes,
+                "workloads": workloads,
+            }))?;
         }
         false => print(&format!(
-            "{}ATT&CK matrix v{}\n",
+            "{}ATT&CK matrix v{}\n\n{}",
             summary::classes(act::all()),
-            act::ATTACK_VERSION
+            act::ATTACK_VERSION,
+            summary::workloads()
         ))?,
     }
     Ok(0)
 }
 
 fn run(cli: &Cli, args: &RunArgs) -> Result<u8> {
-    let plan = make_plan(args)?;
-    if args.dry_run {
-        print_json(&plan)?;
-        return Ok(0);
-    }
-    let recording = recording(args)?;
-    let payload = payload::find(args.payload.as_deref())?;
-    let image = image::reference(&payload.program);
-    let mut runtime = runtime(cli, &args.place, &payload, &image)?;
     let limits = Limits {
         memory_bytes: args.memory << 20,
         cpu_milli: (args.cpus * 1000.0).round() as u64,
         pids: args.pids,
     };
+    carry_out(cli, &make_plan(args)?, &args.means, &limits)
+}
+
+fn campaign(cli: &Cli, args: &CampaignArgs) -> Result<u8> {
+    if args.means.place.container.is_some() {
+        bail!("a campaign starts its own containers: leave out --container");
+    }
+    let mut config = match &args.config {
+        Some(path) => Config::read(path)?,
+        None => Config::shipped()?,
+    };
+    config.containers = args.containers.unwrap_or(config.containers);
+    config.anomaly_ratio = args.anomaly_ratio.unwrap_or(config.anomaly_ratio);
+    config.duration = args.duration.unwrap_or(config.duration);
+    config.warmup = args.warmup.unwrap_or(config.warmup);
+    let seed = seed(args.means.seed.or(config.seed))?;
+    let plan = inject::campaign::plan(&config, seed);
+    carry_out(cli, &plan, &args.means, &config.limits)
+}
+
+fn seed(given: Option<u64>) -> Result<u64> {
+    match given {
+        Some(seed) => Ok(seed),
+        None => Ok(u64::from(u32::from_le_bytes(entropy::bytes()?))),
+    }
+}
+
+fn carry_out(cli: &Cli, plan: &Plan, means: &Means, limits: &Limits) -> Result<u8> {
+    if means.dry_run {
+        print_json(plan)?;
+        return Ok(0);
+    }
+    let recording = recording(means)?;
+    let payload = payload::find(means.payload.as_deref())?;
+    let image = image::reference(&payload.program);
+    let mut runtime = runtime(cli, &means.place, &payload, &image)?;
     interrupt::listen()?;
-    let bar = bar(cli, &plan);
+    let bar = bar(cli, plan);
     let outcome = run::run(
-        &plan,
+        plan,
         &mut *runtime,
-        &limits,
+        limits,
         recording.as_ref(),
         &mut |step| match step {
             Step::Note(text) if cli.verbose => bar.suspend(|| eprintln!("{text}")),
@@ -234,8 +332,26 @@ fn run(cli: &Cli, args: &RunArgs) -> Result<u8> {
     Ok(exit_code(&outcome))
 }
 
+/// Fails by name: each signal that did not move is a line on stderr.
+fn verify(cli: &Cli, directory: &Path) -> Result<u8> {
+    let verified = verify::verify(directory)?;
+    match cli.json {
+        true => print_json(&verified)?,
+        false => print(&summary::verified(&verified))?,
+    }
+    let failures = verified.failures();
+    for failure in &failures {
+        eprintln!("not verified: {failure}");
+    }
+    match (failures.is_empty(), verified.dropped) {
+        (false, _) => Ok(FAILED),
+        (true, 0) => Ok(0),
+        (true, _) => Ok(LOSS),
+    }
+}
+
 fn make_plan(args: &RunArgs) -> Result<Plan> {
-    if args.place.container.is_some() && args.classes.len() > 1 && !args.one_container {
+    if args.means.place.container.is_some() && args.classes.len() > 1 && !args.one_container {
         bail!(
             "--container names one container: give --one-container to let {} classes act in it in turn",
             args.classes.len()
@@ -249,7 +365,7 @@ fn make_plan(args: &RunArgs) -> Result<Plan> {
         gap: args.gap,
         cooldown: args.cooldown,
         // Beside somebody else's container there is nothing that we would start.
-        background: if args.place.container.is_some() {
+        background: if args.means.place.container.is_some() {
             0
         } else {
             args.background
@@ -259,15 +375,13 @@ fn make_plan(args: &RunArgs) -> Result<Plan> {
             (_, true) => Arrangement::OneContainer,
             _ => Arrangement::InTurn,
         },
-        seed: match args.seed {
-            Some(seed) => seed,
-            None => u64::from(u32::from_le_bytes(entropy::bytes()?)),
-        },
+        workloads: args.workload.clone(),
+        seed: seed(args.means.seed)?,
     };
     Ok(plan::plan(&request)?)
 }
 
-fn recording(args: &RunArgs) -> Result<Option<Recording>> {
+fn recording(args: &Means) -> Result<Option<Recording>> {
     let Some(directory) = &args.record else {
         return Ok(None);
     };

@@ -5,13 +5,13 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde::Serialize;
 
-use crate::act;
+use crate::{act, inside::workload::Workload};
 
-/// Containers of one run: each is three processes and some 8 MiB.
+/// Containers of one run: each is four processes and some 8 MiB.
 pub const CONTAINERS_MAX: usize = 200;
 
 /// Requests a second of a container's normal workload: the mean, by container.
-const PACE_MILLI: std::ops::Range<u64> = 8_000..24_000;
+pub const PACE_MILLI: std::ops::Range<u64> = 8_000..24_000;
 
 /// What a container's lifetime allows for beyond the plan: slow starts and stops.
 const LIFETIME_SLACK: Duration = Duration::from_secs(120);
@@ -40,6 +40,8 @@ pub struct Request {
     /// Containers in which nothing is ordered.
     pub background: usize,
     pub arrangement: Arrangement,
+    /// Of the containers, one after another and over again.
+    pub workloads: Vec<Workload>,
     pub seed: u64,
 }
 
@@ -56,6 +58,7 @@ pub struct Plan {
 pub struct PlannedContainer {
     pub name: String,
     pub seed: u64,
+    pub workload: Workload,
     pub pace_milli: u64,
     pub acts: Vec<PlannedAct>,
 }
@@ -72,12 +75,34 @@ pub struct PlannedAct {
     pub duration_ms: u64,
 }
 
+impl Plan {
+    /// `acts`: the time from the end of the warm-up to the end of the last act.
+    pub fn new(
+        seed: u64,
+        warmup: Duration,
+        acts: Duration,
+        cooldown: Duration,
+        containers: Vec<PlannedContainer>,
+    ) -> Plan {
+        let total_ms = millis(warmup) + millis(acts) + millis(cooldown);
+        Plan {
+            seed,
+            warmup_ms: millis(warmup),
+            total_ms,
+            lifetime_ms: total_ms * 2 + millis(LIFETIME_SLACK),
+            containers,
+        }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     #[error("unknown class {name:?}: `inject list` names them all")]
     UnknownClass { name: String },
     #[error("no class to run")]
     NoClass,
+    #[error("no workload for the containers")]
+    NoWorkload,
     #[error("{asked} containers are more than {CONTAINERS_MAX}")]
     TooMany { asked: usize },
 }
@@ -85,6 +110,9 @@ pub enum PlanError {
 pub fn plan(request: &Request) -> Result<Plan, PlanError> {
     if request.classes.is_empty() {
         return Err(PlanError::NoClass);
+    }
+    if request.workloads.is_empty() {
+        return Err(PlanError::NoWorkload);
     }
     let mut rng = StdRng::seed_from_u64(request.seed);
     let mut acts = Vec::new();
@@ -123,29 +151,35 @@ pub fn plan(request: &Request) -> Result<Plan, PlanError> {
     groups.shuffle(&mut rng);
     let containers = groups
         .into_iter()
-        .map(|acts| PlannedContainer {
-            name: format!("app-{:08x}", rng.random::<u32>()),
+        .zip(request.workloads.iter().cycle())
+        .map(|(acts, workload)| PlannedContainer {
+            name: neutral_name(&mut rng),
             seed: small(&mut rng),
+            workload: *workload,
             pace_milli: rng.random_range(PACE_MILLI),
             acts,
         })
         .collect();
-    let total_ms = millis(request.warmup) + end_ms + millis(request.cooldown);
-    Ok(Plan {
-        seed: request.seed,
-        warmup_ms: millis(request.warmup),
-        total_ms,
-        lifetime_ms: total_ms * 2 + millis(LIFETIME_SLACK),
+    Ok(Plan::new(
+        request.seed,
+        request.warmup,
+        Duration::from_millis(end_ms),
+        request.cooldown,
         containers,
-    })
+    ))
+}
+
+/// Of a container: says nothing about what is done in it.
+pub fn neutral_name(rng: &mut StdRng) -> String {
+    format!("app-{:08x}", rng.random::<u32>())
 }
 
 /// Fits every reader's numbers, also those that are all floating point.
-fn small(rng: &mut StdRng) -> u64 {
+pub fn small(rng: &mut StdRng) -> u64 {
     u64::from(rng.random::<u32>())
 }
 
-fn millis(duration: Duration) -> u64 {
+pub fn millis(duration: Duration) -> u64 {
     duration.as_millis() as u64
 }
 
@@ -163,6 +197,7 @@ mod tests {
             cooldown: Duration::from_secs(3),
             background: 2,
             arrangement: Arrangement::InTurn,
+            workloads: vec![Workload::Web, Workload::Idle],
             seed: 42,
         }
     }

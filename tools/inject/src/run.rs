@@ -10,16 +10,18 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::{
-    act::{self, ATTACK_VERSION},
+    act::{self, ATTACK_VERSION, FromOutside},
+    campaign::report,
     cgroup::Limits,
     entropy,
     frame::{Ending, Moment, Order, Said},
     interrupt,
     label::{Label, LabelWriter},
-    plan::{Plan, PlannedAct},
+    plan::{Plan, PlannedAct, PlannedContainer},
     proc,
     record::{Recorded, Recorder},
     runtime::{self, Container, Heard, Identity, Runtime},
+    signal,
 };
 
 /// How often containers are listened to and the pids of acts looked up: shorter than any process
@@ -116,12 +118,13 @@ pub fn run(
     let mut stage = Stage {
         run,
         plan,
+        limits: limits.within_host(),
         containers: Vec::new(),
         acted: Vec::new(),
     };
     let played = stage
-        .raise(runtime, limits, watch)
-        .and_then(|()| stage.play(labels.as_mut(), watch));
+        .raise(runtime, watch)
+        .and_then(|()| stage.play(runtime, labels.as_mut(), watch));
     // Everything is put away before an error is passed on.
     let stopped = stage.strike();
     let finished = runtime.finish();
@@ -137,7 +140,7 @@ pub fn run(
             acts: live.ordered,
         })
         .collect();
-    Ok(Outcome {
+    let outcome = Outcome {
         run: stage.run,
         runtime: runtime.name(),
         seed: plan.seed,
@@ -146,7 +149,11 @@ pub fn run(
         recorded: recorded?,
         containers,
         acts: stage.acted,
-    })
+    };
+    if let Some(to) = recording {
+        report::write(&to.directory, plan, &outcome)?;
+    }
+    Ok(outcome)
 }
 
 /// The files beside the trace.
@@ -161,12 +168,16 @@ fn prepare(directory: &Path, plan: &Plan) -> Result<LabelWriter> {
 struct Stage<'a> {
     run: String,
     plan: &'a Plan,
-    containers: Vec<Live>,
+    limits: Limits,
+    containers: Vec<Live<'a>>,
     acted: Vec<Acted>,
 }
 
 /// A container and what is still to be done in it.
-struct Live {
+struct Live<'a> {
+    planned: &'a PlannedContainer,
+    /// Of its image.
+    version: u32,
     container: Box<dyn Container>,
     /// By the time they are due, the next one last.
     due: Vec<PlannedAct>,
@@ -188,27 +199,14 @@ struct Acting {
 
 impl Stage<'_> {
     /// Starts the containers and their workloads.
-    fn raise(
-        &mut self,
-        runtime: &mut dyn Runtime,
-        limits: &Limits,
-        watch: &mut dyn FnMut(Step),
-    ) -> Result<()> {
+    fn raise(&mut self, runtime: &mut dyn Runtime, watch: &mut dyn FnMut(Step)) -> Result<()> {
         for planned in &self.plan.containers {
-            let mut container = runtime.start(&planned.name, limits)?;
-            let order = Order::Begin {
-                seed: planned.seed,
-                lifetime_ms: self.plan.lifetime_ms,
-                pace_milli: if runtime.is_guest() {
-                    0
-                } else {
-                    planned.pace_milli
-                },
-            };
-            runtime::begin(&mut *container, &order, runtime.may_share())?;
+            let container = raise_one(planned, 1, self.plan, &self.limits, runtime)?;
             let mut due = planned.acts.clone();
             due.sort_by_key(|act| std::cmp::Reverse(act.at_ms));
             self.containers.push(Live {
+                planned,
+                version: 1,
                 container,
                 due,
                 acting: Vec::new(),
@@ -230,6 +228,7 @@ impl Stage<'_> {
     /// From the warm-up to the end of the last act and the time after it.
     fn play(
         &mut self,
+        runtime: &mut dyn Runtime,
         mut labels: Option<&mut LabelWriter>,
         watch: &mut dyn FnMut(Step),
     ) -> Result<()> {
@@ -242,7 +241,20 @@ impl Stage<'_> {
             let mut ended = Vec::new();
             for live in &mut self.containers {
                 if let Some(time) = into_acts {
-                    live.order_due(time, &mut next_task)?;
+                    while let Some(act) = live.next_due(time) {
+                        live.ordered += 1;
+                        match act::by_number(act.number).and_then(|act| act.from_outside()) {
+                            Some(how) => ended.push(live.replace(
+                                how,
+                                act,
+                                &self.run,
+                                self.plan,
+                                &self.limits,
+                                runtime,
+                            )),
+                            None => live.order(act, &mut next_task),
+                        }
+                    }
                 }
                 live.listen(&self.run, &mut ended, watch);
                 live.look_up_pids();
@@ -279,41 +291,82 @@ impl Stage<'_> {
     }
 }
 
-impl Live {
+impl Live<'_> {
     fn identity(&self) -> Identity {
         self.container.identity().clone()
     }
 
-    fn order_due(&mut self, time: Duration, next_task: &mut u64) -> Result<()> {
-        while let Some(act) = self
-            .due
+    fn next_due(&mut self, time: Duration) -> Option<PlannedAct> {
+        self.due
             .pop_if(|act| u128::from(act.at_ms) <= time.as_millis())
+    }
+
+    fn order(&mut self, act: PlannedAct, next_task: &mut u64) {
+        let task = *next_task;
+        *next_task += 1;
+        let order = Order::Act {
+            task,
+            class: act.number,
+            intensity_milli: (act.intensity * 1000.0).round() as u64,
+            duration_ms: act.duration_ms,
+            seed: act.seed,
+        };
+        let lost_at = Instant::now() + Duration::from_millis(act.duration_ms) + LOST_AFTER;
+        self.acting.push(Acting {
+            task,
+            act,
+            started: None,
+            pids: Vec::new(),
+            lost_at,
+        });
+        if self.container.wire().order(&order).is_err()
+            && let Some(acting) = self.acting.last_mut()
         {
-            let task = *next_task;
-            *next_task += 1;
-            self.ordered += 1;
-            let order = Order::Act {
-                task,
-                class: act.number,
-                intensity_milli: (act.intensity * 1000.0).round() as u64,
-                duration_ms: act.duration_ms,
-                seed: act.seed,
-            };
-            let lost_at = Instant::now() + Duration::from_millis(act.duration_ms) + LOST_AFTER;
-            self.acting.push(Acting {
-                task,
-                act,
-                started: None,
-                pids: Vec::new(),
-                lost_at,
-            });
-            if self.container.wire().order(&order).is_err()
-                && let Some(acting) = self.acting.last_mut()
-            {
-                acting.lost_at = Instant::now();
-            }
+            acting.lost_at = Instant::now();
         }
-        Ok(())
+    }
+
+    /// Stops the container and starts one in its place. What still acted in it is lost with it.
+    fn replace(
+        &mut self,
+        how: FromOutside,
+        act: PlannedAct,
+        run: &str,
+        plan: &Plan,
+        limits: &Limits,
+        runtime: &mut dyn Runtime,
+    ) -> Acted {
+        let start = Moment::now();
+        if how == FromOutside::Deploy {
+            self.version += 1;
+        }
+        let replaced = match runtime.is_guest() {
+            true => Err(anyhow::anyhow!("this container is not ours to replace")),
+            false => self
+                .container
+                .stop()
+                .and_then(|()| raise_one(self.planned, self.version, plan, limits, runtime)),
+        };
+        for acting in &mut self.acting {
+            acting.lost_at = Instant::now();
+        }
+        let outcome = match replaced {
+            Ok(container) => {
+                self.container = container;
+                "done".to_owned()
+            }
+            Err(error) if runtime.is_guest() => format!("refused: {error:#}"),
+            Err(error) => format!("failed: {error:#}"),
+        };
+        let acting = Acting {
+            task: 0,
+            act,
+            started: Some((0, start)),
+            pids: Vec::new(),
+            lost_at: Instant::now(),
+        };
+        let identity = self.container.identity();
+        acting.into_acted(run, identity, Moment::now(), outcome, String::new())
     }
 
     fn listen(&mut self, run: &str, ended: &mut Vec<Acted>, watch: &mut dyn FnMut(Step)) {
@@ -407,6 +460,29 @@ impl Live {
     }
 }
 
+/// A container whose normal workload runs.
+fn raise_one(
+    planned: &PlannedContainer,
+    version: u32,
+    plan: &Plan,
+    limits: &Limits,
+    runtime: &mut dyn Runtime,
+) -> Result<Box<dyn Container>> {
+    let mut container = runtime.start(&planned.name, limits, version)?;
+    let order = Order::Begin {
+        seed: planned.seed,
+        lifetime_ms: plan.lifetime_ms,
+        workload: match runtime.is_guest() {
+            true => 0,
+            false => planned.workload.number(),
+        },
+        pace_milli: planned.pace_milli,
+        memory_bytes: container.identity().memory_bytes,
+    };
+    runtime::begin(&mut *container, &order, runtime.may_share())?;
+    Ok(container)
+}
+
 fn outcome(how: &Ending, detail: &str) -> String {
     match how {
         Ending::Exit(0) => "done".into(),
@@ -451,8 +527,14 @@ impl Acting {
             end_wall_ns: end.wall_ns,
             pids: pids.join(" "),
             seed: self.act.seed,
-            expected_signals: info.map(|info| info.signals.join(" ")).unwrap_or_default(),
+            expected_signals: info
+                .map(|info| signal::joined(info.signals))
+                .unwrap_or_default(),
             outcome,
+            kind: info
+                .map(|info| info.kind.name())
+                .unwrap_or_default()
+                .to_owned(),
         };
         Acted { label, detail }
     }

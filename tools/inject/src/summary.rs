@@ -2,13 +2,24 @@
 
 use std::fmt::Write as _;
 
-use crate::{act::Info, run::Outcome};
+use crate::{act::Info, inside::workload::Workload, run::Outcome, signal, verify::Verified};
 
 pub fn classes<'a>(all: impl Iterator<Item = &'a Info>) -> String {
-    let mut rows = vec![["CLASS", "ATT&CK", "SIGNALS", "NEEDS", "WHAT IT DOES"].map(str::to_owned)];
+    let mut rows = vec![
+        [
+            "CLASS",
+            "KIND",
+            "ATT&CK",
+            "SIGNALS",
+            "NEEDS",
+            "WHAT IT DOES",
+        ]
+        .map(str::to_owned),
+    ];
     rows.extend(all.map(|info| {
         [
             info.name.to_owned(),
+            info.kind.name().to_owned(),
             if info.attack_id.is_empty() {
                 "-".to_owned()
             } else {
@@ -17,12 +28,22 @@ pub fn classes<'a>(all: impl Iterator<Item = &'a Info>) -> String {
             if info.signals.is_empty() {
                 "-".to_owned()
             } else {
-                info.signals.join(" ")
+                signal::joined(info.signals)
             },
             info.needs.to_owned(),
             info.about.to_owned(),
         ]
     }));
+    table(&rows)
+}
+
+pub fn workloads() -> String {
+    let mut rows = vec![["WORKLOAD", "WHAT IT DOES"].map(str::to_owned)];
+    rows.extend(
+        Workload::ALL
+            .iter()
+            .map(|known| [known.name(), known.about()].map(str::to_owned)),
+    );
     table(&rows)
 }
 
@@ -85,6 +106,40 @@ pub fn outcome(outcome: &Outcome) -> String {
         text.push_str("interrupted: acts that had not begun were left out\n");
     }
     text
+}
+
+pub fn verified(verified: &Verified) -> String {
+    let mut rows =
+        vec![["CLASS", "CONTAINER", "SIGNAL", "BEFORE", "WITHIN", "MOVED"].map(str::to_owned)];
+    for act in &verified.acts {
+        let row = |signal: &str, before: String, within: String, moved: &str| {
+            [
+                act.class.clone(),
+                act.container_name.clone(),
+                signal.to_owned(),
+                before,
+                within,
+                moved.to_owned(),
+            ]
+        };
+        rows.extend(act.signals.iter().map(|moved| {
+            let word = match (moved.moved, moved.promised) {
+                (true, _) => "yes",
+                (false, true) => "no",
+                (false, false) => "no (not promised)",
+            };
+            row(
+                &moved.signal,
+                format!("{:.2}", moved.before),
+                format!("{:.2}", moved.within),
+                word,
+            )
+        }));
+        if act.signals.is_empty() {
+            rows.push(row("-", "-".into(), "-".into(), "-"));
+        }
+    }
+    table(&rows)
 }
 
 /// Columns as wide as their widest cell, the last one as it comes.

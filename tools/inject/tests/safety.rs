@@ -39,7 +39,9 @@ fn no_part_of_the_workload_runs_on_the_host() {
         println!("skipped: the tests themselves run in a container");
         return;
     }
-    for part in ["appd", "webd", "fetchd", "compactd", "anything"] {
+    for part in [
+        "appd", "webd", "fetchd", "compactd", "named", "sh", "anything",
+    ] {
         let output = Command::new(WORKLOAD)
             .arg0(part)
             .stdin(Stdio::null())
@@ -341,11 +343,13 @@ fn a_container_ends_by_itself_when_its_lifetime_is_over() {
         cpu_milli: 500,
         pids: 32,
     };
-    let mut container = runtime.start("app-test", &limits).unwrap();
+    let mut container = runtime.start("app-test", &limits, 1).unwrap();
     let order = Order::Begin {
         seed: 1,
         lifetime_ms: 200,
+        workload: 1,
         pace_milli: 10_000,
+        memory_bytes: limits.memory_bytes,
     };
     inject::runtime::begin(&mut *container, &order, runtime.may_share()).unwrap();
     let cgroup = container.identity().cgroup.clone();

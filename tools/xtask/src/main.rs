@@ -7,6 +7,7 @@ mod engine;
 mod fuzz;
 mod matrix;
 mod repo;
+mod soak;
 mod spec_check;
 
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Task {
     Engine(engine::Args),
     /// Boot other kernels and record a known sequence on each
     Matrix(matrix::Args),
+    /// What takes too long for a test: `soak inject`
+    Soak(soak::Args),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::SpecCheck => spec_check::main(),
         Task::Engine(args) => engine::main(&args),
         Task::Matrix(args) => matrix::main(&args),
+        Task::Soak(args) => soak::main(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,16 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Act, ActError, Ctx, Info};
+use super::{Act, ActError, Ctx, Info, Kind, Signal};
 
 pub struct CpuHog;
 
 static INFO: Info = Info {
     name: "cpu_hog",
+    kind: Kind::Anomaly,
     attack_id: "T1496.001",
     about: "spins 1 to 4 threads, busy for the given share of the time",
     needs: "a CPU limit",
-    signals: &["cpu_time", "throttled"],
+    signals: &[Signal::CpuTime, Signal::Throttled],
 };
 
 /// Busy and idle alternate within this: short against the 1 s of a resource sample.

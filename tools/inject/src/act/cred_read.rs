@@ -4,17 +4,18 @@ use std::{fs, io::ErrorKind, time::Duration};
 
 use rand::seq::SliceRandom;
 
-use super::{Act, ActError, Ctx, Info};
+use super::{Act, ActError, Ctx, Info, Kind, Signal};
 use crate::image::DECOYS;
 
 pub struct CredRead;
 
 static INFO: Info = Info {
     name: "cred_read",
+    kind: Kind::Anomaly,
     attack_id: "T1003.008 T1552.001",
     about: "reads decoy shadow, keys, tokens and cloud credentials, 1 to 10 a second",
     needs: "the decoys of the image",
-    signals: &["sensitive_open"],
+    signals: &[Signal::SensitiveOpen],
 };
 
 impl Act for CredRead {

@@ -8,19 +8,18 @@ use std::{
     time::Duration,
 };
 
-use rand::Rng;
-
-use super::{Act, ActError, Ctx, Info};
+use super::{Act, ActError, Ctx, Info, Kind, Signal};
 use crate::image::SCRATCH;
 
 pub struct DropExec;
 
 static INFO: Info = Info {
     name: "drop_exec",
+    kind: Kind::Anomaly,
     attack_id: "T1105",
     about: "writes a new binary to a writable directory, chmods and runs it, every 0.5 to 5 s",
     needs: "a writable directory without noexec",
-    signals: &["exec_new_file", "write_then_exec"],
+    signals: &[Signal::ExecNewFile, Signal::WriteThenExec],
 };
 
 impl Act for DropExec {
@@ -35,7 +34,7 @@ impl Act for DropExec {
         let mut runs = 0u64;
         // At least once, however short its time.
         loop {
-            let path = format!("{SCRATCH}/{}", name(ctx));
+            let path = format!("{SCRATCH}/{}", ctx.word());
             let result = drop_and_run(&path, &program);
             // Also after a failure: a full scratch directory must not stay full.
             let removed = fs::remove_file(&path);
@@ -51,13 +50,6 @@ impl Act for DropExec {
             }
         }
     }
-}
-
-fn name(ctx: &mut Ctx) -> String {
-    let length = ctx.rng.random_range(5..10);
-    (0..length)
-        .map(|_| char::from(ctx.rng.random_range(b'a'..=b'z')))
-        .collect()
 }
 
 fn drop_and_run(path: &str, program: &[u8]) -> Result<(), ActError> {

@@ -4,43 +4,119 @@
 //! container that already does its normal work; it stays inside its time, its container and
 //! loopback. Its class is known inside only by its number.
 
+mod beacon;
+mod capabilities;
+mod conn_flood;
 mod cpu_hog;
+mod crash_loop;
 mod cred_read;
+mod disk_fill;
+mod dns_tunnel;
 mod drop_exec;
+mod exfil;
+mod fd_leak;
+mod fileless_exec;
+mod fork_storm;
+mod host_sweep;
+mod inode_storm;
+mod io_storm;
+mod ipc_abuse;
+mod kernel_tamper;
+mod log_wipe;
+mod mass_delete;
+mod mass_encrypt;
+mod mem_leak;
+mod miner_like;
 mod noop;
+mod ns_escape;
+mod oom_kill;
+pub(crate) mod peer;
+mod persistence;
 mod port_scan;
+mod priv_esc;
+mod ptrace_inject;
+mod reverse_shell;
+mod shell_from_service;
+mod sniff;
+mod thread_storm;
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+mod context;
 
-use rand::{SeedableRng, rngs::StdRng};
+use std::io;
+
 use serde::Serialize;
+
+use crate::errand;
+pub use crate::errand::FromOutside;
+pub use crate::signal::Signal;
+pub use context::{Ctx, Surroundings};
 
 /// Matrix version of every [`Info::attack_id`].
 pub const ATTACK_VERSION: &str = "16";
+
+/// What a detector should make of a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Anomaly,
+    /// The start path and nothing else.
+    Noop,
+    /// Out of the ordinary, and normal: see [`crate::errand`].
+    HardNegative,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Anomaly => "anomaly",
+            Kind::Noop => "noop",
+            Kind::HardNegative => "hard_negative",
+        }
+    }
+}
 
 /// What is known about a class without running it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Info {
     pub name: &'static str,
-    /// MITRE ATT&CK technique; empty for what is not an attack.
+    pub kind: Kind,
+    /// MITRE ATT&CK techniques, separated by a space; empty for what is not an attack.
     pub attack_id: &'static str,
     /// What it does, in one line.
     pub about: &'static str,
     /// What its container must offer.
     pub needs: &'static str,
-    /// Signals that must move while it runs, one word each.
-    pub signals: &'static [&'static str],
+    /// What must move in the trace while it runs.
+    pub signals: &'static [Signal],
 }
 
 /// A program inside the container.
 pub trait Act: Sync {
     fn info(&self) -> &'static Info;
 
+    /// Makes what it works on, within the act's time.
+    fn prepare(&self, _ctx: &mut Ctx) -> Result<(), ActError> {
+        Ok(())
+    }
+
     /// Acts until [`Ctx::over`], then returns one line that says what it did.
     fn run(&self, ctx: &mut Ctx) -> Result<String, ActError>;
+
+    /// What is done to the container instead of in it; then [`Act::run`] is never called.
+    fn from_outside(&self) -> Option<FromOutside> {
+        None
+    }
+
+    /// Undoes what [`Ctx`] does not undo by itself; called also after a failure.
+    fn stop(&self, _ctx: &mut Ctx) {}
+}
+
+/// Prepares, runs and stops.
+pub fn perform(act: &dyn Act, ctx: &mut Ctx) -> Result<String, ActError> {
+    let result = act.prepare(ctx).and_then(|()| act.run(ctx));
+    act.stop(ctx);
+    ctx.tidy();
+    result
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -53,10 +129,19 @@ pub enum ActError {
     },
     #[error("found none of the {tried} decoy files that the image should hold")]
     NoDecoys { tried: usize },
+    #[error("this container has no {what}")]
+    Missing { what: &'static str },
+    #[error("{what} did not happen in {tried} tries")]
+    NotReached { what: &'static str, tried: u64 },
+    #[error("the container has capability {capability}, with which this act could do harm")]
+    TooPowerful { capability: &'static str },
 }
 
 impl ActError {
-    fn io(action: &'static str, object: impl Into<String>) -> impl FnOnce(io::Error) -> ActError {
+    pub(crate) fn io(
+        action: &'static str,
+        object: impl Into<String>,
+    ) -> impl FnOnce(io::Error) -> ActError {
         let object = object.into();
         move |error| ActError::Io {
             action,
@@ -64,15 +149,62 @@ impl ActError {
             error,
         }
     }
+
+    /// The same for calls whose result is nix's.
+    pub(crate) fn os(
+        action: &'static str,
+        object: impl Into<String>,
+    ) -> impl FnOnce(nix::errno::Errno) -> ActError {
+        let io = ActError::io(action, object);
+        move |error| io(error.into())
+    }
 }
 
 /// Every class; its number is its place, counted from 1, so the list is only ever appended to.
-static ACTS: [&dyn Act; 5] = [
+static ACTS: [&dyn Act; 43] = [
     &noop::Noop,
     &cpu_hog::CpuHog,
     &port_scan::PortScan,
     &cred_read::CredRead,
     &drop_exec::DropExec,
+    &mem_leak::MemLeak,
+    &oom_kill::OomKill,
+    &fork_storm::ForkStorm,
+    &thread_storm::ThreadStorm,
+    &fd_leak::FdLeak,
+    &disk_fill::DiskFill,
+    &io_storm::IoStorm,
+    &inode_storm::InodeStorm,
+    &crash_loop::CrashLoop,
+    &mass_encrypt::MassEncrypt,
+    &mass_delete::MassDelete,
+    &log_wipe::LogWipe,
+    &fileless_exec::FilelessExec,
+    &shell_from_service::ShellFromService,
+    &reverse_shell::ReverseShell,
+    &host_sweep::HostSweep,
+    &conn_flood::ConnFlood,
+    &dns_tunnel::DnsTunnel,
+    &exfil::Exfil,
+    &beacon::Beacon,
+    &miner_like::MinerLike,
+    &priv_esc::PrivEsc,
+    &ns_escape::NsEscape,
+    &ptrace_inject::PtraceInject,
+    &kernel_tamper::KernelTamper,
+    &persistence::Persistence,
+    &sniff::Sniff,
+    &ipc_abuse::IpcAbuse,
+    &errand::PackageInstall,
+    &errand::TarBackup,
+    &errand::LogRotation,
+    &errand::ImageBuild,
+    &errand::JvmStart,
+    &errand::LoadTest,
+    &errand::CronJob,
+    &errand::DbCheckpoint,
+    &errand::ContainerRestart,
+    &errand::ImageDeploy,
 ];
 
 pub fn all() -> impl Iterator<Item = &'static Info> {
@@ -90,39 +222,6 @@ pub fn by_name(name: &str) -> Option<(u64, &'static Info)> {
     Some((place as u64 + 1, ACTS[place].info()))
 }
 
-/// How an act is to run.
-pub struct Ctx {
-    /// 0.1 to 1.
-    pub intensity: f64,
-    pub rng: StdRng,
-    deadline: Instant,
-}
-
-impl Ctx {
-    pub fn new(intensity: f64, duration: Duration, seed: u64) -> Ctx {
-        Ctx {
-            intensity: intensity.clamp(0.0, 1.0),
-            rng: StdRng::seed_from_u64(seed),
-            deadline: Instant::now() + duration,
-        }
-    }
-
-    pub fn over(&self) -> bool {
-        Instant::now() >= self.deadline
-    }
-
-    /// Sleeps, but not beyond the end.
-    pub fn sleep(&self, duration: Duration) {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        std::thread::sleep(duration.min(left));
-    }
-
-    /// A value between the ends, by intensity.
-    pub fn scale(&self, at_zero: f64, at_one: f64) -> f64 {
-        at_zero + (at_one - at_zero) * self.intensity
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,21 +232,22 @@ mod tests {
             let (number, found) = by_name(info.name).expect("listed classes have names");
             assert_eq!((number, found), (place as u64 + 1, info));
             assert_eq!(by_number(number).map(|act| act.info()), Some(info));
-            assert!(
-                info.signals
-                    .iter()
-                    .all(|signal| !signal.contains([' ', ',']))
-            );
         }
         assert!(by_number(0).is_none() && by_number(ACTS.len() as u64 + 1).is_none());
         assert!(by_name("CPU_HOG").is_none());
     }
 
     #[test]
-    fn an_act_ends_with_its_time() {
-        let ctx = Ctx::new(0.5, Duration::ZERO, 1);
-        ctx.sleep(Duration::from_secs(3600));
-        assert!(ctx.over());
-        assert_eq!(ctx.scale(10.0, 20.0), 15.0);
+    fn every_anomaly_names_a_technique_and_a_signal() {
+        for info in all() {
+            let anomaly = info.kind == Kind::Anomaly;
+            assert_eq!(!info.attack_id.is_empty(), anomaly, "{}", info.name);
+            assert!(!anomaly || !info.signals.is_empty(), "{}", info.name);
+        }
+        let count = |kind| all().filter(|info| info.kind == kind).count();
+        assert_eq!(
+            [Kind::Anomaly, Kind::Noop, Kind::HardNegative].map(count),
+            [32, 1, 10]
+        );
     }
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Act, ActError, Ctx, Info};
+use super::{Act, ActError, Ctx, Info, Kind};
 
 pub struct Noop;
 
 static INFO: Info = Info {
     name: "noop",
+    kind: Kind::Noop,
     attack_id: "",
     about: "starts like every other class and sleeps",
     needs: "nothing",

@@ -8,16 +8,21 @@ use std::{
 
 use rand::seq::SliceRandom;
 
-use super::{Act, ActError, Ctx, Info};
+use super::{Act, ActError, Ctx, Info, Kind, Signal};
 
 pub struct PortScan;
 
 static INFO: Info = Info {
     name: "port_scan",
+    kind: Kind::Anomaly,
     attack_id: "T1046",
     about: "connects to ports 1 to 1024 of loopback in random order, 50 to 1000 a second",
     needs: "nothing",
-    signals: &["distinct_ports", "connect_refused", "connect_rate"],
+    signals: &[
+        Signal::DistinctPorts,
+        Signal::ConnectRefused,
+        Signal::ConnectRate,
+    ],
 };
 
 /// Loopback answers at once: more means that the listener's queue is full.

@@ -1,6 +1,6 @@
 //! Builds the sandbox around a process: the part that Docker's runtime does for its containers.
 //!
-//! `inject` starts `workload cage HOSTNAME`, a process with one thread, and leads it by single
+//! `inject` starts `workload cage HOSTNAME VERSION`, a process with one thread, and leads it by single
 //! bytes on its stdin, because some steps must be taken from outside:
 //!
 //! ```text
@@ -55,17 +55,17 @@ const ROOT_MIB: u32 = 16;
 const DESCRIPTORS_MAX: u64 = 1024;
 
 pub fn main(args: &[String]) -> i32 {
-    let [mode, hostname] = args else {
+    let [mode, hostname, version] = args else {
         eprintln!(
             "This is the program that `inject` puts into its containers; it is not for use by hand."
         );
         return 2;
     };
-    if mode != "cage" {
-        eprintln!("error: unknown part {mode:?}");
+    let (true, Ok(version)) = (mode == "cage", version.parse()) else {
+        eprintln!("error: unknown part {mode:?} or version {version:?}");
         return 2;
-    }
-    match build(hostname) {
+    };
+    match build(hostname, version) {
         Ok(()) => 0,
         Err(error) => {
             println!("{}", Said::Fatal(error.to_string()));
@@ -84,7 +84,7 @@ impl<T, E: std::fmt::Display> Doing<T> for Result<T, E> {
     }
 }
 
-fn build(hostname: &str) -> io::Result<()> {
+fn build(hostname: &str, version: u32) -> io::Result<()> {
     // Read while the host's files can still be reached.
     let program = fs::read("/proc/self/exe").doing("read the own program")?;
     let outside = guard::namespaces("self").doing("read the own namespaces")?;
@@ -106,7 +106,7 @@ fn build(hostname: &str) -> io::Result<()> {
     setresuid(root.0, root.0, root.0).doing("become root in its user namespace")?;
     sethostname(hostname).doing("set the host name")?;
     loopback_up().doing("bring up loopback")?;
-    mount_root(program)?;
+    mount_root(program, version)?;
     match fork_into()? {
         0 => match enter(&outside) {
             Ok(never) => match never {},
@@ -140,12 +140,12 @@ fn wait_for(step: u8) -> io::Result<()> {
 }
 
 /// A tmpfs with the image's files, in a mount namespace that nothing outside sees.
-fn mount_root(program: Vec<u8>) -> io::Result<()> {
+fn mount_root(program: Vec<u8>, version: u32) -> io::Result<()> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .doing("part from the host's mounts")?;
     mount_tmpfs(MOUNT_POINT, ROOT_MIB, MsFlags::MS_NODEV)?;
-    for entry in image::entries(program) {
+    for entry in image::entries(program, version) {
         let path = format!("{MOUNT_POINT}{}", entry.path);
         let made = match &entry.node {
             Node::Directory => fs::DirBuilder::new().mode(entry.mode).create(&path),
@@ -173,11 +173,14 @@ fn mount_root(program: Vec<u8>) -> io::Result<()> {
         image::SCRATCH_MIB,
         writable,
     )?;
-    mount_tmpfs(
-        &format!("{MOUNT_POINT}{}", image::RUN),
-        image::RUN_MIB,
-        writable | MsFlags::MS_NOEXEC,
-    )
+    for path in image::WRITABLE {
+        mount_tmpfs(
+            &format!("{MOUNT_POINT}{path}"),
+            image::WRITABLE_MIB,
+            writable | MsFlags::MS_NOEXEC,
+        )?;
+    }
+    Ok(())
 }
 
 fn mount_tmpfs(at: &str, mib: u32, flags: MsFlags) -> io::Result<()> {
@@ -217,6 +220,12 @@ fn enter(outside: &[u64]) -> io::Result<std::convert::Infallible> {
         none,
     )
     .doing("mount /proc (is this inside a container already? then use --docker)")?;
+    // As engines do: the container's resolver is nobody in particular.
+    fs::write(
+        format!("{MOUNT_POINT}/proc/sys/net/ipv4/ip_unprivileged_port_start"),
+        "0",
+    )
+    .doing("open the low ports of its network")?;
     chdir(MOUNT_POINT).doing("enter the new root")?;
     pivot_root(".", ".").doing("change the root")?;
     umount2(".", MntFlags::MNT_DETACH).doing("let go of the host's files")?;

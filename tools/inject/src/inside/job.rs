@@ -21,7 +21,7 @@ pub fn run(seed: u64) -> Result<String, io::Error> {
     if rng.random_bool(0.5) {
         return sum(table);
     }
-    let status = Command::new("/usr/bin/compactd")
+    let status = Command::new(image::COMPACT)
         .arg(table.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())

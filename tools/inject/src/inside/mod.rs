@@ -6,9 +6,13 @@
 mod cage;
 pub mod guard;
 mod job;
+mod pace;
+pub mod resolver;
+mod shell;
 mod stray;
 mod supervisor;
 pub mod web;
+pub mod workload;
 
 use std::{fs::File, mem::ManuallyDrop, os::fd::FromRawFd, path::Path};
 
@@ -30,9 +34,20 @@ pub fn main() -> i32 {
     }
     match &*part {
         "appd" => supervisor::main(),
+        "webd" if args.first().is_some_and(|arg| arg == "pool") => shell::pool(),
         "webd" => web::serve(),
         "fetchd" => web::fetch(&args),
         "compactd" => job::compact(&args),
+        "kvd" => workload::key_value::serve(),
+        "kvc" => workload::key_value::ask(&args),
+        "dbd" => workload::database::main(&args),
+        "batchd" => workload::batch::main(&args),
+        "brokerd" => workload::messages::broker(),
+        "feedd" => workload::messages::feed(&args),
+        "workd" => workload::messages::work(),
+        "idled" => workload::idle::main(&args),
+        "named" => resolver::serve(),
+        "sh" => shell::main(&args),
         _ => stray::main(),
     }
 }

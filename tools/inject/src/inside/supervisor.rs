@@ -29,9 +29,9 @@ use nix::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::{guard, job};
+use super::{guard, job, workload};
 use crate::{
-    act::{self, Ctx},
+    act::{self, Ctx, Surroundings},
     frame::{Ending, FRAME_BYTES, LINE_BYTES_MAX, Moment, Order, Said, cut},
 };
 
@@ -42,7 +42,7 @@ const TASKS_MAX: usize = 8;
 const FIRST_ORDER_MAX: Duration = Duration::from_secs(60);
 
 /// A task that is still there this long after its time is killed.
-const TASK_GRACE: Duration = Duration::from_secs(3);
+const TASK_GRACE: Duration = Duration::from_secs(8);
 
 /// A job that takes longer is killed: it reads one small table.
 const JOB_TIME: Duration = Duration::from_secs(5);
@@ -91,6 +91,7 @@ struct Supervisor {
     rng: StdRng,
     next_job: Option<Instant>,
     ends_at: Instant,
+    surroundings: Surroundings,
 }
 
 pub fn main() -> i32 {
@@ -133,7 +134,9 @@ fn supervise() -> io::Result<()> {
     let Some(Order::Begin {
         seed,
         lifetime_ms,
+        workload,
         pace_milli,
+        memory_bytes,
     }) = next_order()?
     else {
         return Ok(());
@@ -146,21 +149,24 @@ fn supervise() -> io::Result<()> {
         rng: StdRng::seed_from_u64(seed),
         next_job: Some(now),
         ends_at: now + Duration::from_millis(lifetime_ms),
+        surroundings: Surroundings { memory_bytes },
     };
-    let guest = pace_milli == 0;
+    let guest = workload == 0;
     if guest {
         // The container has a workload of its own, and this program is a stranger in it.
         supervisor.next_job = None;
     } else {
-        let asks = vec![pace_milli.to_string(), seed.to_string()];
-        supervisor.parts = [("webd", vec![]), ("fetchd", asks)]
+        let parts = workload::parts(workload, pace_milli, seed)
+            .ok_or_else(|| io::Error::other(format!("workload number {workload} is unknown")))?;
+        supervisor.parts = parts
+            .into_iter()
             .map(|(name, args)| Part {
                 name,
                 args,
                 child: None,
                 restarts: 0,
             })
-            .into();
+            .collect();
     }
     supervisor.parts.iter_mut().try_for_each(Part::start)?;
     say(&Said::Ready);
@@ -403,7 +409,7 @@ impl Supervisor {
                 let _ = SigSet::all().thread_unblock();
                 turn_from_orders();
                 drop(read);
-                let code = in_task(work, &write);
+                let code = in_task(work, self.surroundings, &write);
                 // SAFETY: ends the process at once, without the parent's buffers or destructors.
                 unsafe { libc::_exit(code) }
             }
@@ -440,7 +446,7 @@ fn turn_from_orders() {
     }
 }
 
-fn in_task(work: &Work, detail: &OwnedFd) -> i32 {
+fn in_task(work: &Work, surroundings: Surroundings, detail: &OwnedFd) -> i32 {
     let result = match *work {
         Work::Job { seed } => job::run(seed).map_err(|error| error.to_string()),
         Work::Act {
@@ -450,9 +456,10 @@ fn in_task(work: &Work, detail: &OwnedFd) -> i32 {
             seed,
             ..
         } => match act::by_number(class) {
-            Some(act) => act
-                .run(&mut Ctx::new(intensity, duration, seed))
-                .map_err(|error| error.to_string()),
+            Some(act) => {
+                let mut ctx = Ctx::new(intensity, duration, seed, surroundings);
+                act::perform(act, &mut ctx).map_err(|error| error.to_string())
+            }
             None => Err(format!(
                 "class number {class} is unknown: image and inject differ"
             )),

@@ -4,12 +4,12 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::Rng;
 
+use super::{pace::Pace, resolver};
 use crate::image;
 
 /// In the container's own network namespace, so every container can use the same.
@@ -17,10 +17,6 @@ pub const PORT: u16 = 8080;
 
 /// A request line and headers longer than this are not served.
 const REQUEST_BYTES_MAX: usize = 4096;
-
-/// The client's rate rises and falls by this share over this time, as by day and night.
-const SWING: f64 = 0.3;
-const SWING_PERIOD_S: f64 = 40.0;
 
 const IO_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -83,31 +79,25 @@ fn answer(mut stream: TcpStream) -> io::Result<()> {
 }
 
 pub fn access_log() -> String {
-    format!("{}/access.log", image::RUN)
+    format!("{}/access.log", image::LOGS)
 }
 
 /// `fetchd PACE_MILLI SEED`: asks for pages at a rate that varies around the given one.
 pub fn fetch(args: &[String]) -> i32 {
-    let number = |place: usize| args.get(place).and_then(|arg| arg.parse::<u64>().ok());
-    let (Some(pace_milli), Some(seed)) = (number(0), number(1)) else {
+    let Some(mut pace) = Pace::from_args(args) else {
         eprintln!("usage: fetchd PACE_MILLI SEED");
         return 2;
     };
-    let mut rng = StdRng::seed_from_u64(seed);
-    let pace = pace_milli.max(1) as f64 / 1000.0;
-    let phase = rng.random_range(0.0..std::f64::consts::TAU);
-    let start = Instant::now();
     loop {
-        let page = rng.random_range(0..image::PAGES + 1);
+        let page = pace.rng.random_range(0..image::PAGES + 1);
+        if pace.rng.random_bool(0.05) {
+            // What a resolver's library reads before it asks.
+            let _ = fs::read("/etc/resolv.conf").and(fs::read("/etc/hosts"));
+            let _ = resolver::look_up(pace.rng.random(), "pages.internal");
+        }
         // The server may not listen yet, or be restarting.
         let _ = request(&format!("page{page}.html"));
-        if rng.random_bool(0.05) {
-            // What a resolver reads before it asks.
-            let _ = fs::read("/etc/resolv.conf").and(fs::read("/etc/hosts"));
-        }
-        let turn = start.elapsed().as_secs_f64() / SWING_PERIOD_S * std::f64::consts::TAU;
-        let rate = pace * (1.0 + SWING * (turn + phase).sin());
-        thread::sleep(Duration::from_secs_f64(rng.random_range(0.5..1.5) / rate));
+        pace.sleep();
     }
 }
 

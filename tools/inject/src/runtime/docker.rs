@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use bollard::{
     API_DEFAULT_VERSION, Docker as Client,
     errors::Error as ClientError,
-    models::{ContainerCreateBody, HostConfig, ResourcesUlimits},
+    models::{ContainerCreateBody, HostConfig, ResourcesUlimits, SystemInfoCgroupDriverEnum},
     query_parameters::{
         AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
         ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -62,7 +62,8 @@ pub struct Docker {
     /// Files of the image, if containers are to be started from it.
     payload: Vec<u8>,
     image: String,
-    imported: bool,
+    /// Versions of the image that the engine has from us.
+    imported: Vec<u32>,
 }
 
 impl Docker {
@@ -105,14 +106,15 @@ impl Docker {
             hierarchies: Hierarchies::of_host()?,
             payload: payload.program.clone(),
             image: image.to_owned(),
-            imported: false,
+            imported: Vec::new(),
         })
     }
 
     /// `docker import` of an archive that never touches the disk.
-    fn import(&mut self) -> Result<()> {
-        let archive = Bytes::from(image::tar(&image::entries(self.payload.clone())));
-        let (repo, tag) = self.image.split_once(':').context("the image has a tag")?;
+    fn import(&mut self, version: u32) -> Result<()> {
+        let archive = Bytes::from(image::tar(&image::entries(self.payload.clone(), version)));
+        let reference = image::versioned(&self.image, version);
+        let (repo, tag) = reference.split_once(':').context("the image has a tag")?;
         let label = format!("LABEL {IMAGE_LABEL}=1");
         let options = CreateImageOptionsBuilder::default()
             .from_src("-")
@@ -132,9 +134,11 @@ impl Docker {
                 }
                 Ok::<_, ClientError>(())
             })
-            .with_context(|| format!("the engine did not take the image {}", self.image))?;
+            .with_context(|| format!("the engine did not take the image {reference}"))?;
         drop(steps);
-        self.imported = true;
+        if !self.imported.contains(&version) {
+            self.imported.push(version);
+        }
         Ok(())
     }
 
@@ -147,10 +151,12 @@ impl Docker {
             .tokio
             .block_on(self.client.list_images(Some(options)))
             .context("cannot list images")?;
-        for image in images
-            .iter()
-            .filter(|image| !image.repo_tags.iter().any(|tag| tag == keep))
-        {
+        for image in images.iter().filter(|image| {
+            !image
+                .repo_tags
+                .iter()
+                .any(|tag| !keep.is_empty() && tag.starts_with(keep))
+        }) {
             // One that another injector uses is refused, and stays.
             let options = RemoveImageOptionsBuilder::default().build();
             let _ = self
@@ -160,7 +166,18 @@ impl Docker {
         Ok(())
     }
 
-    fn host_config(&self, limits: &Limits) -> HostConfig {
+    /// Where the engine puts containers, so that all of them together are limited; a driver that leaves
+    /// that to systemd has no such directories.
+    fn parent(&self) -> Result<Option<String>> {
+        let info = self
+            .tokio
+            .block_on(self.client.info())
+            .context("cannot ask the engine for its cgroup driver")?;
+        let own = info.cgroup_driver == Some(SystemInfoCgroupDriverEnum::CGROUPFS);
+        Ok(own.then(|| format!("/{}/{}", cgroup::PARENT, cgroup::ENGINE)))
+    }
+
+    fn host_config(&self, limits: &Limits, parent: Option<String>) -> HostConfig {
         let tmpfs = |mib: u32, exec: &str| {
             format!(
                 "rw,{exec},nosuid,nodev,size={mib}m,nr_inodes={},mode=755",
@@ -180,13 +197,21 @@ impl Docker {
             cap_drop: Some(vec!["ALL".into()]),
             security_opt: Some(vec!["no-new-privileges".into()]),
             network_mode: Some("none".into()),
+            sysctls: Some(HashMap::from([(
+                "net.ipv4.ip_unprivileged_port_start".to_owned(),
+                "0".to_owned(),
+            )])),
             readonly_rootfs: Some(true),
-            tmpfs: Some(HashMap::from([
-                (image::SCRATCH.to_owned(), tmpfs(image::SCRATCH_MIB, "exec")),
-                (image::RUN.to_owned(), tmpfs(image::RUN_MIB, "noexec")),
-            ])),
+            tmpfs: Some(
+                image::WRITABLE
+                    .iter()
+                    .map(|path| ((*path).to_owned(), tmpfs(image::WRITABLE_MIB, "noexec")))
+                    .chain([(image::SCRATCH.to_owned(), tmpfs(image::SCRATCH_MIB, "exec"))])
+                    .collect(),
+            ),
             ulimits: Some(vec![ulimit("core", 0), ulimit("nofile", 1024)]),
             auto_remove: Some(true),
+            cgroup_parent: parent,
             ..HostConfig::default()
         }
     }
@@ -198,6 +223,7 @@ impl Docker {
         name: &str,
         image: &str,
         pid: u32,
+        memory_bytes: u64,
     ) -> Result<Identity> {
         let directory = proc::cgroup_of(pid, self.hierarchies.unified())?;
         Ok(Identity {
@@ -207,6 +233,7 @@ impl Docker {
             name: name.to_owned(),
             image: image.to_owned(),
             pid,
+            memory_bytes,
         })
     }
 }
@@ -242,6 +269,7 @@ impl Runtime for Docker {
             removed += 1;
         }
         self.remove_images(&self.image)?;
+        self.hierarchies.reap()?;
         Ok(removed)
     }
 
@@ -249,16 +277,23 @@ impl Runtime for Docker {
         &guard::MAY_BE_SHARED
     }
 
-    fn start(&mut self, name: &str, limits: &Limits) -> Result<Box<dyn Container>> {
-        if !self.imported {
-            self.import()?;
+    fn start(&mut self, name: &str, limits: &Limits, version: u32) -> Result<Box<dyn Container>> {
+        if !self.imported.contains(&version) {
+            self.import(version)?;
+        }
+        let image = image::versioned(&self.image, version);
+        // Until the container is in it, nobody may remove the directory of all.
+        let _hold = self.hierarchies.hold()?;
+        let parent = self.parent()?;
+        if parent.is_some() {
+            self.hierarchies.gather()?;
         }
         let program = Path::new(image::PROGRAM)
             .file_name()
             .unwrap_or_default()
             .to_string_lossy();
         let body = ContainerCreateBody {
-            image: Some(self.image.clone()),
+            image: Some(image.clone()),
             entrypoint: Some(vec![program.into_owned()]),
             env: Some(vec!["PATH=/usr/bin".into(), "HOME=/root".into()]),
             open_stdin: Some(true),
@@ -267,7 +302,7 @@ impl Runtime for Docker {
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             labels: Some(HashMap::from([(OWNER_LABEL.to_owned(), own_name()?)])),
-            host_config: Some(self.host_config(limits)),
+            host_config: Some(self.host_config(limits, parent)),
             ..ContainerCreateBody::default()
         };
         let options = CreateContainerOptionsBuilder::default().name(name).build();
@@ -283,7 +318,7 @@ impl Runtime for Docker {
             })
         ) {
             // Another injector that ended just now took the image with it.
-            self.import()?;
+            self.import(version)?;
             created = self
                 .tokio
                 .block_on(self.client.create_container(Some(options), body));
@@ -327,7 +362,7 @@ impl Runtime for Docker {
             .and_then(|pid| u32::try_from(pid).ok())
             .filter(|&pid| pid != 0);
         let pid = pid.with_context(|| format!("container {name} ended at once"))?;
-        let identity = self.identity(created.id, name, &self.image, pid)?;
+        let identity = self.identity(created.id, name, &image, pid, limits.memory_bytes)?;
         Ok(Box::new(Started {
             identity,
             wire,
@@ -336,6 +371,7 @@ impl Runtime for Docker {
     }
 
     fn finish(&mut self) -> Result<()> {
+        self.hierarchies.reap()?;
         self.remove_images("")
     }
 }

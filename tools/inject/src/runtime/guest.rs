@@ -62,7 +62,12 @@ impl Runtime for Guests {
         true
     }
 
-    fn start(&mut self, _name: &str, _limits: &Limits) -> Result<Box<dyn Container>> {
+    fn start(
+        &mut self,
+        _name: &str,
+        _limits: &Limits,
+        _version: u32,
+    ) -> Result<Box<dyn Container>> {
         let asked = &self.container;
         let (tokio, client) = (&self.docker.tokio, &self.docker.client);
         let found = tokio
@@ -71,6 +76,11 @@ impl Runtime for Guests {
         if let Some(reason) = unfit(&found) {
             bail!("container {asked} is refused: {reason}");
         }
+        let memory_bytes = found
+            .host_config
+            .as_ref()
+            .and_then(|config| u64::try_from(config.memory?).ok())
+            .unwrap_or(0);
         let id = found.id.context("the engine named no id")?;
         let name = found
             .name
@@ -88,7 +98,7 @@ impl Runtime for Guests {
         let pid = pid
             .filter(|&pid| pid != 0)
             .with_context(|| format!("container {asked} does not run"))?;
-        let identity = self.docker.identity(id, &name, &image, pid)?;
+        let identity = self.docker.identity(id, &name, &image, pid, memory_bytes)?;
         let program = Entry {
             path: PROGRAM.into(),
             mode: 0o755,

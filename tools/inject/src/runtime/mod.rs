@@ -34,6 +34,9 @@ pub struct Identity {
     pub cgroup: PathBuf,
     /// Of the supervisor, on the host.
     pub pid: u32,
+    /// Its memory limit.
+    #[serde(skip)]
+    pub memory_bytes: u64,
 }
 
 pub trait Runtime {
@@ -42,8 +45,9 @@ pub trait Runtime {
     /// Removes what an injector left that was killed; how many containers.
     fn reap(&mut self) -> Result<usize>;
 
-    /// Starts a container whose supervisor waits for its first order.
-    fn start(&mut self, name: &str, limits: &Limits) -> Result<Box<dyn Container>>;
+    /// Starts a container of a version of the image (the first is 1), whose supervisor waits for its
+    /// first order.
+    fn start(&mut self, name: &str, limits: &Limits, version: u32) -> Result<Box<dyn Container>>;
 
     /// Namespaces that its containers share with the host by design.
     fn may_share(&self) -> &'static [&'static str];

@@ -28,6 +28,7 @@ use crate::{
     cgroup::{self, Cgroup, Hierarchies, Limits},
     entropy,
     frame::{Order, Said},
+    image,
     payload::Payload,
 };
 
@@ -70,7 +71,7 @@ impl Runtime for Sandbox {
         &[]
     }
 
-    fn start(&mut self, name: &str, limits: &Limits) -> Result<Box<dyn Container>> {
+    fn start(&mut self, name: &str, limits: &Limits, version: u32) -> Result<Box<dyn Container>> {
         let id = entropy::hex::<32>()?;
         let (mut output, said) = io::pipe().context("cannot make a pipe")?;
         let also_said = said.try_clone().context("cannot share a pipe")?;
@@ -78,7 +79,7 @@ impl Runtime for Sandbox {
             self.hierarchies.start_in_new(&id, limits, || {
                 let mut cage = Command::new(&self.workload)
                     .arg0("workload")
-                    .args(["cage", &id[..12]])
+                    .args(["cage", &id[..12], &version.to_string()])
                     .env_clear()
                     .stdin(Stdio::piped())
                     .stdout(said)
@@ -117,8 +118,9 @@ impl Runtime for Sandbox {
                 cgroup: cgroup.unified().to_owned(),
                 id,
                 name: name.to_owned(),
-                image: self.image.clone(),
+                image: image::versioned(&self.image, version),
                 pid,
+                memory_bytes: limits.memory_bytes,
             },
             wire,
             cgroup,

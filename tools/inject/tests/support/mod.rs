@@ -22,6 +22,18 @@ pub const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
 /// Nothing here takes as long; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Set where every test must run: a skip is then a failure.
+const NO_SKIP: &str = "TRAILCAM_NO_SKIP";
+
+/// Says by name why a test does not run.
+pub fn skip(reason: &str) {
+    assert!(
+        std::env::var_os(NO_SKIP).is_none(),
+        "{NO_SKIP} is set, but: {reason}"
+    );
+    println!("skipped: {reason}");
+}
+
 /// Why containers cannot be started in the sandbox here; `None` when they can.
 pub fn no_sandbox() -> Option<String> {
     cannot_look().or_else(|| {
@@ -127,11 +139,14 @@ pub fn await_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 /// Cgroups (by container id) below the unified hierarchy in which `inject` puts its containers.
 pub fn cgroups() -> BTreeMap<String, PathBuf> {
     let mut found = BTreeMap::new();
-    for parent in ["trailcam", "docker"] {
+    for parent in ["trailcam", "trailcam/docker", "docker"] {
         let Some(entries) = unified().and_then(|root| fs::read_dir(root.join(parent)).ok()) else {
             continue;
         };
-        for entry in entries.flatten() {
+        for entry in entries
+            .flatten()
+            .filter(|entry| entry.file_name().len() == 64)
+        {
             found.insert(
                 entry.file_name().to_string_lossy().into_owned(),
                 entry.path(),
