@@ -2,6 +2,7 @@
 
 mod capture;
 mod detect;
+mod events;
 mod load;
 mod observers;
 mod overhead;
@@ -29,8 +30,10 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Question {
-    /// What being observed costs a busy nginx
+    /// What being observed costs a busy nginx and a busy redis
     Overhead(overhead::Args),
+    /// What a recorded event costs in the kernel
+    Events(events::Args),
     /// Whether the recorder keeps up with it, and what the recorder takes
     Capture(capture::Args),
     /// How fast detection reads what `capture` recorded
@@ -48,6 +51,7 @@ pub fn main(args: &Args) -> Result<()> {
     let rec = || program(args, "rec");
     let (name, section) = match &args.question {
         Question::Overhead(question) => ("overhead", overhead::run(question, &rec()?, &work)?),
+        Question::Events(question) => ("events", events::run(question, &rec()?, &work)?),
         Question::Capture(question) => ("capture", capture::run(question, &rec()?, &work)?),
         Question::Detect(question) => (
             "detect",

@@ -113,9 +113,8 @@ impl Recorder {
             .args(["--force", "-o"])
             .arg(trace);
         let _ = fs::remove_file(trace);
-        // Its first chunk is in the file: the probes are attached.
         Self::start(command, log, |_| {
-            fs::metadata(trace).is_ok_and(|meta| meta.len() > 0)
+            fs::read_to_string(log).is_ok_and(|said| said.contains("recording"))
         })
     }
 
@@ -135,15 +134,33 @@ impl Recorder {
         Self::start(command, log, |waited| waited > Duration::from_secs(1))
     }
 
+    /// bpftrace with the least it can do about every system call: a count by number.
+    pub fn bpftrace(log: &Path) -> Result<Self> {
+        let mut command = repo::command(repo::need_program("bpftrace", "bpftrace")?);
+        command.args([
+            "-e",
+            "tracepoint:raw_syscalls:sys_exit { @[args->id] = count(); }",
+        ]);
+        // It says when it begins to attach, not when it is done.
+        const ATTACHING: Duration = Duration::from_millis(300);
+        let mut said = None;
+        Self::start(command, log, |waited| {
+            if fs::read_to_string(log).is_ok_and(|text| text.contains("Attaching")) {
+                said.get_or_insert(waited);
+            }
+            said.is_some_and(|at| waited > at + ATTACHING)
+        })
+    }
+
     fn start(
         mut command: std::process::Command,
         log: &Path,
-        ready: impl Fn(Duration) -> bool,
+        mut ready: impl FnMut(Duration) -> bool,
     ) -> Result<Self> {
         const START_TIMEOUT: Duration = Duration::from_secs(20);
         let file = File::create(log)?;
         let child = command
-            .stdout(Stdio::null())
+            .stdout(file.try_clone()?)
             .stderr(file)
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
@@ -166,6 +183,10 @@ impl Recorder {
 
     fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn usage(&self) -> Usage {

@@ -1,67 +1,116 @@
 //! How much throughput does being observed cost? Each observer's slice lies between two slices with
 //! nothing attached and is compared with their mean, so that drift of the machine cancels; the answer is
-//! the median over the rounds.
+//! the median over the rounds. Instructions per request stand beside it: they hardly vary.
 
 use std::path::Path;
 
 use anyhow::Result;
 
-use super::load::Nginx;
+use super::load::{Load, Nginx, Redis, Slice};
 use super::observers::{EmptyProgram, Recorder};
 use super::report;
-use super::statistics::{Median, median};
+use super::statistics::median;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Rounds; each has one slice of every observer
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 30)]
     rounds: u32,
     /// Seconds of load in a slice
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 1)]
     slice: u32,
+    /// Only this load: nginx or redis
+    #[arg(long)]
+    load: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Observer {
     Empty,
-    RecEmpty,
-    Rec,
+    Light,
+    Standard,
+    Full,
+    Bpftrace,
     Perf,
 }
-const OBSERVERS: [Observer; 4] = [
-    Observer::Empty,
-    Observer::RecEmpty,
-    Observer::Rec,
-    Observer::Perf,
-];
+use Observer::{Bpftrace, Empty, Full, Light, Perf, Standard};
 
 impl Observer {
     fn title(self) -> &'static str {
         match self {
-            Observer::Empty => "an empty program on `sys_exit`",
-            Observer::RecEmpty => "all probes of `rec` attached, each returning at once",
-            Observer::Rec => "`rec capture --profile full`",
-            Observer::Perf => "`perf record -e raw_syscalls:*`",
+            Empty => "an empty program on `sys_exit`",
+            Light => "`rec capture --profile light`",
+            Standard => "`rec capture`",
+            Full => "`rec capture --profile full`",
+            Bpftrace => "`bpftrace`, counting calls by number",
+            Perf => "`perf record -e raw_syscalls:*`",
         }
     }
 }
 
 pub fn run(args: &Args, rec: &Path, work: &Path) -> Result<String> {
-    let nginx = Nginx::start(&work.join("nginx"))?;
-    nginx.requests_per_second(args.slice)?; // warm caches, connections, the CPU's clock
-    let mut bare_rates = vec![nginx.requests_per_second(args.slice)?];
-    let mut losses = OBSERVERS.map(|_| Vec::new());
+    let wanted = |name: &str| args.load.as_deref().is_none_or(|load| load == name);
+    let mut text = format!(
+        "{}\n\n{} rounds of {} s slices, each observer between two slices with nothing attached; what an \
+         observer's start and end cost is not in it. Median and its 95 % interval. Instructions are those of \
+         the whole machine, observer included.\n",
+        report::machine()?,
+        args.rounds,
+        args.slice,
+    );
+    if wanted("nginx") {
+        let nginx = Nginx::start(&work.join("nginx"))?;
+        let observers = [Empty, Light, Standard, Full, Bpftrace, Perf];
+        text += "\nnginx (1 worker, CPU 0) and wrk (1 thread, 32 connections, CPU 1):\n\n";
+        text += &compare(args, &nginx, &observers, rec, work)?;
+    }
+    if wanted("redis") {
+        let redis = Redis::start(&work.join("redis"))?;
+        text += "\nredis (CPU 0) and redis-benchmark (`GET`, 32 connections, CPU 1):\n\n";
+        text += &compare(args, &redis, &[Empty, Standard, Full], rec, work)?;
+    }
+    Ok(text)
+}
+
+/// One observer's slices against their neighbours.
+#[derive(Default)]
+struct Found {
+    losses: Vec<f64>,
+    instructions: Vec<f64>,
+}
+
+fn compare(
+    args: &Args,
+    load: &impl Load,
+    observers: &[Observer],
+    rec: &Path,
+    work: &Path,
+) -> Result<String> {
+    load.slice(args.slice)?; // warm caches, connections, the CPU's clock
+    let mut bare = vec![load.slice(args.slice)?];
+    let mut found: Vec<Found> = observers.iter().map(|_| Found::default()).collect();
     for round in 1..=args.rounds {
-        for (observer, losses) in OBSERVERS.iter().zip(&mut losses) {
-            let observed = observed_rate(*observer, &nginx, args.slice, rec, work)?;
-            let before = bare_rates.last().copied().unwrap_or(f64::NAN);
-            let after = nginx.requests_per_second(args.slice)?;
-            bare_rates.push(after);
-            losses.push(1.0 - observed / ((before + after) / 2.0));
+        for (observer, found) in observers.iter().zip(&mut found) {
+            let observed = observed(*observer, load, args.slice, rec, work)?;
+            let before = bare[bare.len() - 1];
+            let after = load.slice(args.slice)?;
+            bare.push(after);
+            found
+                .losses
+                .push(1.0 - observed.rate / ((before.rate + after.rate) / 2.0));
+            if let (Some(observed), Some(before), Some(after)) = (
+                observed.instructions,
+                before.instructions,
+                after.instructions,
+            ) {
+                found
+                    .instructions
+                    .push(observed / ((before + after) / 2.0) - 1.0);
+            }
         }
-        let so_far: Vec<String> = losses
+        let so_far: Vec<String> = found
             .iter()
-            .map(|l| median(l).map_or_else(String::new, |m| percent(m.value)))
+            .map(|found| median(&found.losses).map_or_else(String::new, |m| percent(m.value)))
             .collect();
         eprintln!(
             "round {round}/{}: losses so far {}",
@@ -69,64 +118,74 @@ pub fn run(args: &Args, rec: &Path, work: &Path) -> Result<String> {
             so_far.join(", ")
         );
     }
-    table(args, &bare_rates, &losses)
+    Ok(table(&bare, observers, &found))
 }
 
-fn observed_rate(
+fn observed(
     observer: Observer,
-    nginx: &Nginx,
+    load: &impl Load,
     slice: u32,
     rec: &Path,
     work: &Path,
-) -> Result<f64> {
+) -> Result<Slice> {
     let log = work.join("observer.log");
-    match observer {
-        Observer::Empty => {
+    let trace = work.join("overhead.zst");
+    let profile = |name| Recorder::rec(rec, &["--profile", name], &trace, &log);
+    let recorder = match observer {
+        Empty => {
             let _attached = EmptyProgram::attach(c"sys_exit")?;
-            nginx.requests_per_second(slice)
+            return load.slice(slice);
         }
-        _ => {
-            let trace = work.join("overhead.zst");
-            let recorder = match observer {
-                Observer::Perf => Recorder::perf(&work.join("perf.data"), &log)?,
-                Observer::RecEmpty => Recorder::rec(rec, &["--empty"], &trace, &log)?,
-                _ => Recorder::rec(rec, &["--profile", "full"], &trace, &log)?,
-            };
-            let rate = nginx.requests_per_second(slice)?;
-            recorder.stop()?;
-            Ok(rate)
-        }
-    }
+        Light => profile("light")?,
+        Standard => profile("standard")?,
+        Full => profile("full")?,
+        Bpftrace => Recorder::bpftrace(&log)?,
+        Perf => Recorder::perf(&work.join("perf.data"), &log)?,
+    };
+    let slice = load.slice(slice)?;
+    recorder.stop()?;
+    Ok(slice)
 }
 
-fn table(args: &Args, bare: &[f64], losses: &[Vec<f64>]) -> Result<String> {
-    let bare = median(bare).unwrap_or(Median {
-        value: 0.0,
-        low: 0.0,
-        high: 0.0,
-    });
-    let mut text = format!(
-        "{}\n\nnginx (1 worker, CPU 0) and wrk (1 thread, 32 connections, CPU 1) over loopback; {} rounds of \
-         {} s slices, each observer between two slices with nothing attached. Nothing attached: {:.0} requests/s \
-         ({:.0} to {:.0}). Median and 95 % interval:\n\n| observer | throughput loss | interval |\n|---|---|---|\n",
-        report::machine()?,
-        args.rounds,
-        args.slice,
-        bare.value,
-        bare.low,
-        bare.high
-    );
-    for (observer, losses) in OBSERVERS.iter().zip(losses) {
-        if let Some(m) = median(losses) {
-            let (low, high) = (percent(m.low), percent(m.high));
+fn table(bare: &[Slice], observers: &[Observer], found: &[Found]) -> String {
+    let rates: Vec<f64> = bare.iter().map(|slice| slice.rate).collect();
+    let instructions: Vec<f64> = bare.iter().filter_map(|slice| slice.instructions).collect();
+    let mut text = String::new();
+    if let Some(rate) = median(&rates) {
+        text += &format!(
+            "Nothing attached: {:.0} requests/s ({:.0} to {:.0}), {}.\n\n",
+            rate.value,
+            rate.low,
+            rate.high,
+            median(&instructions).map_or_else(
+                || "this machine counts no instructions".to_owned(),
+                |m| format!("{:.0} instructions a request", m.value)
+            ),
+        );
+    }
+    text +=
+        "| observer | throughput loss | interval | instructions a request |\n|---|---|---|---|\n";
+    for (observer, found) in observers.iter().zip(found) {
+        if let Some(loss) = median(&found.losses) {
             text += &format!(
-                "| {} | {} | {low} to {high} |\n",
+                "| {} | {} | {} to {} | {} |\n",
                 observer.title(),
-                percent(m.value)
+                percent(loss.value),
+                percent(loss.low),
+                percent(loss.high),
+                median(&found.instructions).map_or_else(
+                    || "–".to_owned(),
+                    |m| format!(
+                        "+{} (+{} to +{})",
+                        percent(m.value),
+                        percent(m.low),
+                        percent(m.high)
+                    )
+                ),
             );
         }
     }
-    Ok(text)
+    text
 }
 
 fn percent(share: f64) -> String {

@@ -1,0 +1,193 @@
+//! What does a recorded event cost in the kernel? The kernel's own clock around each run of a program
+//! (`kernel.bpf_stats_enabled`), for a known call many times over. An empty program on the same hook
+//! runs beside the real one, so that both see the same moment of a noisy machine; the answer is the
+//! difference.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use super::observers::Recorder;
+use super::report;
+use super::statistics::median;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Repetitions of each measurement
+    #[arg(long, default_value_t = 30)]
+    rounds: u32,
+    /// Calls in one repetition
+    #[arg(long, default_value_t = 20_000)]
+    calls: u32,
+}
+
+const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+/// The kernel's measuring of programs, off again when dropped.
+struct Measuring;
+
+impl Measuring {
+    fn start() -> Result<Self> {
+        fs::write(STATS, "1").with_context(|| format!("cannot write {STATS}"))?;
+        Ok(Measuring)
+    }
+}
+
+impl Drop for Measuring {
+    fn drop(&mut self) {
+        let _ = fs::write(STATS, "0");
+    }
+}
+
+/// Nanoseconds and runs of one program so far.
+#[derive(Clone, Copy, Default)]
+struct Runs {
+    ns: f64,
+    count: f64,
+}
+
+/// Of every program that a process holds, by program id.
+fn programs(pid: u32) -> Result<BTreeMap<u64, Runs>> {
+    let dir = format!("/proc/{pid}/fdinfo");
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(&dir).with_context(|| format!("cannot read {dir}"))? {
+        // A descriptor that is gone meanwhile is no program.
+        let info = fs::read_to_string(entry?.path()).unwrap_or_default();
+        let number = |name: &str| {
+            info.lines()
+                .find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+        };
+        if let (Some(id), Some(ns), Some(count)) = (
+            number("prog_id:"),
+            number("run_time_ns:"),
+            number("run_cnt:"),
+        ) {
+            let (ns, count) = (ns as f64, count as f64);
+            found.insert(id, Runs { ns, count });
+        }
+    }
+    Ok(found)
+}
+
+/// Mean nanoseconds of the program that ran most often between two looks: that of system calls.
+fn mean_ns(before: &BTreeMap<u64, Runs>, after: &BTreeMap<u64, Runs>, calls: f64) -> Result<f64> {
+    let busiest = after
+        .iter()
+        .map(|(id, now)| {
+            let then = before.get(id).copied().unwrap_or_default();
+            (now.count - then.count, now.ns - then.ns)
+        })
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match busiest {
+        Some((count, ns)) if count >= calls => Ok(ns / count),
+        _ => bail!("no program ran {calls} times: is something else switching off {STATS}?"),
+    }
+}
+
+pub fn run(args: &Args, rec: &Path, work: &Path) -> Result<String> {
+    let path = work.join("opened");
+    fs::write(&path, "opened").with_context(|| format!("cannot write {}", path.display()))?;
+    let mut zero = File::open("/dev/zero")?;
+    let components = fs::canonicalize(&path)?.components().count() - 1;
+
+    let start = |name: &str, switches: &[&str]| {
+        let (trace, log) = (
+            work.join(format!("events-{name}.zst")),
+            work.join(format!("events-{name}.log")),
+        );
+        Recorder::rec(rec, switches, &trace, &log)
+    };
+    let empty = start("empty", &["--empty"])?;
+    let full = start("full", &["--profile", "full"])?;
+    let measuring = Measuring::start()?;
+    let calls = args.calls;
+    let mut plain = || {
+        for _ in 0..calls {
+            // SAFETY: it has no arguments and cannot fail.
+            unsafe { libc::getppid() };
+        }
+        Ok(())
+    };
+    let getppid = net(args, &empty, &full, 1.0, &mut plain)?;
+    let read = net(args, &empty, &full, 1.0, &mut || {
+        let mut byte = [0];
+        (0..calls).try_for_each(|_| zero.read_exact(&mut byte))
+    })?;
+    let open_and_close = net(args, &empty, &full, 2.0, &mut || {
+        (0..calls / 2).try_for_each(|_| File::open(&path).map(drop))
+    })?;
+    drop(measuring);
+    full.stop()?;
+    empty.stop()?;
+
+    let plain_ns = median(&read).context("at least one round")?.value;
+    // Each open comes with a close, which is a plain call.
+    let open: Vec<f64> = open_and_close.iter().map(|pair| pair - plain_ns).collect();
+    let mut text = format!(
+        "{}\n\nTime in the kernel per recorded event, `rec capture --profile full`, net of an empty program on \
+         the same hook; {} repetitions of {calls} calls. Median and its 95 % interval.\n\n\
+         | event | ns | interval |\n|---|---|---|\n",
+        report::machine()?,
+        args.rounds
+    );
+    let rows = [
+        ("`getppid`: a call without arguments".to_owned(), getppid),
+        ("`read`: a call with three".to_owned(), read),
+        (
+            format!("`openat`, with a path of {components} components"),
+            open,
+        ),
+    ];
+    for (title, values) in rows {
+        let ns = median(&values).context("at least one round")?;
+        text += &format!(
+            "| {title} | {:.0} | {:.0} to {:.0} |\n",
+            ns.value, ns.low, ns.high
+        );
+    }
+    Ok(text)
+}
+
+/// What the full recorder's program takes more than the empty one's, for `runs` runs, in each round.
+fn net(
+    args: &Args,
+    empty: &Recorder,
+    full: &Recorder,
+    runs: f64,
+    load: &mut dyn FnMut() -> std::io::Result<()>,
+) -> Result<Vec<f64>> {
+    // Half, because an uneven number of calls makes one pair less.
+    let least = f64::from(args.calls) / 2.0;
+    (0..args.rounds)
+        .map(|_| {
+            let before = (programs(empty.pid())?, programs(full.pid())?);
+            load()?;
+            let after = (programs(empty.pid())?, programs(full.pid())?);
+            let empty_ns = mean_ns(&before.0, &after.0, least)?;
+            let full_ns = mean_ns(&before.1, &after.1, least)?;
+            Ok((full_ns - empty_ns) * runs)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_busiest_program_is_the_one_that_counts() {
+        let look = |a: (f64, f64), b: (f64, f64)| {
+            let runs = |(ns, count)| Runs { ns, count };
+            BTreeMap::from([(1, runs(a)), (2, runs(b))])
+        };
+        let (before, after) = (
+            look((0.0, 0.0), (500.0, 10.0)),
+            look((9_000.0, 3.0), (20_500.0, 110.0)),
+        );
+        assert_eq!(mean_ns(&before, &after, 100.0).expect("it ran"), 200.0);
+        assert!(mean_ns(&before, &after, 101.0).is_err());
+    }
+}
