@@ -413,5 +413,6 @@ offsets! {
     cgroup_kn: "cgroup"."kn",
     cgroup_root: "cgroup"."root",
     kernfs_id: "kernfs_node"."id",
+    kernfs_parent: "kernfs_node"."__parent|parent",
     cgroup_root_hierarchy: "cgroup_root"."hierarchy_id",
 }

@@ -26,6 +26,7 @@ use crate::{
     calls::RingSizes,
     clock,
     drain::{Chunks, Drain, Rings},
+    notice,
     observe::{
         cgroups::Cgroups,
         containers::Containers,
@@ -36,7 +37,7 @@ use crate::{
     policy::{self, Profile},
     probes::{self, Probes},
     rotation::{Rotate, Rotation},
-    sinks::{Running, Sink},
+    sinks::{Ending, Running, Sink},
 };
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -280,7 +281,7 @@ impl Chunks for Output<'_> {
         }
         // A record over the format's limit is the kernel's or an engine's text gone wild: the trace goes on without it.
         if let Err(error) = self.builder.context(record) {
-            eprintln!("rec: an observation was left out: {error}");
+            notice::say(format_args!("rec: an observation was left out: {error}"));
         }
     }
 
@@ -551,12 +552,16 @@ impl Capture<'_> {
             parts: self.rotation.as_ref().map_or(1, Rotation::parts),
             ..Report::default()
         };
-        let failures = self
-            .out
-            .sinks
-            .into_iter()
-            .filter_map(|sink| sink.finish().err())
-            .collect();
+        // Those that failed first: the others end with the reason.
+        let (failed, working): (Vec<_>, Vec<_>) =
+            self.out.sinks.into_iter().partition(Running::has_failed);
+        let mut failures = Vec::new();
+        for sink in failed.into_iter().chain(working) {
+            let ending = failures
+                .first()
+                .map_or(Ending::Clean, |error| Ending::Failed(format!("{error:#}")));
+            failures.extend(sink.finish(ending).err());
+        }
         (report, failures)
     }
 }

@@ -9,6 +9,7 @@ pub mod decode;
 pub mod drain;
 pub mod key;
 pub mod live;
+pub mod notice;
 pub mod observe;
 pub mod policy;
 pub mod probes;

@@ -18,7 +18,9 @@ use clap::Parser;
 use cli::{CaptureArgs, Cli, Command, WhatArgs};
 use recorder::{
     capture::{self, Options, Progress, Report},
-    check, key, probes,
+    check, key,
+    notice::say,
+    probes,
     sinks::{
         Sink,
         file::FileSink,
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("rec: {error:#}");
+            say(format_args!("rec: {error:#}"));
             ExitCode::from(FAILED)
         }
     }
@@ -70,13 +72,13 @@ fn run_capture(cli: &Cli, args: &CaptureArgs) -> anyhow::Result<u8> {
     options.rotate = args.rotate;
     let to_stdout = args.output.as_os_str() == "-";
     if to_stdout && std::io::stdout().is_terminal() {
-        eprintln!(
-            "rec: a trace is binary and standard output is a terminal: pipe it, or name a file with -o"
+        say(
+            "rec: a trace is binary and standard output is a terminal: pipe it, or name a file with -o",
         );
         return Ok(USAGE);
     }
     if to_stdout && options.rotate.is_some() {
-        eprintln!("rec: --rotate needs files: name one with -o");
+        say("rec: --rotate needs files: name one with -o");
         return Ok(USAGE);
     }
     let key = options.key.clone();
@@ -118,16 +120,15 @@ fn run_capture(cli: &Cli, args: &CaptureArgs) -> anyhow::Result<u8> {
             .as_ref()
             .map(|key| key.public_key().to_string())
             .into();
-        let line = format!("{value}\n");
         if to_stdout {
-            eprint!("{line}");
+            say(value);
         } else {
-            print(&line);
+            print(&format!("{value}\n"));
         }
     } else if !cli.quiet {
-        eprintln!("{}", summary(&report));
+        say(summary(&report));
         if let Some(key) = &options.key {
-            eprintln!("signed by the key {}", key.public_key());
+            say(format_args!("signed by the key {}", key.public_key()));
         }
         if !to_stdout {
             print(&(files.join("\n") + "\n"));
@@ -146,7 +147,7 @@ fn remove_empty(path: &std::path::Path) {
 /// Says what failed; the exit code of a capture that ended.
 fn exit_code(report: &Report, failures: &[anyhow::Error]) -> u8 {
     for failure in failures {
-        eprintln!("rec: {failure:#}");
+        say(format_args!("rec: {failure:#}"));
     }
     match report {
         _ if !failures.is_empty() => FAILED,
@@ -254,8 +255,11 @@ fn show(progress: &Progress, ended: &AtomicBool, quiet: bool, duration: Option<D
         }
         thread::sleep(pause);
     }
-    eprintln!("recording");
-    if quiet || !std::io::stderr().is_terminal() {
+    if quiet {
+        return;
+    }
+    say("recording");
+    if !std::io::stderr().is_terminal() {
         return;
     }
     let started = Instant::now();

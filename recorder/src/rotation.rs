@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use crate::sinks::Running;
+use crate::{notice::say, sinks::Running};
 
 const NS_PER_S: u64 = 1_000_000_000;
 /// Pause before a sink that could not make room is asked again.
@@ -161,12 +161,12 @@ impl Rotation {
             match answer {
                 Ok(()) => self.answers += 1,
                 Err(error) => {
-                    eprintln!(
+                    say(format_args!(
                         "rec: part {} cannot begin: {error:#}; part {} goes on, the next try is in {} s",
                         self.part + 1,
                         self.part,
                         RETRY_NS / NS_PER_S
-                    );
+                    ));
                     self.phase = Phase::Refused(now_ns + RETRY_NS);
                     return false;
                 }
@@ -202,7 +202,7 @@ impl Rotation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sinks::Sink;
+    use crate::sinks::{Ending, Sink};
     use std::{thread, time::Instant};
     use trace_format::SealedChunk;
 
@@ -222,7 +222,7 @@ mod tests {
             }
             Ok(())
         }
-        fn finish(self: Box<Self>) -> anyhow::Result<u64> {
+        fn finish(self: Box<Self>, _: &Ending) -> anyhow::Result<u64> {
             Ok(0)
         }
     }

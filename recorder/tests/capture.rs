@@ -347,6 +347,66 @@ fn events_are_never_late_and_samples_come_each_second() {
     ));
 }
 
+/// Promise: a path that is deeper than the probes walk says so; one within their reach does not.
+#[test]
+fn a_path_that_lost_its_beginning_is_marked_cut() {
+    needs_kernel!();
+    let dir = tempfile::tempdir().unwrap();
+    let shallow = dir.path().join("shallow-file");
+    let deep = (0..40).fold(dir.path().to_owned(), |path, depth| {
+        path.join(format!("d{depth}"))
+    });
+    fs::create_dir_all(&deep).unwrap();
+    let deep = deep.join("deep-file");
+    let recording = Recording::start(&dir.path().join("trace.zst"), &[]);
+    let path = recording.trace.clone();
+    drop(File::create(&shallow).unwrap());
+    drop(File::create(&deep).unwrap());
+    recording.stop();
+    let trace = read(&path);
+    let cut = |end: &str| -> Vec<bool> {
+        let opens = trace.events.iter().filter_map(|event| match &event.data {
+            EventData::Open(open) if open.path.ends_with(end.as_bytes()) => Some(open),
+            _ => None,
+        });
+        opens
+            .map(|open| open.marks.has(trace_format::PathMarks::CUT))
+            .collect()
+    };
+    assert_eq!(cut("/shallow-file"), [false]);
+    assert_eq!(cut("/d38/d39/deep-file"), [true]);
+}
+
+/// Promise: a terminal that went away does not end a recording. It did once: the first line on the
+/// broken stderr was a panic.
+#[test]
+fn a_closed_stderr_changes_nothing() {
+    needs_kernel!();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("trace.zst");
+    let mut child = rec()
+        .args(["capture", "--duration", "1s", "-o"])
+        .arg(&path)
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(read(&path).complete);
+}
+
+#[test]
+fn quiet_says_nothing() {
+    needs_kernel!();
+    let dir = tempfile::tempdir().unwrap();
+    let output = rec()
+        .args(["-q", "capture", "--duration", "300ms", "-o"])
+        .arg(dir.path().join("trace.zst"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*said), (Some(0), ""));
+}
+
 fn fails_with(args: &[&str], words: &[&str]) {
     let output = rec().args(args).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

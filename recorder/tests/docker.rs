@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use recorder::observe::cgroups::Cgroups;
 use support::{Recording, read};
 use trace_format::{Context, EventData, Resolution};
 
@@ -215,4 +216,51 @@ fn a_container_filter_records_that_container_alone_and_counts_the_rest_as_filter
             "filtered is no drop"
         );
     }
+}
+
+/// Promise: a cgroup that a recorded container makes later is recorded from its first process on. Not
+/// vacuous: the process that moves in does nothing before it is inside.
+#[test]
+fn a_container_filter_follows_cgroups_made_inside_the_container() {
+    needs_kernel!();
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = container!(&format!("tc-child-{}", std::process::id()), "sleep 1000");
+    let Some(cgroup) = Cgroups::open()
+        .walk()
+        .into_iter()
+        .find_map(|(_, path)| path.ends_with(&wanted.id).then_some(path))
+    else {
+        support::skip("the container has no cgroup in the v2 hierarchy");
+        return;
+    };
+    let root = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
+        .into_iter()
+        .find(|root| Path::new(root).join("cgroup.procs").exists())
+        .expect("a v2 hierarchy");
+    let inner = Path::new(root)
+        .join(cgroup.trim_start_matches('/'))
+        .join("inner");
+    let trace = dir.path().join("trace.zst");
+    let recording = Recording::start(&trace, &["--container", &wanted.name]);
+    std::fs::create_dir(&inner).unwrap();
+    let script = format!(
+        "echo $$ > {}/cgroup.procs; exec cat /no-such-file-in-the-inner-cgroup",
+        inner.display()
+    );
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", &script])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.wait().unwrap();
+    // The kernel may still hold the last process for a moment.
+    while std::fs::remove_dir(&inner).is_err() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(recording.stop().0.success());
+    let trace = read(&trace);
+    let opens = trace.events.iter().filter(|event| {
+        matches!(&event.data, EventData::Open(open) if &*open.path == b"/no-such-file-in-the-inner-cgroup")
+    });
+    assert_eq!(opens.count(), 1);
 }

@@ -4,9 +4,9 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use recorder_ebpf::{CgroupRecord, USER_PATH_MAX, kind, probe};
 
 use crate::{
-    Ring, current, header,
+    FILTER_CGROUPS, Ring, current, header,
     kernel::{kernel_string, read},
-    offset, scratch, send,
+    offset, scratch, send, setting,
 };
 
 #[btf_tracepoint(function = "cgroup_mkdir")]
@@ -30,18 +30,38 @@ fn change(ctx: &BtfTracePointContext, probe: u8, removed: u32) -> Option<()> {
     if read::<u32>(root, offset!(cgroup_root_hierarchy)) != 0 {
         return None;
     }
+    let node: u64 = read(cgroup, offset!(cgroup_kn));
+    let id: u64 = read(node, offset!(kernfs_id));
+    if setting!(filter_cgroups) != 0 {
+        inherit(node, id, removed);
+    }
     let current = current(probe)?;
     let scratch = scratch(probe)?;
     let header = header(probe, kind::CGROUP, current)?;
     kernel_string(scratch, path, USER_PATH_MAX);
     let end = scratch.at();
-    let node: u64 = read(cgroup, offset!(cgroup_kn));
     let record = scratch.fixed::<CgroupRecord>();
     record.header = header;
     record.header.data_len = end as u32;
-    record.id = read(node, offset!(kernfs_id));
+    record.id = id;
     record.removed = removed;
     record.reserved = 0;
     send::<CgroupRecord>(Ring::Urgent, probe, scratch);
     Some(())
+}
+
+/// What is made inside a recorded cgroup is recorded too, from its first process on.
+#[inline(always)]
+fn inherit(node: u64, id: u64, removed: u32) {
+    if removed != 0 {
+        let _ = FILTER_CGROUPS.remove(id);
+        return;
+    }
+    let parent: u64 = read(node, offset!(kernfs_parent));
+    let parent: u64 = read(parent, offset!(kernfs_id));
+    // SAFETY: the value is not used, only its presence.
+    if unsafe { FILTER_CGROUPS.get(parent) }.is_some() {
+        // A full filter leaves the new one out, as it would at the start.
+        let _ = FILTER_CGROUPS.insert(id, 1, 0);
+    }
 }

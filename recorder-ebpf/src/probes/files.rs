@@ -67,16 +67,15 @@ pub fn open(call: Call, current: Current) -> Option<()> {
     };
     if address != 0 {
         let file = file(address);
-        walk(scratch, file.dentry, file.mount);
+        marks |= walk(scratch, file.dentry, file.mount);
         (ino, dev) = inode_identity(file.inode);
         if file.mode & FMODE_CREATED != 0 {
             marks |= marks::CREATED;
         }
     } else {
-        user_string(scratch, path);
+        marks |= user_string(scratch, path) | marks::UNTRUSTED;
         user_len = scratch.at();
-        directory(scratch, 0, user_len, dir as i32);
-        marks |= marks::UNTRUSTED;
+        marks |= directory(scratch, 0, user_len, dir as i32);
     }
     let end = scratch.at();
     let record = scratch.fixed::<OpenRecord>();
@@ -100,16 +99,18 @@ fn user_u64(address: u64) -> u64 {
     unsafe { aya_ebpf::helpers::bpf_probe_read_user(address as *const u64).unwrap_or(0) }
 }
 
-/// Where the path that lies at `start..end` is relative, appends its directory.
+/// Where the path that lies at `start..end` is relative, appends its directory. Marks.
 #[inline(always)]
-fn directory(scratch: &mut Scratch, start: usize, end: usize, dirfd: i32) {
+fn directory(scratch: &mut Scratch, start: usize, end: usize, dirfd: i32) -> u32 {
     if end == start || !is_relative(scratch, start) {
-        return;
+        return 0;
     }
     if dirfd == AT_FDCWD {
-        cwd_path(scratch);
+        cwd_path(scratch)
     } else if dirfd >= 0 {
-        file_path(scratch, file_of(dirfd as u32));
+        file_path(scratch, file_of(dirfd as u32))
+    } else {
+        0
     }
 }
 
@@ -127,15 +128,15 @@ pub fn path_call(policy: u32, call: Call, current: Current) -> Option<()> {
     let shape = PathShape::unpack(policy);
     let scratch = scratch(probe::SYS_EXIT)?;
     let header = header(probe::SYS_EXIT, kind::PATH_CALL, current)?;
-    user_string(scratch, call.arg_at(shape.path));
+    let mut marks = marks::UNTRUSTED | user_string(scratch, call.arg_at(shape.path));
     let user_end = scratch.at();
-    directory(scratch, 0, user_end, dirfd(&call, shape.dir));
+    marks |= directory(scratch, 0, user_end, dirfd(&call, shape.dir));
     let dir_end = scratch.at();
     let (mut user2_end, mut dir2_end) = (dir_end, dir_end);
     if shape.path2 != PathShape::NONE {
-        user_string(scratch, call.arg_at(shape.path2));
+        marks |= user_string(scratch, call.arg_at(shape.path2));
         user2_end = scratch.at();
-        directory(scratch, dir_end, user2_end, dirfd(&call, shape.dir2));
+        marks |= directory(scratch, dir_end, user2_end, dirfd(&call, shape.dir2));
         dir2_end = scratch.at();
     }
     let record = scratch.fixed::<PathCallRecord>();
@@ -144,7 +145,7 @@ pub fn path_call(policy: u32, call: Call, current: Current) -> Option<()> {
     record.ret = call.ret;
     record.arg = call.arg_at(shape.arg);
     record.nr = call.nr;
-    record.marks = marks::UNTRUSTED;
+    record.marks = marks;
     record.user_len = [user_end as u32, (user2_end - dir_end) as u32];
     record.dir_len = [(dir_end - user_end) as u32, (dir2_end - user2_end) as u32];
     send::<PathCallRecord>(Ring::Bulk, probe::SYS_EXIT, scratch);

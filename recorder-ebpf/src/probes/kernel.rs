@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::{
     bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
     bpf_probe_read_kernel_str, bpf_probe_read_user_str,
 };
-use recorder_ebpf::{DATA_MAX, PATH_DEPTH_MAX, PIECE_MAX, USER_PATH_MAX};
+use recorder_ebpf::{DATA_MAX, PATH_DEPTH_MAX, PIECE_MAX, USER_PATH_MAX, marks};
 
 use crate::{Scratch, offset, setting};
 
@@ -195,16 +195,16 @@ pub fn inode_identity(inode: u64) -> (u64, u32) {
     (number, read(superblock, offset!(sb_dev)))
 }
 
-/// Appends the components of `file`'s path, leaf first, each with its NUL.
+/// Appends the components of `file`'s path, leaf first, each with its NUL. [`marks::CUT`] or 0.
 #[inline(always)]
-pub fn file_path(scratch: &mut Scratch, address: u64) {
+pub fn file_path(scratch: &mut Scratch, address: u64) -> u32 {
     let file = file(address);
-    walk(scratch, file.dentry, file.mount);
+    walk(scratch, file.dentry, file.mount)
 }
 
 /// Appends the components of the current working directory, as [`file_path`] does.
 #[inline(always)]
-pub fn cwd_path(scratch: &mut Scratch) {
+pub fn cwd_path(scratch: &mut Scratch) -> u32 {
     let [dentry, mount] = of_task(
         offset!(task_fs),
         [
@@ -212,13 +212,24 @@ pub fn cwd_path(scratch: &mut Scratch) {
             offset!(fs_pwd) + offset!(path_mnt),
         ],
     );
-    walk(scratch, dentry, mount);
+    walk(scratch, dentry, mount)
 }
 
 /// Walks from a dentry up to the process's root across mounts, as d_path (fs/d_path.c) does, but
-/// without locks: a rename meanwhile gives a path that existed in part.
+/// without locks: a rename meanwhile gives a path that existed in part. [`marks::CUT`] where the
+/// beginning of the path is missing, else 0.
+#[inline(always)]
+pub fn walk(scratch: &mut Scratch, dentry: u64, mount: u64) -> u32 {
+    if climb(scratch, dentry, mount) == 0 {
+        marks::CUT
+    } else {
+        0
+    }
+}
+
+/// 1: it came to an end; 0: there is more path than room.
 #[inline(never)]
-pub fn walk(scratch: &mut Scratch, dentry: u64, mount: u64) -> u64 {
+fn climb(scratch: &mut Scratch, dentry: u64, mount: u64) -> u64 {
     let [root_dentry, root_mount] = of_task(
         offset!(task_fs),
         [
@@ -231,17 +242,17 @@ pub fn walk(scratch: &mut Scratch, dentry: u64, mount: u64) -> u64 {
     let mut depth = 0;
     while depth < PATH_DEPTH_MAX {
         depth += 1;
-        if dentry == 0
-            || (dentry == root_dentry && mount == root_mount)
-            || scratch.at() > DATA_MAX - PIECE_MAX
-        {
-            break;
+        if dentry == 0 || (dentry == root_dentry && mount == root_mount) {
+            return 1;
+        }
+        if scratch.at() > DATA_MAX - PIECE_MAX {
+            return 0;
         }
         if dentry == mount_root {
             let outer = mount - offset!(mount_mnt) as u64;
             let parent: u64 = read(outer, offset!(mount_parent));
             if parent == outer {
-                break;
+                return 1;
             }
             dentry = read(outer, offset!(mount_mountpoint));
             mount = parent + offset!(mount_mnt) as u64;
@@ -250,11 +261,11 @@ pub fn walk(scratch: &mut Scratch, dentry: u64, mount: u64) -> u64 {
         }
         let parent = component(scratch, dentry);
         if parent == dentry {
-            break; // a name without a place: pipe, socket, memfd
+            return 1; // a name without a place: pipe, socket, memfd
         }
         dentry = parent;
     }
-    u64::from(depth)
+    0
 }
 
 /// Bytes of a name that a dentry itself holds: 40 on newer kernels, 32 or 36 before; always with a NUL.
@@ -315,11 +326,11 @@ pub fn kernel_string(scratch: &mut Scratch, address: u64, max: usize) {
     }
 }
 
-/// Appends a string of user memory with its NUL.
+/// Appends a string of user memory with its NUL. [`marks::CUT`] where it fills all there is room for, else 0.
 #[inline(always)]
-pub fn user_string(scratch: &mut Scratch, address: u64) {
+pub fn user_string(scratch: &mut Scratch, address: u64) -> u32 {
     if scratch.at() > DATA_MAX - USER_PATH_MAX {
-        return;
+        return marks::CUT;
     }
     const { assert!(USER_PATH_MAX <= PIECE_MAX * 4) };
     // SAFETY: `end` leaves room for USER_PATH_MAX.
@@ -332,6 +343,11 @@ pub fn user_string(scratch: &mut Scratch, address: u64) {
     };
     if len > 0 {
         scratch.grow(len as usize);
+    }
+    if len as usize == USER_PATH_MAX {
+        marks::CUT
+    } else {
+        0
     }
 }
 

@@ -9,6 +9,7 @@ use recorder::{
         hub::{HELD_BYTES_MAX, Hub, HubSink},
         server::{About, Security, Service},
     },
+    notice::say,
     observe::host,
     sinks::{Sink, file::FileSink},
 };
@@ -51,7 +52,9 @@ pub fn run(cli: &Cli, args: &LiveArgs) -> anyhow::Result<u8> {
         sinks.push(Box::new(sink));
     }
     sinks.extend(detect);
-    eprintln!("listening on {}", service.url);
+    if !cli.quiet {
+        say(format_args!("listening on {}", service.url));
+    }
 
     let result = record(cli, &options, trace_uuid, sinks, progress, &stop);
     service.stop();
@@ -60,7 +63,7 @@ pub fn run(cli: &Cli, args: &LiveArgs) -> anyhow::Result<u8> {
     }
     let (report, failures) = result?;
     if !cli.quiet {
-        eprintln!("{}", summary(&report));
+        say(summary(&report));
     }
     Ok(exit_code(&report, &failures))
 }
@@ -104,7 +107,7 @@ fn detect_sink(cli: &Cli, args: &LiveArgs) -> anyhow::Result<Option<Box<dyn Sink
         .collect();
     let (rules, warnings) = RuleSet::load(&named)?;
     for warning in warnings.iter().filter(|_| !cli.quiet) {
-        eprintln!("rec: {warning}");
+        say(format_args!("rec: {warning}"));
     }
     let mut detectors: Vec<Box<dyn Detector>> = Vec::new();
     if let Some(path) = &args.model {

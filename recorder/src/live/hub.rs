@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::watch;
 use trace_format::SealedChunk;
 
-use crate::sinks::Sink;
+use crate::sinks::{Ending, Sink};
 
 /// Chunks kept for late and slow subscribers. At full load on two cores it is some 20 s of trace,
 /// more than two checkpoint intervals; it bounds what live mode adds to the recorder's memory.
@@ -148,11 +148,12 @@ impl Sink for HubSink {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> anyhow::Result<u64> {
-        self.0.end(End {
-            clean: true,
-            reason: String::new(),
-        });
+    fn finish(self: Box<Self>, ending: &Ending) -> anyhow::Result<u64> {
+        let (clean, reason) = match ending {
+            Ending::Clean => (true, String::new()),
+            Ending::Failed(reason) => (false, reason.clone()),
+        };
+        self.0.end(End { clean, reason });
         Ok(0)
     }
 }
@@ -160,6 +161,7 @@ impl Sink for HubSink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sinks::Running;
     use trace_format::{ChunkBuilder, Context, ContextRecord, Limits};
 
     fn chunks(count: u64, checkpoints: &[u64]) -> Vec<SealedChunk> {
@@ -228,6 +230,34 @@ mod tests {
             hub.push(chunk);
         }
         assert_eq!(hub.start(), 4);
+    }
+
+    /// It failed once: every end was called clean, also that of a capture whose disk was full.
+    #[test]
+    fn subscribers_learn_that_a_capture_failed_and_how() {
+        let told = |finish: &dyn Fn(Running)| {
+            let hub = Hub::new(HELD_BYTES_MAX);
+            finish(Running::start(Box::new(HubSink(hub.clone()))));
+            loop {
+                if let Next::End(end) = hub.next(0) {
+                    return end;
+                }
+                std::thread::yield_now();
+            }
+        };
+        let finished = |ending: Ending| {
+            told(&|sink: Running| {
+                sink.finish(ending.clone()).unwrap();
+            })
+        };
+        assert!(finished(Ending::Clean).clean);
+        let end = finished(Ending::Failed("the disk is full".into()));
+        assert_eq!(
+            (end.clean, end.reason.as_str()),
+            (false, "the disk is full")
+        );
+        let end = told(&drop);
+        assert!(!end.clean && !end.reason.is_empty(), "{end:?}");
     }
 
     #[test]

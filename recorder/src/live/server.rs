@@ -33,7 +33,7 @@ use trace_format::live::{
 };
 
 use super::hub::{Hub, Next};
-use crate::{capture::Progress, clock};
+use crate::{capture::Progress, clock, notice};
 
 /// Messages on their way to one subscriber; the hub holds the rest.
 const IN_FLIGHT: usize = 4;
@@ -179,7 +179,7 @@ impl Service {
                     let _ = stopped.await;
                 }));
                 if let Err(error) = ended {
-                    eprintln!("rec: the live service ended: {error}");
+                    notice::say(format_args!("rec: the live service ended: {error}"));
                 }
                 runtime.shutdown_timeout(Duration::from_millis(100));
             })?;

@@ -5,7 +5,7 @@ use std::io::Write;
 use replay::pipeline::{Pipeline, Settings};
 use trace_format::SealedChunk;
 
-use super::Sink;
+use super::{Ending, Sink};
 
 /// Runs detection and prints findings on stdout as soon as they are certain.
 pub struct DetectSink {
@@ -43,7 +43,7 @@ impl Sink for DetectSink {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> anyhow::Result<u64> {
+    fn finish(mut self: Box<Self>, _: &Ending) -> anyhow::Result<u64> {
         self.pipeline.finish();
         self.print();
         Ok(0)

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use trace_format::{SealedChunk, SigningKey, TraceWriter};
 
-use super::Sink;
+use super::{Ending, Sink};
 
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Room kept behind the last chunk for the summary and the seek table, so that a full disk still
@@ -166,7 +166,7 @@ impl Sink for FileSink {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> anyhow::Result<u64> {
+    fn finish(mut self: Box<Self>, _: &Ending) -> anyhow::Result<u64> {
         let end = self.writer.get_ref().end;
         let path = self.path.clone();
         self.sync()?;

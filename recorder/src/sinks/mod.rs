@@ -6,7 +6,13 @@ pub mod file;
 pub mod parts;
 pub mod pipe;
 
-use std::thread;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use trace_format::SealedChunk;
@@ -25,11 +31,23 @@ pub trait Sink: Send {
         Ok(())
     }
     /// No more chunks come. Bytes written in all.
-    fn finish(self: Box<Self>) -> anyhow::Result<u64>;
+    fn finish(self: Box<Self>, ending: &Ending) -> anyhow::Result<u64>;
 }
 
+/// Why no more chunks come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The capture ended as it was asked to.
+    Clean,
+    /// It could not go on.
+    Failed(String),
+}
+
+/// Of a capture that let go of its sinks without a word.
+const ABANDONED: &str = "the capture ended before it was finished";
+
 enum Order {
-    Chunk(SealedChunk),
+    Chunk(Box<SealedChunk>),
     Prepare(u32),
 }
 
@@ -37,6 +55,8 @@ enum Order {
 pub struct Running {
     orders: Option<Sender<Order>>,
     prepared: Receiver<anyhow::Result<()>>,
+    ending: Arc<Mutex<Ending>>,
+    failed: Arc<AtomicBool>,
     thread: thread::JoinHandle<anyhow::Result<u64>>,
 }
 
@@ -44,6 +64,9 @@ impl Running {
     pub fn start(mut sink: Box<dyn Sink>) -> Self {
         let (orders, incoming) = bounded::<Order>(CHUNKS_MAX);
         let (answer, prepared) = bounded(1);
+        let ending = Arc::new(Mutex::new(Ending::Failed(ABANDONED.to_owned())));
+        let failed = Arc::new(AtomicBool::new(false));
+        let (told, has_failed) = (ending.clone(), failed.clone());
         let thread = thread::Builder::new()
             .name("rec-sink".into())
             .spawn(move || {
@@ -52,6 +75,7 @@ impl Running {
                     match order {
                         Order::Chunk(chunk) => {
                             if let Err(error) = sink.chunk(&chunk) {
+                                has_failed.store(true, Ordering::Release);
                                 failure = Some(error);
                                 break;
                             }
@@ -63,7 +87,8 @@ impl Running {
                     }
                 }
                 // What was written before a failure is still finished: it is a complete trace up to there.
-                let finished = sink.finish();
+                let ending = told.lock().unwrap_or_else(PoisonError::into_inner);
+                let finished = sink.finish(&ending);
                 match failure {
                     Some(error) => Err(error),
                     None => finished,
@@ -73,6 +98,8 @@ impl Running {
         Running {
             orders: Some(orders),
             prepared,
+            ending,
+            failed,
             thread,
         }
     }
@@ -81,7 +108,7 @@ impl Running {
     pub fn send(&self, chunk: SealedChunk) -> bool {
         self.orders
             .as_ref()
-            .is_some_and(|orders| orders.send(Order::Chunk(chunk)).is_ok())
+            .is_some_and(|orders| orders.send(Order::Chunk(Box::new(chunk))).is_ok())
     }
 
     /// Asks the sink to make room for the next part; false: it has no time for that now.
@@ -96,8 +123,14 @@ impl Running {
         self.prepared.try_recv().ok()
     }
 
+    /// It takes no more.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     /// Ends the sink; its first error, or the bytes it wrote.
-    pub fn finish(mut self) -> anyhow::Result<u64> {
+    pub fn finish(mut self, ending: Ending) -> anyhow::Result<u64> {
+        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = ending;
         self.orders = None;
         self.thread
             .join()

@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Context as _, bail};
 use trace_format::{SealedChunk, SigningKey};
 
-use super::{Sink, file::FileSink};
+use super::{Ending, Sink, file::FileSink};
+use crate::notice::say;
 
 /// Writes one file a part.
 pub struct PartsSink {
@@ -117,11 +118,11 @@ impl Sink for PartsSink {
                 bail!("a chunk of another trace came before a file was prepared for it");
             };
             let ended = mem::replace(&mut self.current, next);
-            match Box::new(ended).finish() {
+            match Box::new(ended).finish(&Ending::Clean) {
                 Ok(bytes) => self.bytes += bytes,
                 // It reads up to its last chunk; what follows is recorded all the same.
                 Err(error) => {
-                    eprintln!("rec: {error:#}");
+                    say(format_args!("rec: {error:#}"));
                     self.failure.get_or_insert(error);
                 }
             }
@@ -148,7 +149,7 @@ impl Sink for PartsSink {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> anyhow::Result<u64> {
+    fn finish(self: Box<Self>, ending: &Ending) -> anyhow::Result<u64> {
         let PartsSink {
             current,
             next,
@@ -156,7 +157,7 @@ impl Sink for PartsSink {
             failure,
             ..
         } = *self;
-        let finished = Box::new(current).finish();
+        let finished = Box::new(current).finish(ending);
         if let Some((path, unused)) = next {
             drop(unused);
             // Nothing was written to it: it would only be taken for a damaged part.
@@ -241,7 +242,7 @@ mod tests {
         sink.chunk(&chunk(&mut builder, 4)).unwrap();
         // A third file was prepared, and the capture ended before it began.
         sink.prepare(2).unwrap();
-        sink.finish().unwrap();
+        sink.finish(&Ending::Clean).unwrap();
         assert_eq!(ticks(&part_path(&base, 0)), [1, 2, 3]);
         assert_eq!(ticks(&part_path(&base, 1)), [4]);
         assert!(!part_path(&base, 2).exists());

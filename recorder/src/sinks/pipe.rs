@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use trace_format::{Error, SealedChunk, SigningKey, TraceWriter};
 
-use super::Sink;
+use super::{Ending, Sink};
 
 /// Writes one trace to standard output.
 pub struct PipeSink {
@@ -56,7 +56,7 @@ impl Sink for PipeSink {
         self.writer.write(chunk).map_err(judged)
     }
 
-    fn finish(self: Box<Self>) -> anyhow::Result<u64> {
+    fn finish(self: Box<Self>, _: &Ending) -> anyhow::Result<u64> {
         let chunks = self.writer.bytes();
         self.writer.finish().map_err(judged)?;
         Ok(chunks)
