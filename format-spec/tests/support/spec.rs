@@ -428,7 +428,7 @@ impl Page<'_> {
         self.same("descriptor of the seek table", bytes[end - 5], 0);
         self.same(
             "end of the seek table",
-            &*magics[5].split('`').next().unwrap(),
+            magics[5].split('`').next().unwrap(),
             format!("0x{:X}", word(end - 4)),
         );
     }

@@ -243,7 +243,7 @@ impl Stage<'_> {
                 if let Some(time) = into_acts {
                     while let Some(act) = live.next_due(time) {
                         live.ordered += 1;
-                        match act::by_number(act.number).and_then(|act| act.from_outside()) {
+                        match act::by_number(act.number).and_then(|act| act.done_outside()) {
                             Some(how) => ended.push(live.replace(
                                 how,
                                 act,

@@ -3,19 +3,15 @@
 //! `cargo fuzz` needs compiler switches that stable Rust hides: `RUSTC_BOOTSTRAP=1` shows them. Corpora
 //! and what was found live below the target directory, not in the repository.
 
-#[path = "../../../format-spec/tests/support/forge.rs"]
-mod forge;
-
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
-use forge::Forge;
 use trace_format::{ChunkSource, TraceReader};
 
-use crate::repo;
+use crate::{repo, spec_check::forge::Forge};
 
 /// Where the crates with targets are.
 const CRATES: [&str; 1] = ["format-spec/fuzz"];

@@ -1,7 +1,7 @@
 //! Compares SPEC.md with the code: every table of it, as `cargo test -p trace-format --test spec` does.
 
 #[path = "../../../format-spec/tests/support/forge.rs"]
-mod forge;
+pub mod forge;
 #[path = "../../../format-spec/tests/support/sample.rs"]
 mod sample;
 #[path = "../../../format-spec/tests/support/spec.rs"]

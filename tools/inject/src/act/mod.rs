@@ -103,7 +103,7 @@ pub trait Act: Sync {
     fn run(&self, ctx: &mut Ctx) -> Result<String, ActError>;
 
     /// What is done to the container instead of in it; then [`Act::run`] is never called.
-    fn from_outside(&self) -> Option<FromOutside> {
+    fn done_outside(&self) -> Option<FromOutside> {
         None
     }
 

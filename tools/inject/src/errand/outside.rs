@@ -41,7 +41,7 @@ impl Act for ContainerRestart {
         &RESTART
     }
 
-    fn from_outside(&self) -> Option<FromOutside> {
+    fn done_outside(&self) -> Option<FromOutside> {
         Some(FromOutside::Restart)
     }
 
@@ -55,7 +55,7 @@ impl Act for ImageDeploy {
         &DEPLOY
     }
 
-    fn from_outside(&self) -> Option<FromOutside> {
+    fn done_outside(&self) -> Option<FromOutside> {
         Some(FromOutside::Deploy)
     }
 
