@@ -9,7 +9,7 @@ use crate::{
     body::Directory,
     column_chunk::{ColumnChunk, decode_column, times_of},
     columns,
-    decode::{self, DecodedChunk},
+    decode::{ChunkEvents, DecodedChunk},
     error::hex,
     header::{self, ChunkHeader, FRAME_MAGIC, HASH_LEN, SKIPPABLE_LEN},
     limits::*,
@@ -41,7 +41,12 @@ impl SealedChunk {
     /// Checks the hash, decompresses, and hands out events and context. `bytes` alone counts: the
     /// header is read from there.
     pub fn decode(&self) -> Result<DecodedChunk, Error> {
-        decode::decode(self.columns()?)
+        self.events().map(ChunkEvents::into_decoded)
+    }
+
+    /// The same with each event put together when it is asked for.
+    pub fn events(&self) -> Result<ChunkEvents, Error> {
+        ChunkEvents::new(self.columns()?)
     }
 
     /// Checks the hash, decompresses, and hands out columns as they are asked for.

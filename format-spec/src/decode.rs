@@ -1,7 +1,7 @@
 //! From columns to events in order of time.
 
 use crate::{
-    ContextRecord, Error, Event,
+    ContextRecord, Error, Event, Text,
     column_chunk::{ColumnChunk, Layout, at, time_order},
     columns,
     header::ChunkHeader,
@@ -27,62 +27,168 @@ pub struct DecodedChunk {
     pub rows: Vec<RowRef>,
 }
 
-pub fn decode(chunk: ColumnChunk) -> Result<DecodedChunk, Error> {
-    let texts = chunk.texts()?;
-    let context = chunk.context()?;
-    let times = chunk.times()?;
-    let common = columns::COMMON
-        .iter()
-        .map(|column| match column.id {
-            columns::TIME | columns::SEQ | columns::FAMILY => Ok(Vec::new()),
-            id => chunk.stored_common(id),
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let common_at = |id: u16, row: usize| at(&common[columns::position(id)], row);
-    let families = chunk.families(&context)?;
-    let mut fields = Vec::with_capacity(families.len());
-    // Place of each row: its family, and its row there.
-    let mut places = vec![(0u16, 0u32); chunk.rows()];
-    for (index, family) in families.iter().enumerate() {
-        for (family_row, row) in (0..).zip(&family.rows) {
-            places[*row as usize] = (index as u16, family_row);
-        }
-        fields.push(chunk.fields(family, &common, texts.len())?);
-    }
-    let in_time = time_order(&times);
-    let [cpus, probes] = [columns::CPU, columns::PROBE].map(|id| &common[columns::position(id)]);
-    let seqs = chunk.sequences_of(&in_time, cpus, probes)?;
+/// A chunk's content with every check made, each event put together only when it is asked for: whoever
+/// reads events once, one after the other, need not hold them all.
+pub struct ChunkEvents {
+    pub header: ChunkHeader,
+    /// In the order they were written.
+    pub context: Vec<ContextRecord>,
+    texts: Vec<Text>,
+    times: Vec<u64>,
+    tids: Vec<u64>,
+    pids: Vec<u64>,
+    cgroup_ids: Vec<u64>,
+    cpus: Vec<u64>,
+    probes: Vec<u64>,
+    families: Vec<Fields>,
+    /// Of each row of the table: its family and its row there.
+    places: Vec<(u16, u32)>,
+    /// Rows of the table in (time, row) order, without those of unknown families …
+    in_time: Vec<u32>,
+    /// … and the sequence number of each.
+    seqs: Vec<u64>,
+}
 
-    let mut events = Vec::with_capacity(times.len());
-    let mut refs = Vec::with_capacity(times.len());
-    for (table_row, seq) in in_time.iter().zip(seqs) {
-        let row = *table_row as usize;
-        let (index, family_row) = places[row];
-        let (family, fields) = (&families[index as usize], &fields[index as usize]);
-        let data = match &family.layout {
-            Layout::Native(_) => take_fields(family.id, fields, &texts, family_row as usize),
-            Layout::Declared(ty) => take_declared(ty, fields, &texts, family_row as usize),
-            Layout::Unknown => continue,
-        };
-        events.push(Event {
-            boot_ns: times[row],
-            cpu: common_at(columns::CPU, row) as u16,
-            probe: common_at(columns::PROBE, row) as u8,
-            seq,
-            tid: common_at(columns::TID, row) as u32,
-            pid: common_at(columns::PID, row) as u32,
-            cgroup_id: common_at(columns::CGROUP_ID, row),
-            data,
-        });
-        refs.push(RowRef {
-            family: family.id,
-            row: *table_row,
-        });
+/// A family's own columns. An empty one is absent, all 0.
+struct Fields {
+    id: u16,
+    layout: Layout,
+    values: Vec<Vec<u64>>,
+}
+
+impl ChunkEvents {
+    pub(crate) fn new(chunk: ColumnChunk) -> Result<Self, Error> {
+        let texts = chunk.texts()?;
+        let context = chunk.context()?;
+        let times = chunk.times()?;
+        let mut common = columns::COMMON
+            .iter()
+            .map(|column| match column.id {
+                columns::TIME | columns::SEQ | columns::FAMILY => Ok(Vec::new()),
+                id => chunk.stored_common(id),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut families = Vec::new();
+        let mut places = vec![(0u16, 0u32); chunk.rows()];
+        let mut unknown = false;
+        for (index, family) in chunk.families(&context)?.into_iter().enumerate() {
+            for (family_row, row) in (0..).zip(&family.rows) {
+                places[*row as usize] = (index as u16, family_row);
+            }
+            unknown |= matches!(family.layout, Layout::Unknown);
+            families.push(Fields {
+                id: family.id,
+                values: chunk.fields(&family, &common, texts.len())?,
+                layout: family.layout,
+            });
+        }
+        let mut column = |id: u16| std::mem::take(&mut common[columns::position(id)]);
+        let (cpus, probes) = (column(columns::CPU), column(columns::PROBE));
+        let mut in_time = time_order(&times);
+        let mut seqs = chunk.sequences_of(&in_time, &cpus, &probes)?;
+        if unknown {
+            // What a newer writer wrote took part in order and sequence numbers, and is nothing to hand out.
+            let known = |row: u32| {
+                let (family, _) = places[row as usize];
+                !matches!(families[usize::from(family)].layout, Layout::Unknown)
+            };
+            (in_time, seqs) = in_time
+                .into_iter()
+                .zip(seqs)
+                .filter(|(row, _)| known(*row))
+                .unzip();
+        }
+        Ok(ChunkEvents {
+            texts,
+            context,
+            times,
+            tids: column(columns::TID),
+            pids: column(columns::PID),
+            cgroup_ids: column(columns::CGROUP_ID),
+            cpus,
+            probes,
+            families,
+            places,
+            in_time,
+            seqs,
+            header: chunk.into_header(),
+        })
     }
-    Ok(DecodedChunk {
-        header: chunk.into_header(),
-        context,
-        events,
-        rows: refs,
-    })
+
+    /// Events in it.
+    pub fn len(&self) -> usize {
+        self.in_time.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.in_time.is_empty()
+    }
+
+    /// Time of the event at `index` in (time, row) order.
+    ///
+    /// # Panics
+    /// As every function that takes an index, when it is not below [`ChunkEvents::len`].
+    #[inline]
+    pub fn boot_ns(&self, index: usize) -> u64 {
+        self.times[self.in_time[index] as usize]
+    }
+
+    /// Where that event is stored.
+    #[inline]
+    pub fn row(&self, index: usize) -> RowRef {
+        let row = self.in_time[index];
+        RowRef {
+            family: self.families[usize::from(self.places[row as usize].0)].id,
+            row,
+        }
+    }
+
+    /// CPU, probe and sequence number of that event: its identity.
+    #[inline]
+    pub fn identity(&self, index: usize) -> (u16, u8, u64) {
+        let row = self.in_time[index] as usize;
+        (
+            at(&self.cpus, row) as u16,
+            at(&self.probes, row) as u8,
+            self.seqs[index],
+        )
+    }
+
+    /// That event.
+    #[inline]
+    pub fn event(&self, index: usize) -> Event {
+        let row = self.in_time[index] as usize;
+        let (family, family_row) = self.places[row];
+        let family = &self.families[usize::from(family)];
+        let data = match &family.layout {
+            Layout::Declared(ty) => {
+                take_declared(ty, &family.values, &self.texts, family_row as usize)
+            }
+            // Rows of an unknown family are not in the order.
+            Layout::Native(_) | Layout::Unknown => {
+                take_fields(family.id, &family.values, &self.texts, family_row as usize)
+            }
+        };
+        let (cpu, probe, seq) = self.identity(index);
+        Event {
+            boot_ns: self.times[row],
+            cpu,
+            probe,
+            seq,
+            tid: at(&self.tids, row) as u32,
+            pid: at(&self.pids, row) as u32,
+            cgroup_id: at(&self.cgroup_ids, row),
+            data,
+        }
+    }
+
+    /// Every event put together.
+    pub(crate) fn into_decoded(self) -> DecodedChunk {
+        DecodedChunk {
+            events: (0..self.len()).map(|index| self.event(index)).collect(),
+            rows: (0..self.len()).map(|index| self.row(index)).collect(),
+            header: self.header,
+            context: self.context,
+        }
+    }
 }

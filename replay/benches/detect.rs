@@ -38,7 +38,7 @@ fn main() {
         let mut nothing = Nothing(0);
         chunks
             .iter()
-            .for_each(|chunk| order.push(chunk.decode().unwrap(), &mut nothing));
+            .for_each(|chunk| order.push(chunk.events().unwrap(), &mut nothing));
         order.finish(&mut nothing);
         assert_eq!(nothing.0, EVENTS);
     });

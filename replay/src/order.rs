@@ -11,7 +11,7 @@
 //! for its watermark, and that is counted too.
 
 use std::cmp::Ordering;
-use trace_format::{ContextRecord, DecodedChunk, Event, RowRef, columns::DECLARED};
+use trace_format::{ChunkEvents, ContextRecord, Event, columns::DECLARED};
 
 /// Events that may wait for a watermark. A chunk has at most 65,536 rows and a recorder's watermark
 /// lags by less than two chunks, so this is eight times what a sound trace needs (about 250 MB).
@@ -69,16 +69,16 @@ impl Order {
     }
 
     /// Takes one chunk and releases what its watermark allows.
-    pub fn push(&mut self, chunk: DecodedChunk, fold: &mut impl Fold) {
+    pub fn push(&mut self, chunk: ChunkEvents, fold: &mut impl Fold) {
         let watermark_ns = chunk.header.watermark_ns;
         let run = Run::new(chunk, self.part);
         self.disorder.late += run.older_than(self.released_ns);
-        self.rows += run.events.len();
+        self.rows += run.order.len();
         self.runs.push(run);
         self.release(watermark_ns.max(self.released_ns), fold);
         while self.rows > PENDING_ROWS_MAX
             || self.runs.len() > PENDING_CHUNKS_MAX
-            || self.runs.iter().map(|run| run.bytes).sum::<u64>() > PENDING_BYTES_MAX
+            || self.runs.iter().map(Run::bytes).sum::<u64>() > PENDING_BYTES_MAX
         {
             self.disorder.forced += 1;
             match self.runs[0].last_ns().checked_add(1) {
@@ -173,14 +173,15 @@ impl Key {
         }
     }
 
-    fn of(event: &Event, row: RowRef) -> Key {
+    fn of(chunk: &ChunkEvents, index: usize) -> Key {
+        let (cpu, probe, seq) = chunk.identity(index);
         Key {
-            boot_ns: event.boot_ns,
+            boot_ns: chunk.boot_ns(index),
             // Declared families are one to the order: what an importer numbers goes by its numbers.
-            family: u32::from(row.family.min(DECLARED)) + 1,
-            cpu: event.cpu,
-            probe: event.probe,
-            seq: event.seq,
+            family: u32::from(chunk.row(index).family.min(DECLARED)) + 1,
+            cpu,
+            probe,
+            seq,
         }
     }
 }
@@ -188,77 +189,79 @@ impl Key {
 /// One chunk and how much of it has been released.
 struct Run {
     part: u32,
-    chunk: u64,
-    /// Of the uncompressed body.
-    bytes: u64,
-    events: Vec<Event>,
-    rows: Vec<RowRef>,
+    chunk: ChunkEvents,
+    /// Indices of the chunk's events in their order.
+    order: Vec<u32>,
     event_next: usize,
-    context: Vec<ContextRecord>,
     context_next: usize,
 }
 
 impl Run {
-    fn new(chunk: DecodedChunk, part: u32) -> Run {
+    fn new(chunk: ChunkEvents, part: u32) -> Run {
         let mut run = Run {
             part,
-            chunk: chunk.header.number,
-            bytes: chunk.header.body_len.into(),
-            events: chunk.events,
-            rows: chunk.rows,
+            order: (0..chunk.len() as u32).collect(),
+            chunk,
             event_next: 0,
-            context: chunk.context,
             context_next: 0,
         };
         run.sort();
         run
     }
 
-    /// A chunk comes sorted by (time, family, row): only ties and a badly written chunk need work.
+    /// A chunk comes sorted by (time, row): only events of the same nanosecond need work.
     fn sort(&mut self) {
-        if !self.context.is_sorted_by_key(|record| record.boot_ns) {
-            self.context.sort_by_key(|record| record.boot_ns);
+        let ChunkEvents { context, .. } = &mut self.chunk;
+        if !context.is_sorted_by_key(|record| record.boot_ns) {
+            context.sort_by_key(|record| record.boot_ns);
         }
-        let in_order = |at: usize| {
-            let (a, b) = (&self.events[at - 1], &self.events[at]);
-            match a.boot_ns.cmp(&b.boot_ns) {
-                Ordering::Less => true,
-                Ordering::Equal => Key::of(a, self.rows[at - 1]) <= Key::of(b, self.rows[at]),
-                Ordering::Greater => false,
+        let chunk = &self.chunk;
+        let key = |index: &u32| Key::of(chunk, *index as usize);
+        let same_time = |a: &u32, b: &u32| chunk.boot_ns(*a as usize) == chunk.boot_ns(*b as usize);
+        for tied in self.order.chunk_by_mut(same_time) {
+            if tied.len() > 1 && !tied.is_sorted_by_key(key) {
+                tied.sort_by_key(key);
             }
-        };
-        if !(1..self.events.len()).all(in_order) {
-            let mut both: Vec<(Event, RowRef)> =
-                self.events.drain(..).zip(self.rows.drain(..)).collect();
-            both.sort_by_key(|(event, row)| Key::of(event, *row));
-            (self.events, self.rows) = both.into_iter().unzip();
         }
     }
 
+    /// Uncompressed.
+    fn bytes(&self) -> u64 {
+        self.chunk.header.body_len.into()
+    }
+
+    fn boot_ns(&self, index: u32) -> u64 {
+        self.chunk.boot_ns(index as usize)
+    }
+
     fn older_than(&self, boot_ns: u64) -> u64 {
-        let events = self.events.partition_point(|event| event.boot_ns < boot_ns);
+        let events = self
+            .order
+            .partition_point(|index| self.boot_ns(*index) < boot_ns);
         let context = self
+            .chunk
             .context
             .partition_point(|record| record.boot_ns < boot_ns);
         (events + context) as u64
     }
 
     fn last_ns(&self) -> u64 {
-        let event = self.events.last().map_or(0, |event| event.boot_ns);
-        let context = self.context.last().map_or(0, |record| record.boot_ns);
+        let event = self.order.last().map_or(0, |index| self.boot_ns(*index));
+        let context = self.chunk.context.last().map_or(0, |record| record.boot_ns);
         event.max(context)
     }
 
     fn is_empty(&self) -> bool {
-        self.event_next == self.events.len() && self.context_next == self.context.len()
+        self.event_next == self.order.len() && self.context_next == self.chunk.context.len()
     }
 
     fn key(&self) -> Option<Key> {
         let event = self
-            .events
+            .order
             .get(self.event_next)
-            .map(|event| Key::of(event, self.rows[self.event_next]));
+            .map(|index| Key::of(&self.chunk, *index as usize));
         let context = self
+            .chunk
             .context
             .get(self.context_next)
             .map(|record| Key::before_all_of(record.boot_ns));
@@ -275,35 +278,38 @@ impl Run {
         loop {
             // Events up to the next context record need no look at the context.
             let context_ns = self
+                .chunk
                 .context
                 .get(self.context_next)
                 .map(|record| record.boot_ns);
-            while let Some(event) = self.events.get(self.event_next) {
-                if context_ns.is_some_and(|context_ns| context_ns <= event.boot_ns) {
+            while let Some(index) = self.order.get(self.event_next) {
+                let index = *index as usize;
+                let boot_ns = self.chunk.boot_ns(index);
+                if context_ns.is_some_and(|context_ns| context_ns <= boot_ns) {
                     break;
                 }
-                let row = self.rows[self.event_next];
-                let below = match event.boot_ns.cmp(&bound.boot_ns) {
+                let below = match boot_ns.cmp(&bound.boot_ns) {
                     Ordering::Less => true,
-                    Ordering::Equal => Key::of(event, row) < bound,
+                    Ordering::Equal => Key::of(&self.chunk, index) < bound,
                     Ordering::Greater => false,
                 };
                 if !below && !first {
                     return self.event_next - start;
                 }
                 first = false;
+                let row = self.chunk.row(index);
                 fold.event(
-                    event,
+                    &self.chunk.event(index),
                     EventRef {
                         part: self.part,
-                        chunk: self.chunk,
+                        chunk: self.chunk.header.number,
                         family: row.family,
                         row: row.row,
                     },
                 );
                 self.event_next += 1;
             }
-            let Some(record) = self.context.get(self.context_next) else {
+            let Some(record) = self.chunk.context.get(self.context_next) else {
                 break;
             };
             if Key::before_all_of(record.boot_ns) >= bound && !first {

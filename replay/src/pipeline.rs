@@ -12,7 +12,7 @@
 //! Nothing here reads a clock, a file or the network, and nothing depends on where chunks end: time
 //! advances with the records alone.
 
-use trace_format::{ContextRecord, DecodedChunk, Event, SealedChunk};
+use trace_format::{ChunkEvents, ContextRecord, Event, SealedChunk};
 
 use crate::{
     findings::{Finding, FoundProcess},
@@ -124,12 +124,11 @@ impl Pipeline {
     /// Takes the next chunk. An error says that this chunk is unreadable; the pipeline goes on
     /// without it and counts it as missing.
     pub fn push(&mut self, chunk: &SealedChunk) -> Result<(), trace_format::Error> {
-        let decoded = chunk.decode()?;
-        self.push_decoded(decoded);
+        self.push_decoded(chunk.events()?);
         Ok(())
     }
 
-    pub fn push_decoded(&mut self, chunk: DecodedChunk) {
+    pub fn push_decoded(&mut self, chunk: ChunkEvents) {
         let header = &chunk.header;
         if self.engines.traces.last() != Some(&header.trace_uuid) {
             if !self.engines.traces.is_empty() {

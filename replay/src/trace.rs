@@ -248,9 +248,9 @@ pub fn decode(
     input: &Input,
     chunk: &SealedChunk,
     condition: &mut Condition,
-) -> Option<trace_format::DecodedChunk> {
+) -> Option<trace_format::ChunkEvents> {
     match chunk
-        .decode()
+        .events()
         .with_context(|| format!("{input}: chunk {} is left out", chunk.header.number))
     {
         Ok(decoded) => Some(decoded),

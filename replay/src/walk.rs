@@ -1,7 +1,7 @@
 //! Walks through a trace's events in order, with the state they happened in: what `cat` and `export`
 //! are made of.
 
-use trace_format::{ContextRecord, DecodedChunk, Event};
+use trace_format::{ChunkEvents, ContextRecord, Event};
 
 use crate::{
     event_view::EventView,
@@ -74,7 +74,7 @@ where
 
     /// Takes the next chunk, of the same trace or the next part of its capture; `Ok(false)`: the range
     /// has ended, further chunks change nothing.
-    pub fn push(&mut self, chunk: DecodedChunk) -> Result<bool, E> {
+    pub fn push(&mut self, chunk: ChunkEvents) -> Result<bool, E> {
         self.visiting.start_ns.get_or_insert(chunk.header.first_ns);
         let uuid = chunk.header.trace_uuid;
         if self

@@ -52,7 +52,7 @@ fn what_is_remembered_is_what_would_be_judged_again() {
         let built = (situation.build)().build();
         let mut source = built.source();
         while let Some(chunk) = source.next_chunk().unwrap() {
-            walk.push(chunk.decode().unwrap()).unwrap();
+            walk.push(chunk.events().unwrap()).unwrap();
         }
         walk.finish().unwrap();
     }

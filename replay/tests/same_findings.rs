@@ -161,7 +161,7 @@ fn every_record_comes_once_and_in_order() {
         let mut order = Order::default();
         let mut seen = Seen::default();
         for chunk in &chunks {
-            order.push(chunk.decode().unwrap(), &mut seen);
+            order.push(chunk.events().unwrap(), &mut seen);
         }
         let waiting = order.pending();
         order.finish(&mut seen);
@@ -199,7 +199,7 @@ fn a_late_event_is_released_at_once_and_counted() {
     let mut order = Order::default();
     let mut seen = Seen::default();
     for chunk in &chunks {
-        order.push(chunk.decode().unwrap(), &mut seen);
+        order.push(chunk.events().unwrap(), &mut seen);
     }
     assert_eq!(seen.0.last().unwrap().0, boot_ns, "released, and last");
     assert_eq!(order.disorder().late, 1);
@@ -226,7 +226,7 @@ fn a_trace_without_watermarks_is_bounded() {
             body: trace_format::Context::Tick,
         };
         builder.context(tick).unwrap();
-        order.push(builder.seal(0).decode().unwrap(), &mut count);
+        order.push(builder.seal(0).events().unwrap(), &mut count);
     }
     assert_eq!(order.disorder().forced, 10);
     assert_eq!(count.0, 10);
