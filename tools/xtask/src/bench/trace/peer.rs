@@ -28,10 +28,15 @@ fn captures() -> Result<PathBuf> {
     Ok(dir)
 }
 
-fn import(replay: &Path, capture: &Path, out: &Path) -> Result<()> {
+fn import(replay: &Path, capture: &Path, out: &Path, switches: &[&str]) -> Result<()> {
     let _ = fs::remove_file(out);
     let mut command = repo::command(replay);
-    command.arg("import").arg(capture).arg("-o").arg(out);
+    command
+        .arg("import")
+        .args(switches)
+        .arg(capture)
+        .arg("-o")
+        .arg(out);
     let said = command.output().context("cannot start replay")?;
     // 3: the capture is cut short, everything before is there.
     match said.status.code() {
@@ -54,7 +59,7 @@ pub fn sizes(replay: &Path, work: &Path) -> Result<Vec<Row>> {
     eprintln!("importing {} captures …", found.len());
     let (mut ours, mut gzip) = (0, 0);
     for capture in &found {
-        import(replay, capture, &out)?;
+        import(replay, capture, &out, &[])?;
         ours += fs::metadata(&out)
             .with_context(|| format!("{}", out.display()))?
             .len();
@@ -109,7 +114,8 @@ pub fn speed(replay: &Path, work: &Path, runs: u32) -> Result<Vec<Row>> {
     let (bytes, events) = repeated(&bytes, EVENTS_WANTED)?;
     let (capture, trace) = (work.join("repeated.scap"), work.join("repeated.zst"));
     fs::write(&capture, bytes).with_context(|| format!("cannot write {}", capture.display()))?;
-    import(replay, &capture, &trace)?;
+    // The recorder's level: the best one takes a minute for this.
+    import(replay, &capture, &trace, &["--level", "3"])?;
     let (capture, trace) = (path(&capture)?, path(&trace)?);
 
     eprintln!("filtering {events} events …");

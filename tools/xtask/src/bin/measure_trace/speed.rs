@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use trace_format::{ChunkBuilder, ChunkSource, Event, Limits, SealedChunk, TraceReader};
+use trace_format::{
+    ChunkBuilder, ChunkSource, Event, Limits, SealedChunk, TraceReader, columns, time_order,
+};
 
 use crate::rows::Rows;
 
@@ -19,6 +21,8 @@ struct Rates {
     seal: Vec<f64>,
     rows: Vec<f64>,
     decode: Vec<f64>,
+    columns: Vec<f64>,
+    times: Vec<f64>,
 }
 
 /// The first events of a trace, as many rounds as asked.
@@ -52,6 +56,25 @@ pub fn speed(trace: &Path, rounds: u32) -> Result<Value> {
             decoded += chunk.decode()?.events.len();
         }
         rates.decode.push(rate(begun));
+
+        let begun = Instant::now();
+        let mut values = 0;
+        for chunk in &chunks {
+            values += scan(chunk)?;
+        }
+        rates.columns.push(rate(begun));
+
+        let begun = Instant::now();
+        let mut times = 0;
+        for chunk in &chunks {
+            times += chunk.times()?.len();
+        }
+        rates.times.push(rate(begun));
+        ensure!(
+            values > times && times == events.len(),
+            "{times} times of {} events, {values} values",
+            events.len()
+        );
         ensure!(
             decoded == events.len(),
             "{decoded} events of {}",
@@ -63,6 +86,8 @@ pub fn speed(trace: &Path, rounds: u32) -> Result<Value> {
         "seal": rates.seal,
         "rows": rates.rows,
         "decode": rates.decode,
+        "columns": rates.columns,
+        "times": rates.times,
     }))
 }
 
@@ -78,4 +103,27 @@ fn seal(events: Vec<Event>) -> Vec<SealedChunk> {
     }
     chunks.push(builder.seal(0));
     chunks
+}
+
+/// Every column of every row, strings and sequence numbers too. How many values there were.
+fn scan(chunk: &SealedChunk) -> Result<usize> {
+    let chunk = chunk.columns()?;
+    let times = chunk.times()?;
+    let mut values = times.len() + chunk.texts()?.len();
+    for column in &columns::COMMON {
+        values += match column.id {
+            columns::TIME => 0,
+            columns::SEQ => chunk.sequences(&time_order(&times))?.len(),
+            id => chunk.common(id)?.len(),
+        };
+    }
+    for family in chunk.families(&chunk.context()?)? {
+        let fields = columns::family(family.id).map_or(&[][..], |family| family.fields);
+        for field in fields {
+            values += chunk
+                .field(&family, field.id)?
+                .map_or(0, |column| column.len());
+        }
+    }
+    Ok(values)
 }
