@@ -135,6 +135,15 @@ impl TraceReader {
         self.end_of_trace.as_ref().map(|(summary, _)| summary)
     }
 
+    /// Goes on with the chunk of this index entry, before anything else was read, without reading what
+    /// stands before it. That chunk's link to the one before cannot be checked; everything after it is.
+    /// An input that cannot seek is read up to there.
+    pub fn begin_at(&mut self, entry: &IndexEntry) -> Result<(), Error> {
+        self.frames.input.skip(entry.offset)?;
+        self.next_number = entry.number;
+        Ok(())
+    }
+
     /// Reads one chunk of a regular file by its index entry, without moving.
     pub fn read_chunk(&self, entry: &IndexEntry) -> Result<SealedChunk, Error> {
         Error::limit(
@@ -254,8 +263,12 @@ impl TraceReader {
             self.pending = Some(Issue::new(offset, IssueKind::ChunksMissing));
         }
         self.settle(missing, offset, Some(header.first_ns));
-        let before = self.last.as_ref().map_or([0; 32], |last| last.hash);
-        if in_sequence && header.prev_hash != before {
+        // Where reading began behind the first chunk, the one before was not seen.
+        let before = match &self.last {
+            Some(last) => Some(last.hash),
+            None => (header.number == 0).then_some([0; 32]),
+        };
+        if in_sequence && before.is_some_and(|before| header.prev_hash != before) {
             self.report(Issue::new(
                 offset,
                 IssueKind::ChainBroken {

@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod resolve;
 pub mod rules;
 mod rules_detector;
+pub mod seek;
 pub mod source;
 pub mod statistics;
 pub mod syscalls;

@@ -7,7 +7,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
-use trace_format::{ChunkSource, Issue, SealedChunk, Summary, TraceReader};
+use trace_format::{ChunkSource, IndexEntry, Issue, SealedChunk, Summary, TraceReader};
 
 /// Files taken from one directory: a year of hourly files.
 pub const DIRECTORY_FILES_MAX: usize = 10_000;
@@ -135,6 +135,27 @@ impl Recorded {
     /// Bytes read so far and in all, for a progress bar.
     pub fn progress(&self) -> (u64, Option<u64>) {
         (self.0.offset(), self.0.size())
+    }
+
+    /// Of a file with a summary: its first chunk and the index, for [`Recorded::begin_at`].
+    pub fn index(&mut self) -> Option<(SealedChunk, Vec<IndexEntry>)> {
+        self.0.size()?;
+        let summary = self.0.summary()?;
+        let (uuid, index) = (summary.trace_uuid, summary.index.clone());
+        let first = self.read_chunk(index.first()?)?;
+        (first.header.number == 0 && first.header.trace_uuid == uuid).then_some((first, index))
+    }
+
+    /// The chunk that an entry of the index names, if it is there and whole.
+    pub fn read_chunk(&self, entry: &IndexEntry) -> Option<SealedChunk> {
+        let chunk = self.0.read_chunk(entry).ok()?;
+        let header = &chunk.header;
+        (header.number == entry.number && header.last_ns == entry.last_ns).then_some(chunk)
+    }
+
+    /// Leaves out what stands before this chunk, see [`TraceReader::begin_at`].
+    pub fn begin_at(&mut self, entry: &IndexEntry) -> Result<(), Error> {
+        Ok(self.0.begin_at(entry)?)
     }
 
     /// The summary, once reading came to it.

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use replay::{
     parts::{Follower, Step},
+    seek::Seek,
     source::{Input, Recorded},
 };
 use std::path::PathBuf;
@@ -72,6 +73,8 @@ pub struct Condition {
     /// The chunk at hand belongs to the same fold as the one before it: the same trace, or the next
     /// part of its capture.
     pub goes_on: bool,
+    /// When the trace or capture at hand began, where reading may have begun later.
+    pub start_ns: Option<u64>,
     follower: Follower,
 }
 
@@ -123,9 +126,12 @@ impl Condition {
 }
 
 /// Reads every chunk of every input. `take` returns false when it needs no more of this input.
+/// With `seek`, chunks that it allows to leave out are not read, or end the fold they began: the next
+/// chunk's `goes_on` says so.
 /// An input that cannot be read at all fails the command; damage inside is reported in the condition.
 pub fn read_all(
     arguments: &TraceArguments,
+    mut seek: Option<Seek>,
     results_too: bool,
     global: Global,
     mut take: impl FnMut(&Input, &SealedChunk, &mut Condition) -> anyhow::Result<bool>,
@@ -135,6 +141,7 @@ pub fn read_all(
         match &input {
             Input::File(path) => read(
                 Recorded::file(path)?,
+                seek.as_mut(),
                 &input,
                 results_too,
                 global,
@@ -143,6 +150,7 @@ pub fn read_all(
             )?,
             Input::Stdin => read(
                 Recorded::stdin(),
+                seek.as_mut(),
                 &input,
                 results_too,
                 global,
@@ -165,6 +173,7 @@ type Take<'a> = dyn FnMut(&Input, &SealedChunk, &mut Condition) -> anyhow::Resul
 
 fn read(
     mut source: Recorded,
+    mut seek: Option<&mut Seek>,
     input: &Input,
     results_too: bool,
     global: Global,
@@ -174,13 +183,34 @@ fn read(
     let progress = Progress::new(source.progress().1, results_too, global);
     let mut loss = LossTotal::default();
     let mut enough = false;
+    let mut first_known = false;
+    if let Some(seek) = seek.as_deref_mut()
+        && let Some((first, index)) = source.index()
+    {
+        condition.follow(input, &first);
+        first_known = true;
+        seek.next_trace(&first, condition.goes_on);
+        if let Some(entry) = seek.place(&index, |entry| source.read_chunk(entry)) {
+            source.begin_at(entry)?;
+        }
+    }
     while !enough {
         let Some(chunk) = source.next_chunk()? else {
             break;
         };
         condition.chunks += 1;
         condition.bytes += chunk.bytes.len() as u64;
-        condition.follow(input, &chunk);
+        let again = std::mem::take(&mut first_known) && chunk.header.number == 0;
+        if !again {
+            condition.follow(input, &chunk);
+        }
+        if let Some(seek) = seek.as_deref_mut() {
+            if !again && (chunk.header.number == 0 || !condition.goes_on) {
+                seek.next_trace(&chunk, condition.goes_on);
+            }
+            condition.start_ns = seek.start_ns();
+            condition.goes_on &= !seek.begins_at(&chunk);
+        }
         loss = condition.follower.own_loss(&chunk.header);
         enough = !take(input, &chunk, condition)?;
         progress.at(source.progress().0);

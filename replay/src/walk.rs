@@ -72,6 +72,12 @@ where
         self
     }
 
+    /// The trace began at this time: known to whoever begins in its middle.
+    pub fn started_at(mut self, start_ns: Option<u64>) -> Self {
+        self.visiting.start_ns = start_ns;
+        self
+    }
+
     /// Takes the next chunk, of the same trace or the next part of its capture; `Ok(false)`: the range
     /// has ended, further chunks change nothing.
     pub fn push(&mut self, chunk: ChunkEvents) -> Result<bool, E> {

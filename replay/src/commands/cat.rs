@@ -5,6 +5,7 @@ use replay::{
     event_text::LineWriter,
     event_view::EventView,
     rules::Filter,
+    seek::Seek,
     time::Point,
     walk::{TimeRange, Walk},
 };
@@ -40,6 +41,33 @@ pub struct Select {
     /// Only events before this time
     #[arg(long, value_name = "TIME")]
     pub to: Option<Point>,
+    #[command(flatten)]
+    pub history: History,
+}
+
+/// How much is read before `--from`.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct History {
+    /// What to read before --from: all, or only from the last checkpoint on. A checkpoint knows processes
+    /// and containers, but not what was opened or started before it. Default: checkpoint; with --filter, all
+    #[arg(long, value_enum, requires = "from", value_name = "HOW")]
+    pub history: Option<HowMuch>,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HowMuch {
+    All,
+    Checkpoint,
+}
+
+impl History {
+    /// Whether chunks may be left out, by what a command does unless told.
+    pub fn seek(self, from: Option<Point>, unless_told: HowMuch) -> Option<Seek> {
+        match self.history.unwrap_or(unless_told) {
+            HowMuch::All => None,
+            HowMuch::Checkpoint => from.map(Seek::new),
+        }
+    }
 }
 
 impl Select {
@@ -48,6 +76,16 @@ impl Select {
             from: self.from,
             to: self.to,
         }
+    }
+
+    /// Events look the same whether their state goes back to a checkpoint or to the start; a condition
+    /// can ask for more.
+    pub fn seek(&self) -> Option<Seek> {
+        let unless_told = match self.filter {
+            Some(_) => HowMuch::All,
+            None => HowMuch::Checkpoint,
+        };
+        self.history.seek(self.from, unless_told)
     }
 
     /// The compiled filter. A mistake in it names its position.
@@ -91,7 +129,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     };
     let condition = walk(
         &arguments.traces,
-        arguments.select.range(),
+        &arguments.select,
         Shown::Rows,
         true,
         global,
@@ -119,7 +157,7 @@ pub enum Shown {
 /// parts of a capture with one.
 pub fn walk(
     traces: &TraceArguments,
-    range: TimeRange,
+    select: &Select,
     shown: Shown,
     results_too: bool,
     global: Global,
@@ -127,26 +165,34 @@ pub fn walk(
 ) -> anyhow::Result<trace::Condition> {
     // The visitor serves one walk after the other, and each walk is dropped before the next begins.
     let visit = std::cell::RefCell::new(visit);
-    let new_walk = || {
-        let walk = Walk::new(range, |view: &EventView<'_>| (visit.borrow_mut())(view));
+    let range = select.range();
+    let new_walk = |start_ns| {
+        let walk = Walk::new(range, |view: &EventView<'_>| (visit.borrow_mut())(view))
+            .started_at(start_ns);
         match shown {
             Shown::Rows => walk.showing_rows(),
             Shown::Events => walk,
         }
     };
     let mut current = None;
-    let condition = trace::read_all(traces, results_too, global, |input, chunk, condition| {
-        if !condition.goes_on
-            && let Some(mut ended) = current.replace(new_walk())
-        {
-            ended.finish()?;
-        }
-        let walk = current.get_or_insert_with(new_walk);
-        match trace::decode(input, chunk, condition) {
-            Some(decoded) => walk.push(decoded),
-            None => Ok(true),
-        }
-    })?;
+    let condition = trace::read_all(
+        traces,
+        select.seek(),
+        results_too,
+        global,
+        |input, chunk, condition| {
+            if !condition.goes_on
+                && let Some(mut ended) = current.replace(new_walk(condition.start_ns))
+            {
+                ended.finish()?;
+            }
+            let walk = current.get_or_insert_with(|| new_walk(condition.start_ns));
+            match trace::decode(input, chunk, condition) {
+                Some(decoded) => walk.push(decoded),
+                None => Ok(true),
+            }
+        },
+    )?;
     if let Some(mut last) = current {
         last.finish()?;
     }

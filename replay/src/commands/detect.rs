@@ -51,10 +51,16 @@ const RULE_FILE_BYTES_MAX: u64 = 16 << 20;
 
 pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     let mut findings = Findings::new(&arguments.detection, global)?;
-    let condition = trace::read_all(&arguments.traces, true, global, |_, chunk, condition| {
-        findings.push(chunk, condition)?;
-        Ok(true)
-    })?;
+    let condition = trace::read_all(
+        &arguments.traces,
+        None,
+        true,
+        global,
+        |_, chunk, condition| {
+            findings.push(chunk, condition)?;
+            Ok(true)
+        },
+    )?;
     findings.finish(&condition, global)
 }
 

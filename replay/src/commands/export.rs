@@ -80,7 +80,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         };
         let condition = walk(
             &arguments.traces,
-            arguments.select.range(),
+            &arguments.select,
             Shown::Events,
             to_stdout,
             global,
