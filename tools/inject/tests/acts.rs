@@ -90,7 +90,8 @@ fn every_act_shows_in_its_container_only(runtime: &str) {
 
     // The client may ask before its server listens, so a few refusals are normal.
     let (_, scanner) = of("port_scan");
-    assert!(scanner.refused > 500, "{}", scanner.refused);
+    // Thousands on a quiet machine; hundreds where the tests share their cores.
+    assert!(scanner.refused > 200, "{}", scanner.refused);
     for (id, other) in others("port_scan") {
         assert!(other.refused < 100, "{id}: {}", other.refused);
     }

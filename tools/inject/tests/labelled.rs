@@ -203,7 +203,7 @@ fn an_interrupted_run_labels_what_was_begun_and_ends_the_recorder() {
     let csv = fs::read_to_string(Path::new(&to).join("labels.csv")).unwrap();
     let rows: Vec<&str> = csv.lines().skip(1).collect();
     assert_eq!(rows.len(), 1, "the second act had not begun: {csv}");
-    assert!(rows[0].ends_with(",interrupted"), "{csv}");
+    assert!(rows[0].ends_with(",interrupted,noop"), "{csv}");
 }
 
 #[test]

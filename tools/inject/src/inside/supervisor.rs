@@ -37,6 +37,10 @@ use crate::{
 
 /// Tasks at once: far below the container's pids limit; more than a campaign gives one container.
 const TASKS_MAX: usize = 8;
+/// A storm that has ended holds the container's pids until its last process is reaped: a task waits that
+/// long for room.
+const ROOM_WAIT: Duration = Duration::from_secs(2);
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long the first order may take to come.
 const FIRST_ORDER_MAX: Duration = Duration::from_secs(60);
@@ -222,6 +226,12 @@ impl Part {
     }
 }
 
+/// Why a task could not be started.
+struct Refused {
+    errno: Option<Errno>,
+    reason: String,
+}
+
 impl Supervisor {
     fn attend(&mut self) -> io::Result<()> {
         loop {
@@ -355,8 +365,22 @@ impl Supervisor {
             Work::Job { .. } => (None, JOB_TIME),
             Work::Act { task, duration, .. } => (Some(task), duration + TASK_GRACE),
         };
+        let patience = Instant::now() + ROOM_WAIT;
+        let mut forked = self.fork(&work);
+        while forked
+            .as_ref()
+            .is_err_and(|refused| refused.errno == Some(Errno::EAGAIN))
+            && Instant::now() < patience
+        {
+            std::thread::sleep(ROOM_PAUSE);
+            if !matches!(self.heed_signals(), Ok(true)) {
+                self.ends_at = Instant::now();
+                break;
+            }
+            forked = self.fork(&work);
+        }
         let at = Moment::now();
-        match self.fork(&work) {
+        match forked {
             Ok((pid, detail)) => {
                 let deadline = Instant::now() + time;
                 self.tasks.insert(
@@ -376,25 +400,31 @@ impl Supervisor {
                     });
                 }
             }
-            Err(reason) => {
+            Err(refused) => {
                 if let Some(task) = task {
                     say(&Said::End {
                         task,
                         pid: 0,
                         at,
                         how: Ending::Refused,
-                        detail: reason,
+                        detail: refused.reason,
                     });
                 }
             }
         }
     }
 
-    fn fork(&self, work: &Work) -> Result<(Pid, OwnedFd), String> {
+    fn fork(&self, work: &Work) -> Result<(Pid, OwnedFd), Refused> {
         if self.tasks.len() >= TASKS_MAX {
-            return Err(format!("{TASKS_MAX} tasks run already"));
+            return Err(Refused {
+                errno: None,
+                reason: format!("{TASKS_MAX} tasks run already"),
+            });
         }
-        let cannot = |what: &str, error: Errno| format!("cannot {what}: {error}");
+        let cannot = |what: &str, errno: Errno| Refused {
+            errno: Some(errno),
+            reason: format!("cannot {what}: {errno}"),
+        };
         let (read, write) =
             pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(|e| cannot("make a pipe", e))?;
         // SAFETY: the supervisor has one thread, so the child may do whatever a process may.
