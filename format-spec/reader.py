@@ -422,6 +422,7 @@ def dictionary(rows, data):
 
 
 def context(rows, data):
+    need(len(data) <= LIMITS["CONTEXT_BYTES_MAX"], "a context section of", len(data), "bytes")
     need(rows <= LIMITS["RECORDS_MAX"], rows, "context records")
     at = 0
     for _ in range(rows):

@@ -20,6 +20,28 @@ use crate::{
     table::{Stored, Table},
 };
 
+/// A row's values at most: a wide declared family.
+const ROW_VALUES_MAX: usize = columns::COMMON.len() + FIELDS_MAX;
+/// What a row adds to the body at most: its values, and a string for each field.
+const ROW_BYTES_MAX: usize = ROW_VALUES_MAX * 8 + FIELDS_MAX * (TEXT_BYTES_MAX + 4);
+/// What stands in a body beside columns, strings and records: the directory, the heads of the columns
+/// and the first sequence number of each pair.
+const OVERHEAD_BYTES_MAX: usize =
+    SECTIONS_MAX as usize * (body::ENTRY_LEN + 9) + ROWS_MAX as usize * 11 + 64;
+
+/// From here on a chunk is full: one more row or record keeps the format's limits.
+const BODY_BYTES_FULL: usize = 10 << 20;
+const VALUES_FULL: usize = 16 * ROWS_MAX as usize;
+const DICTIONARY_ENTRIES_FULL: usize = DICTIONARY_ENTRIES_MAX as usize - 1_024;
+const CONTEXT_BYTES_FULL: usize = 6 << 20;
+const _: () = assert!(
+    BODY_BYTES_FULL + ROW_BYTES_MAX + RECORD_BYTES_MAX + OVERHEAD_BYTES_MAX
+        <= BODY_BYTES_MAX as usize
+        && VALUES_FULL + ROW_VALUES_MAX <= VALUES_MAX as usize
+        && DICTIONARY_ENTRIES_FULL + FIELDS_MAX <= DICTIONARY_ENTRIES_MAX as usize
+        && CONTEXT_BYTES_FULL + RECORD_BYTES_MAX + record::HEAD_LEN <= CONTEXT_BYTES_MAX as usize
+);
+
 /// Reused from seal to seal.
 #[derive(Default)]
 struct Scratch {
@@ -86,12 +108,12 @@ impl ChunkBuilder {
     /// Adds an event.
     ///
     /// # Panics
-    /// When the open chunk already holds [`ROWS_MAX`] rows or [`BODY_BYTES_MAX`] bytes: the caller
-    /// seals when [`ChunkBuilder::is_full`] says so, long before. When the event is of a declared
+    /// When the open chunk has reached a limit of the format: the caller seals when
+    /// [`ChunkBuilder::is_full`] says so, before that. When the event is of a declared
     /// family and its type was not given to [`ChunkBuilder::declare`].
     pub fn push(&mut self, event: Event) {
         assert!(
-            self.rows() < ROWS_MAX && self.bytes() < BODY_BYTES_MAX as usize - 8 * TEXT_BYTES_MAX,
+            self.rows() < ROWS_MAX && self.has_room(),
             "seal a full chunk before pushing: {} rows, {} bytes",
             self.rows(),
             self.bytes()
@@ -123,8 +145,7 @@ impl ChunkBuilder {
     /// As [`ChunkBuilder::push`], and when the chunk already holds [`RECORDS_MAX`] records.
     pub fn context(&mut self, record: ContextRecord) -> Result<(), Error> {
         assert!(
-            self.records < RECORDS_MAX
-                && self.bytes() < BODY_BYTES_MAX as usize - 2 * RECORD_BYTES_MAX,
+            self.records < RECORDS_MAX && self.has_room(),
             "seal a full chunk before adding context: {} records, {} bytes",
             self.records,
             self.bytes()
@@ -174,11 +195,25 @@ impl ChunkBuilder {
         self.rows() == 0 && self.records == 0
     }
 
-    /// The limits given to [`ChunkBuilder::new`] are reached: seal before adding more.
+    /// The limits given to [`ChunkBuilder::new`] are reached, or those of the format near: seal
+    /// before adding more.
     pub fn is_full(&self) -> bool {
         self.rows() >= self.limits.rows_max.min(ROWS_MAX)
             || self.records >= RECORDS_MAX / 2
-            || self.bytes() >= (self.limits.bytes_max as usize).min(BODY_BYTES_MAX as usize / 2)
+            || self.bytes() >= (self.limits.bytes_max as usize).min(BODY_BYTES_FULL)
+            || self.table.bytes() >= VALUES_FULL * 8
+            || self.dictionary.len() >= DICTIONARY_ENTRIES_FULL
+            || self.context.len() >= CONTEXT_BYTES_FULL
+    }
+
+    /// Whatever the next event or record is, the chunk stays within the format's limits.
+    fn has_room(&self) -> bool {
+        self.bytes() + ROW_BYTES_MAX + RECORD_BYTES_MAX + OVERHEAD_BYTES_MAX
+            <= BODY_BYTES_MAX as usize
+            && self.table.bytes() + 8 * ROW_VALUES_MAX <= 8 * VALUES_MAX as usize
+            && self.dictionary.len() + FIELDS_MAX <= DICTIONARY_ENTRIES_MAX as usize
+            && self.context.len() + RECORD_BYTES_MAX + record::HEAD_LEN
+                <= CONTEXT_BYTES_MAX as usize
     }
 
     /// Number of the chunk that the next seal makes.

@@ -11,7 +11,7 @@ use crate::{
     columns::{self, COMMON, Column, Encoding, position},
     encoding,
     header::{ChunkHeader, KindCount},
-    limits::VALUES_MAX,
+    limits::{CONTEXT_BYTES_MAX, VALUES_MAX},
     order, record,
     rows::{self, check_values},
     sequence,
@@ -94,6 +94,11 @@ impl ColumnChunk {
         let Some(entry) = &self.directory.context else {
             return Ok(Vec::new());
         };
+        Error::limit(
+            "context of a chunk",
+            entry.section.len.into(),
+            CONTEXT_BYTES_MAX.into(),
+        )?;
         let context = record::read_all(self.payload(entry), entry.section.rows)?;
         check_range(&self.header, context.iter().map(|record| record.boot_ns))?;
         Ok(context)

@@ -12,6 +12,9 @@ use crate::Error;
 /// One read. Large enough that a system call a read does not show.
 const READ_BYTES: usize = 256 << 10;
 
+/// The window's room between frames; chunks of the usual size fit.
+const KEPT_BYTES: usize = 16 * READ_BYTES;
+
 enum Origin {
     File(File),
     Stream(Box<dyn Read + Send>),
@@ -92,9 +95,11 @@ impl Input {
                 self.start = 0;
             }
             let old = self.buffer.len();
+            // Exactly: a window that doubles would take twice what is at hand.
             let want = READ_BYTES
                 .max(len - self.window().len())
                 .min(4 * READ_BYTES);
+            self.buffer.reserve_exact(want);
             self.buffer.resize(old + want, 0);
             let read = loop {
                 let read = match &mut self.origin {
@@ -132,6 +137,11 @@ impl Input {
         );
         self.start += len;
         self.offset += len as u64;
+        if self.buffer.capacity() > KEPT_BYTES && self.window().len() < KEPT_BYTES / 2 {
+            // A large frame went by: its room is the decoder's now.
+            self.buffer = self.window().to_vec();
+            self.start = 0;
+        }
     }
 
     /// Moves past `len` bytes, without reading them where the input can seek. Returns how many there were.

@@ -1,28 +1,30 @@
 //! Bounds of the format. A reader refuses what exceeds them before it allocates; SPEC.md §Limits.
 
-/// Rows of all families in one chunk: keeps a row number in 17 bits and bounds the decoder's memory
-/// (about 200 bytes a decoded event, so 26 MiB).
-pub const ROWS_MAX: u32 = 131_072;
+/// Rows of all families in one chunk: keeps a row number in 16 bits and bounds the decoder's memory
+/// (about 160 bytes a decoded event, so 10 MiB).
+pub const ROWS_MAX: u32 = 65_536;
 /// Uncompressed body: bounds what a hostile frame can expand to.
-pub const BODY_BYTES_MAX: u32 = 32 << 20;
+pub const BODY_BYTES_MAX: u32 = 16 << 20;
 /// Compressed body: zstd's own worst case for `BODY_BYTES_MAX` (`ZSTD_compressBound`).
 pub const BODY_COMPRESSED_BYTES_MAX: u32 = BODY_BYTES_MAX + (BODY_BYTES_MAX >> 8) + 64;
 /// Payload of a chunk's skippable frame.
 pub const HEADER_BYTES_MAX: u32 = 1 << 20;
 /// Payload of the summary's skippable frame: `INDEX_CHUNKS_MAX` index entries and their company.
-pub const SUMMARY_BYTES_MAX: u32 = 64 << 20;
+pub const SUMMARY_BYTES_MAX: u32 = 22 << 20;
 const _: () =
     assert!(INDEX_CHUNKS_MAX * 73 + SUMMARY_CGROUPS_MAX * 8 + 65_536 < SUMMARY_BYTES_MAX as usize);
 /// Chunks that the summary's index lists: three days of one chunk a second.
 pub const INDEX_CHUNKS_MAX: usize = 262_144;
 /// Sections of a body: every column of every family ten times over.
 pub const SECTIONS_MAX: u16 = 4_096;
-/// Distinct strings in one chunk.
-pub const DICTIONARY_ENTRIES_MAX: u32 = 1 << 20;
+/// Distinct strings in one chunk: four a row. In memory each costs 32 bytes beside its own.
+pub const DICTIONARY_ENTRIES_MAX: u32 = 262_144;
 /// One string. Longer than PATH_MAX (4,096) and than the recorder's capture limits.
 pub const TEXT_BYTES_MAX: usize = 64 << 10;
 /// Payload of one context record; also bincode's limit for anything it decodes there.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
+/// The context section: a decoded record can take three times its bytes.
+pub const CONTEXT_BYTES_MAX: u32 = 8 << 20;
 /// Context records in one chunk: a checkpoint of a host with tens of thousands of processes.
 pub const RECORDS_MAX: u32 = 131_072;
 /// Cgroups that a chunk's header lists; with more, the list is left out and a flag says so.
@@ -30,7 +32,7 @@ pub const CGROUPS_MAX: usize = 16_384;
 /// (CPU, probe) pairs that a chunk's header lists; with more, the list is left out and a flag says so.
 pub const SEQUENCES_MAX: usize = 16_384;
 /// Cgroups that the summary lists.
-pub const SUMMARY_CGROUPS_MAX: usize = 1 << 20;
+pub const SUMMARY_CGROUPS_MAX: usize = 262_144;
 /// Processes that a chunk's header lists; with more, the list is left out and a flag says so.
 pub const PROCESSES_MAX: usize = 4_096;
 /// Families that one chunk or summary counts.
@@ -40,10 +42,11 @@ pub const FIELDS_MAX: usize = 64;
 /// Name of a declared family or of a field of one.
 pub const NAME_BYTES_MAX: usize = 255;
 /// Values of all columns of a chunk together, absent ones included: bounds what a short body can
-/// decode to, 8 bytes a value.
-pub const VALUES_MAX: u64 = BODY_BYTES_MAX as u64 / 8;
+/// decode to, 8 bytes a value as a column and 24 as a declared event's. Room for the largest chunk of
+/// system calls, with 16 columns, and a wide row more.
+pub const VALUES_MAX: u64 = 17 * ROWS_MAX as u64;
 /// The limits of the format, as SPEC.md §Limits lists them.
-pub const NAMED: [(&str, u64); 19] = [
+pub const NAMED: [(&str, u64); 20] = [
     ("ROWS_MAX", ROWS_MAX as u64),
     ("BODY_BYTES_MAX", BODY_BYTES_MAX as u64),
     (
@@ -57,6 +60,7 @@ pub const NAMED: [(&str, u64); 19] = [
     ("DICTIONARY_ENTRIES_MAX", DICTIONARY_ENTRIES_MAX as u64),
     ("TEXT_BYTES_MAX", TEXT_BYTES_MAX as u64),
     ("RECORD_BYTES_MAX", RECORD_BYTES_MAX as u64),
+    ("CONTEXT_BYTES_MAX", CONTEXT_BYTES_MAX as u64),
     ("RECORDS_MAX", RECORDS_MAX as u64),
     ("CGROUPS_MAX", CGROUPS_MAX as u64),
     ("SEQUENCES_MAX", SEQUENCES_MAX as u64),
@@ -89,7 +93,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             rows_max: 65_536,
-            bytes_max: 16 << 20,
+            // 65,536 system calls with their columns, and 1 MiB of strings and records.
+            bytes_max: 9 << 20,
             level: 3,
         }
     }

@@ -13,6 +13,9 @@ use crate::{
 
 const WHAT: &str = "context record";
 
+/// What stands before a payload.
+pub const HEAD_LEN: usize = 14;
+
 /// Appends one record. A payload over [`RECORD_BYTES_MAX`] is refused and nothing is written.
 pub fn put(record: &ContextRecord, out: &mut Vec<u8>) -> Result<(), Error> {
     let start = out.len();

@@ -18,10 +18,10 @@ pub(crate) struct Rewriter<W> {
 
 impl<W: Write> Rewriter<W> {
     pub fn new(trace_uuid: [u8; 16], out: W) -> Self {
-        // A chunk of any writer that kept the limits fits into one of ours.
+        // As much as the format allows: chunk becomes chunk.
         let limits = Limits {
             rows_max: ROWS_MAX,
-            bytes_max: BODY_BYTES_MAX / 2,
+            bytes_max: BODY_BYTES_MAX,
             ..Limits::default()
         };
         Rewriter {

@@ -175,6 +175,12 @@ fn claims_beyond_the_limits_are_refused_before_memory_is_taken() {
     );
 
     let mut forge = a_chunk();
+    forge
+        .section(3)
+        .payload
+        .resize(CONTEXT_BYTES_MAX as usize + 1, 0);
+    refused(&forge, "context of a chunk");
+    let mut forge = a_chunk();
     forge.section(2).rows = DICTIONARY_ENTRIES_MAX + 1;
     refused(&forge, "dictionary entries");
     let mut forge = a_chunk();
