@@ -90,10 +90,15 @@ fn every_act_shows_in_its_container_only(runtime: &str) {
 
     // The client may ask before its server listens, so a few refusals are normal.
     let (_, scanner) = of("port_scan");
-    // Thousands on a quiet machine; hundreds where the tests share their cores.
-    assert!(scanner.refused > 200, "{}", scanner.refused);
+    // Thousands on a quiet machine; a hundred where containers, at their low weight, share its cores.
+    assert!(scanner.refused > 50, "{}", scanner.refused);
     for (id, other) in others("port_scan") {
-        assert!(other.refused < 100, "{id}: {}", other.refused);
+        assert!(
+            other.refused < scanner.refused / 2,
+            "{id}: {} of {}",
+            other.refused,
+            scanner.refused
+        );
     }
 
     let (_, reader) = of("cred_read");
