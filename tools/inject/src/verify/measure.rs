@@ -13,7 +13,7 @@ use trace_format::{
 use crate::{image, signal::Signal};
 
 /// One label's place in the trace.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Stretch {
     pub cgroup_id: u64,
     pub start_ns: u64,
@@ -52,6 +52,7 @@ struct Sampled {
 }
 
 /// One act.
+#[derive(Default)]
 pub struct Tally {
     stretch: Stretch,
     /// First event of its container.
@@ -125,10 +126,16 @@ impl Tally {
         ((high - low).max(0.0), (most - level(start)).max(0.0))
     }
 
-    /// Connections to the port with the most at even intervals.
+    /// Connections at even intervals, to one port before the act and within it: of all ports, the one
+    /// where they grew most. Normal work that keeps time by chance goes to a port of its own.
     pub fn regular(&self) -> (u64, u64) {
-        let of = |half: &Half| half.moments.values().map(|at| even(at)).max().unwrap_or(0);
-        (of(&self.before), of(&self.within))
+        let before = |port| self.before.moments.get(port).map_or(0, |at| even(at));
+        self.within
+            .moments
+            .iter()
+            .map(|(port, at)| (before(port), even(at)))
+            .max_by_key(|(before, within)| within.saturating_sub(*before))
+            .unwrap_or((0, 0))
     }
 
     /// The last sample before the act.
@@ -545,5 +552,20 @@ mod tests {
         assert_eq!(even(&[0, 100, 900, 905]), 0);
         assert_eq!(even(&[0, 100]), 0, "two are not a rhythm");
         assert_eq!(even(&[5, 5, 5]), 0);
+    }
+
+    #[test]
+    fn a_rhythm_is_compared_with_its_own_port() {
+        let mut tally = Tally::default();
+        tally.before.moments.insert(8080, vec![0, 1000, 2000, 3000]);
+        tally.within.moments.insert(8080, vec![4000, 5000, 6000]);
+        tally
+            .within
+            .moments
+            .insert(4444, (0..5).map(|place| 4000 + 250 * place).collect());
+        assert_eq!(tally.regular(), (0, 5), "not what another port did");
+
+        tally.within.moments.remove(&4444);
+        assert_eq!(tally.regular(), (4, 3), "the workload alone has not moved");
     }
 }
