@@ -4,6 +4,11 @@
 //! beyond the arity; replay prints names. Numbers: `asm/unistd_64.h` and `asm-generic/unistd.h` of
 //! Linux 6.x; arities: the parameters of the kernel's `SYSCALL_DEFINEn`.
 
+/// In a number on x86-64: the call came through the 32-bit entry; the rest is a number of the i386 table.
+pub const I386: u32 = 1 << 31;
+/// In a number on x86-64: an x32 call (`__X32_SYSCALL_BIT` of the kernel).
+pub const X32: u32 = 1 << 30;
+
 /// Which table a trace's numbers belong to (`Host.arch`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Arch {

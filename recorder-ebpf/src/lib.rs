@@ -134,7 +134,16 @@ pub struct CallRecord {
     pub seq: u32,
     pub nr: u16,
     pub args: u8,
-    pub reserved: u8,
+    /// Which table `nr` is from: [`abi`].
+    pub abi: u8,
+}
+
+/// How a call entered the kernel: bits 30 and 31 of its number in the trace.
+pub mod abi {
+    pub const NATIVE: u8 = 0;
+    pub const X32: u8 = 1;
+    pub const I386: u8 = 2;
+    pub const SHIFT: u32 = 30;
 }
 
 /// Bytes of the largest call record.
@@ -332,7 +341,8 @@ pub struct Settings {
     pub call_pages: u32,
     /// 1: the kernel has `bpf_get_current_task_btf` (5.11), whose result is read without helper calls.
     pub task_btf: u32,
-    pub reserved: u32,
+    /// [`action`] for calls of other tables than the native one.
+    pub foreign: u32,
 }
 
 macro_rules! offsets {
@@ -368,6 +378,7 @@ offsets! {
     task_signal: "task_struct"."signal",
     task_comm: "task_struct"."comm",
     task_cred: "task_struct"."cred",
+    task_status: "task_struct"."thread_info.status",
     task_cgroups: "task_struct"."cgroups",
     css_set_cgroup: "css_set"."dfl_cgrp",
     cred_uid: "cred"."uid",

@@ -164,6 +164,7 @@ pub fn run(
             filter_cgroups: u32::from(!options.cgroups.is_empty()),
             empty: u32::from(options.empty),
             call_pages: sizes.call_pages,
+            foreign: policy::foreign(options.profile),
             ..Settings::default()
         },
         rings: sizes,

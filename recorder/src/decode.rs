@@ -5,7 +5,7 @@
 
 use recorder_ebpf::{
     CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, OpenRecord, PathCallRecord,
-    SockCallRecord, TcpStateRecord, kind, marks, probe,
+    SockCallRecord, TcpStateRecord, abi, kind, marks, probe,
 };
 use trace_format::{
     Event, EventData, Text,
@@ -33,7 +33,7 @@ pub fn call(cpu: usize, call: Call) -> Event {
         pid: (record.pid_tgid >> 32) as u32,
         cgroup_id: record.cgroup_id,
         data: EventData::Syscall(Syscall {
-            nr: record.nr.into(),
+            nr: u32::from(record.nr) | u32::from(record.abi) << abi::SHIFT,
             ret: record.ret,
             args,
         }),

@@ -135,6 +135,17 @@ const fn shape(dir: u32, path: u32, dir2: u32, path2: u32, arg: u32) -> PathShap
     }
 }
 
+/// For calls of another table than the architecture's own (32-bit programs on x86-64). Their files and
+/// sockets are not looked up, so what `standard` would know of them otherwise is in their arguments.
+pub fn foreign(profile: Profile) -> u32 {
+    match profile {
+        Profile::Light => action::COUNT,
+        Profile::Standard | Profile::Full => {
+            action::RECORD | u32::from(ARGS_MAX) << action::ARITY_SHIFT
+        }
+    }
+}
+
 /// One policy value per system-call number of this architecture.
 pub fn table(profile: Profile, arch: Arch) -> Vec<u32> {
     let base = if profile == Profile::Full {

@@ -44,6 +44,9 @@ const PATHS: &[&str] = &[
     "vfsmount",
 ];
 
+/// Members that some architectures have not: what they are for is left out there, in the probe.
+const OPTIONAL: &[&str] = &["thread_info.status"];
+
 /// Structures that lead from the current task to its cgroup, where it is read without helpers.
 const TYPED_TASK: &[&str] = &["task_struct", "css_set", "cgroup", "kernfs_node"];
 
@@ -195,6 +198,7 @@ impl Probes {
             self_tgid,
             filter_cgroups,
             empty,
+            foreign,
             ..
         } = options.settings;
         let RingSizes {
@@ -208,7 +212,14 @@ impl Probes {
             .override_global("OFFSETS", &found[..], true)
             .override_global(
                 "SETTINGS",
-                &[self_tgid, filter_cgroups, empty, call_pages, task_btf, 0][..],
+                &[
+                    self_tgid,
+                    filter_cgroups,
+                    empty,
+                    call_pages,
+                    task_btf,
+                    foreign,
+                ][..],
                 true,
             )
             .map_max_entries("CALL_RINGS", cpus)
@@ -323,7 +334,7 @@ fn missing(structures: &[&str], found: &[u32]) -> Option<String> {
         .iter()
         .zip(found)
         .find_map(|((name, member), offset)| {
-            (*offset == Offsets::MISSING && structures.contains(name))
+            (*offset == Offsets::MISSING && structures.contains(name) && !OPTIONAL.contains(member))
                 .then(|| format!("this kernel's BTF has no {name}.{member}"))
         })
 }

@@ -200,7 +200,11 @@ fn name(view: &EventView<'_>, nr: u32, out: &mut String) {
     match syscalls::name(view.state.arch(), nr) {
         Some(name) => out.push_str(name),
         None => {
-            let _ = write!(out, "syscall_{nr}");
+            let _ = match nr {
+                syscalls::I386.. => write!(out, "i386_syscall_{}", nr ^ syscalls::I386),
+                syscalls::X32.. => write!(out, "x32_syscall_{}", nr ^ syscalls::X32),
+                _ => write!(out, "syscall_{nr}"),
+            };
         }
     }
 }

@@ -7,14 +7,14 @@
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_ktime_get_boot_ns};
 use recorder_ebpf::{
-    CALL_BYTES_MAX, CALL_PAGE_BYTES, CallPage, CallRecord, CallRing, action, probe,
+    CALL_BYTES_MAX, CALL_PAGE_BYTES, CallPage, CallRecord, CallRing, abi, action, probe,
 };
 
 use crate::{CALL_PAGES, CALL_RINGS, Current, counters, kernel::bounded, setting, syscalls::Call};
 
-/// Writes the record, or counts it as dropped where user space is a whole ring behind.
+/// Writes the record of a call from table `abi`, or counts it as dropped where user space is a whole ring behind.
 #[inline(always)]
-pub fn plain(policy: u32, call: Call, current: Current) -> Option<()> {
+pub fn plain(policy: u32, call: Call, abi: u8, current: Current) -> Option<()> {
     let counters = counters(probe::SYS_EXIT)?;
     let seq = counters.seen;
     counters.seen = seq + 1;
@@ -34,7 +34,19 @@ pub fn plain(policy: u32, call: Call, current: Current) -> Option<()> {
         seq: seq as u32,
         nr: call.nr as u16,
         args: args as u8,
-        reserved: 0,
+        abi,
+    };
+    let values = if abi == abi::I386 {
+        call.args_i386()
+    } else {
+        [
+            call.arg::<0>(),
+            call.arg::<1>(),
+            call.arg::<2>(),
+            call.arg::<3>(),
+            call.arg::<4>(),
+            call.arg::<5>(),
+        ]
     };
     let end = at + (size_of::<CallRecord>() as u64) + u64::from(args) * 8;
     // SAFETY: any offset below CALL_PAGE_BYTES has room for CALL_BYTES_MAX behind it; the state is
@@ -46,12 +58,12 @@ pub fn plain(policy: u32, call: Call, current: Current) -> Option<()> {
         start.cast::<CallRecord>().write_volatile(record);
         // All six, because storing is cheaper than deciding: those beyond `args` are overwritten by the next record.
         let words = start.add(size_of::<CallRecord>()).cast::<u64>();
-        words.write_volatile(call.arg::<0>());
-        words.add(1).write_volatile(call.arg::<1>());
-        words.add(2).write_volatile(call.arg::<2>());
-        words.add(3).write_volatile(call.arg::<3>());
-        words.add(4).write_volatile(call.arg::<4>());
-        words.add(5).write_volatile(call.arg::<5>());
+        words.write_volatile(values[0]);
+        words.add(1).write_volatile(values[1]);
+        words.add(2).write_volatile(values[2]);
+        words.add(3).write_volatile(values[3]);
+        words.add(4).write_volatile(values[4]);
+        words.add(5).write_volatile(values[5]);
         (&raw mut (*ring).seq).write_volatile(seq);
         (&raw mut (*ring).head).write_volatile(end);
     }

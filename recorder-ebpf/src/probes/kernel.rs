@@ -52,6 +52,18 @@ pub fn typed_task() -> *const u8 {
     unsafe { bpf_get_current_task_btf().cast() }
 }
 
+/// A 32-bit member of the current task.
+#[inline(always)]
+pub fn task_word(offset: usize) -> u32 {
+    if setting!(task_btf) != 0 {
+        // SAFETY: the task's type is known.
+        unsafe { load(typed_task(), offset) }
+    } else {
+        // SAFETY: a helper without preconditions.
+        read(unsafe { bpf_get_current_task() }, offset)
+    }
+}
+
 /// A pointer of the current task's structure `task_offset`, then the words at `offsets` of that.
 #[inline(always)]
 fn of_task<const N: usize>(task_offset: usize, offsets: [usize; N]) -> [u64; N] {

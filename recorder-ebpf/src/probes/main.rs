@@ -80,7 +80,7 @@ static SETTINGS: Settings = Settings {
     empty: 0,
     call_pages: 1,
     task_btf: 0,
-    reserved: 0,
+    foreign: 0,
 };
 
 /// A member's offset: a constant to the verifier, because the map behind it is frozen.

@@ -4,13 +4,14 @@
 //! those are not recorded here), so there is no program at the entry and nothing to join.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use recorder_ebpf::{CountKey, action, probe};
+use recorder_ebpf::{CountKey, Offsets, abi, action, probe};
 
-use crate::{COUNTS, Current, POLICY, calls, current, files, sockets};
+use crate::{COUNTS, Current, POLICY, calls, current, files, kernel, offset, setting, sockets};
 
 /// The registers at a system call, in the order of its arguments.
 #[derive(Clone, Copy)]
 pub struct Call {
+    /// With the [`abi`] in its upper bits.
     pub nr: u32,
     pub ret: i64,
     regs: *const Registers,
@@ -33,6 +34,16 @@ impl Call {
                 4 => (*self.regs).r8,
                 _ => (*self.regs).r9,
             }
+        }
+    }
+
+    /// All arguments of a call through the 32-bit entry.
+    #[inline(always)]
+    pub fn args_i386(&self) -> [u64; 6] {
+        // SAFETY: as in `arg`.
+        unsafe {
+            let regs = &*self.regs;
+            [regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp]
         }
     }
 
@@ -61,6 +72,11 @@ impl Call {
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let regs: *const Registers = ctx.arg(0);
     let nr = Call::number(regs);
+    let abi = abi(nr);
+    if abi != abi::NATIVE {
+        foreign(&ctx, abi, regs);
+        return 0;
+    }
     let Some(&policy) = POLICY.get(nr) else {
         return 0;
     };
@@ -78,11 +94,45 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// `__X32_SYSCALL_BIT` (arch/x86/include/uapi/asm/unistd.h).
+const X32_BIT: u32 = 1 << 30;
+/// `TS_COMPAT` (arch/x86/include/asm/thread_info.h): this call came through the 32-bit entry.
+const TS_COMPAT: u32 = 2;
+
+/// Which table the number is from.
+#[inline(always)]
+fn abi(nr: u32) -> u8 {
+    let status = offset!(task_status);
+    if status != Offsets::MISSING as usize && kernel::task_word(status) & TS_COMPAT != 0 {
+        abi::I386
+    } else if nr & X32_BIT != 0 && nr != u32::MAX {
+        abi::X32
+    } else {
+        abi::NATIVE
+    }
+}
+
+/// A call of another table: its number says nothing about paths or sockets here, so it is a plain call.
+#[inline(always)]
+fn foreign(ctx: &BtfTracePointContext, abi: u8, regs: *const Registers) -> Option<()> {
+    let call = Call {
+        nr: Call::number(regs) & 0xffff | u32::from(abi) << abi::SHIFT,
+        ret: ctx.arg(1),
+        regs,
+    };
+    let policy = setting!(foreign);
+    match policy & action::MASK {
+        action::COUNT => count(call.nr, current(probe::SYS_EXIT)?),
+        action::RECORD => calls::plain(policy, call, abi, current(probe::SYS_EXIT)?),
+        _ => None,
+    }
+}
+
 #[inline(always)]
 fn record(policy: u32, call: Call, current: Current) -> Option<()> {
     match policy & action::MASK {
         action::COUNT => count(call.nr, current),
-        action::RECORD => calls::plain(policy, call, current),
+        action::RECORD => calls::plain(policy, call, abi::NATIVE, current),
         action::OPEN => files::open(call, current),
         action::PATH => files::path_call(policy, call, current),
         action::FAILED_PATH if call.ret < 0 => files::path_call(policy, call, current),

@@ -9,4 +9,6 @@ pub mod flags;
 
 pub use effects::{Effect, Effects};
 pub use flags::{O_ACCMODE, O_RDONLY, o_directory};
-pub use trace_format::syscalls::{Arch, NUMBERS, ROWS, Row, arity, name, number, row, row_named};
+pub use trace_format::syscalls::{
+    Arch, I386, NUMBERS, ROWS, Row, X32, arity, name, number, row, row_named,
+};

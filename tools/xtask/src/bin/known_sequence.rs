@@ -2,7 +2,7 @@
 //! name that nothing else uses. It prints what it did as one JSON object; whoever recorded it compares.
 //!
 //! Each thread acts in this order: opens, unlinks, connects (to a listener of its own, accepted),
-//! refused connects, execs. Only the standard library, so that a static build boots in any initramfs
+//! refused connects, calls of getpid through the 32-bit entry (where the kernel has it), execs. Only the standard library, so that a static build boots in any initramfs
 //! and the system calls between the known ones stay few.
 
 use std::ffi::OsStr;
@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "known-sequence [--execs N] [--opens N] [--connects N] [--refused N] \
+const USAGE: &str = "known-sequence [--execs N] [--opens N] [--connects N] [--refused N] [--i386 N] \
                      [--threads N] [--dir DIR]";
 
 /// More than any test needs; keeps exit codes (the index) distinct and the output short.
@@ -27,6 +27,7 @@ struct Plan {
     opens: u32,
     connects: u32,
     refused: u32,
+    i386: u32,
     threads: u32,
     dir: PathBuf,
 }
@@ -66,6 +67,7 @@ fn plan(args: &[String]) -> Result<Plan, String> {
         opens: 10,
         connects: 10,
         refused: 0,
+        i386: 0,
         threads: 1,
         dir,
     };
@@ -81,6 +83,7 @@ fn plan(args: &[String]) -> Result<Plan, String> {
             "--opens" => plan.opens = number(ACTS_MAX)?,
             "--connects" => plan.connects = number(ACTS_MAX)?,
             "--refused" => plan.refused = number(ACTS_MAX)?,
+            "--i386" => plan.i386 = number(ACTS_MAX)?,
             "--threads" => plan.threads = number(THREADS_MAX)?.max(1),
             "--dir" => plan.dir = PathBuf::from(value),
             _ => return Err(format!("unknown argument {name}")),
@@ -172,6 +175,12 @@ fn one_thread(plan: &Plan, thread: u32) -> std::io::Result<String> {
         let _ = write!(json, "{{\"to_port\":{REFUSING_PORT}}}");
     }
 
+    json.push_str("],\"i386\":[");
+    for i in 0..plan.i386 as usize {
+        separate(&mut json, i);
+        let _ = write!(json, "{{\"arg\":{i},\"ret\":{}}}", getpid_i386(i as u32)?);
+    }
+
     json.push_str("],\"execs\":[");
     let program = std::env::current_exe()?;
     for i in 0..plan.execs {
@@ -188,6 +197,26 @@ fn one_thread(plan: &Plan, thread: u32) -> std::io::Result<String> {
     }
     json.push_str("]}");
     Ok(json)
+}
+
+/// getpid of the 32-bit table, where it has number 20, with an argument that it does not read.
+#[cfg(target_arch = "x86_64")]
+fn getpid_i386(argument: u32) -> std::io::Result<i64> {
+    let result: i64;
+    // SAFETY: the call changes nothing but its result; rbx is the compiler's and is put back.
+    unsafe {
+        std::arch::asm!(
+            "push rbx", "mov ebx, {argument:e}", "int 0x80", "pop rbx",
+            argument = in(reg) argument, inlateout("rax") 20_i64 => result,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    Ok(result)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn getpid_i386(_: u32) -> std::io::Result<i64> {
+    Err(std::io::ErrorKind::Unsupported.into())
 }
 
 fn separate(json: &mut String, index: usize) {

@@ -28,6 +28,8 @@ struct Thread {
     connects: Vec<(u16, u16)>,
     /// Ports that refused.
     refused: Vec<u16>,
+    /// (argument, result) of calls of getpid through the 32-bit entry.
+    i386: Vec<(u64, u64)>,
     execs: Vec<Child>,
 }
 
@@ -86,6 +88,10 @@ impl Thread {
             refused: list("refused")?
                 .iter()
                 .map(|c| number(&c["to_port"]))
+                .collect::<Result<_>>()?,
+            i386: list("i386")?
+                .iter()
+                .map(|call| Ok((number(&call["arg"])?, number(&call["ret"])?)))
                 .collect::<Result<_>>()?,
             execs: list("execs")?.iter().map(child).collect::<Result<_>>()?,
         })
@@ -189,6 +195,8 @@ fn acts(known: &Known, recording: &Recording, found: &mut Vec<String>) {
                 .iter()
                 .map(|to| format!("connect to {to} = -{ECONNREFUSED}")),
         );
+        let i386 = |(argument, result): &(u64, u64)| format!("i386 20({argument}) = {result}");
+        acts.extend(thread.i386.iter().map(i386));
         acts.extend(
             thread
                 .execs
@@ -246,6 +254,10 @@ fn act(known: &Known, event: &Event) -> Option<String> {
         }
         EventData::SockCall(call) if event.pid == known.pid && name(call.nr) == "connect" => {
             Some(connect(call))
+        }
+        EventData::Syscall(call) if event.pid == known.pid && call.nr & syscalls::I386 != 0 => {
+            let nr = call.nr ^ syscalls::I386;
+            Some(format!("i386 {nr}({}) = {}", call.args[0], call.ret))
         }
         EventData::Fork(fork) if event.pid == known.pid && fork.child_pid != known.pid => {
             Some(format!("fork {}", fork.child_pid))

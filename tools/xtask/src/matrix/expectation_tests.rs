@@ -1,12 +1,14 @@
 //! Would the kernel matrix notice? A perfect recording passes; anything missing, doubled, foreign or wrong fails.
 
-use trace_format::{Container, Exec, Exit, Fork, Loss, LossCount, Open, PathCall, Probe, TcpState};
+use trace_format::{
+    Container, Exec, Exit, Fork, Loss, LossCount, Open, PathCall, Probe, Syscall, TcpState,
+};
 
 use super::*;
 
 const KNOWN: &str = r#"{"pid":7,"threads":[{"tid":7,"opens":["/tmp/ks-open-0"],
     "unlinks":["/tmp/ks-open-0"],"connects":[{"to_port":90,"from_port":91}],
-    "refused":[{"to_port":1}],"execs":[{"pid":8,"path":"/ks","arg":"noop-0","code":0}]}]}"#;
+    "refused":[{"to_port":1}],"i386":[{"arg":0,"ret":7}],"execs":[{"pid":8,"path":"/ks","arg":"noop-0","code":0}]}]}"#;
 
 /// The recording that a perfect recorder makes of [`KNOWN`].
 fn perfect() -> Recording {
@@ -69,6 +71,14 @@ fn perfect() -> Recording {
         (7, connect(-111, Endpoint::default(), loopback(1))),
         (
             7,
+            EventData::Syscall(Syscall {
+                nr: syscalls::I386 | 20,
+                ret: 7,
+                args: [0; 6],
+            }),
+        ),
+        (
+            7,
             EventData::Fork(Fork {
                 child_tid: 8,
                 child_pid: 8,
@@ -128,7 +138,7 @@ fn perfect() -> Recording {
             counts: vec![LossCount {
                 cpu: 0,
                 probe: 1,
-                seen: 8,
+                seen: 9,
                 dropped: 0,
                 filtered: 0,
             }],

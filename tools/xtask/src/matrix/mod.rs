@@ -46,7 +46,7 @@ while [ ! -s /out/trace.zst ] && [ $tries -lt 600 ] && kill -0 $rec; do
   sleep 0.1
   tries=$((tries + 1))
 done
-sh -c "echo \$\$ > $cgroup/cgroup.procs; exec known-sequence --threads 2 --refused 2" > /out/known.json
+sh -c "echo \$\$ > $cgroup/cgroup.procs; exec known-sequence --threads 2 --refused 2 --i386 2" > /out/known.json
 sleep 1
 kill -INT $rec
 wait $rec
