@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::{
     Error,
     columns::{self, Column},
-    encoding::{self, Encoding},
+    encoding::{Encoder, Encoding},
     limits::SECTIONS_MAX,
     wire::Cursor,
 };
@@ -127,15 +127,14 @@ impl Writer {
         self.cuts.clear();
     }
 
-    /// A column, its values turned into their transform in place; absent when every value is 0,
-    /// unless it is the time column, which says how many rows there are.
-    pub fn column(&mut self, family: u16, column: &Column, values: &mut [u64], keys: &[u64]) {
-        let rows = values.len() as u32;
+    /// A column; absent when every value is 0, unless it is the time column, which says how many
+    /// rows there are.
+    pub fn column(&mut self, family: u16, column: &Column, rows: u32, values: &Encoder) {
         let timed = column.id == columns::TIME && rows > 0;
         self.section(
             (COLUMN, column.encoding.number(), family, column.id, rows),
             |out| {
-                let any = encoding::encode(column.encoding, values, keys, out);
+                let any = values.write(out);
                 if timed && !any {
                     // Value 0, no planes.
                     out.extend_from_slice(&[0; 9]);

@@ -14,9 +14,8 @@ use crate::{
     compress::Compressor,
     header::{ChunkHeader, LossTotal},
     limits::*,
-    order, record,
+    record,
     rows::Dictionary,
-    sequence,
     table::{Stored, Table},
 };
 
@@ -305,7 +304,6 @@ impl ChunkBuilder {
         let table = &self.table;
         sections.clear();
         table.store(stored);
-        let in_time = order::by_time(table.stored_common(columns::TIME, stored));
         table.write_common(columns::TIME, stored, sections);
         table.write_common(columns::FAMILY, stored, sections);
         if self.dictionary.len() > 0 {
@@ -326,33 +324,17 @@ impl ChunkBuilder {
             table.write_common(id, stored, sections);
         }
         table.write_fields(stored, sections);
-        let pairs: Vec<u32> = {
-            let cpus = table.stored_common(columns::CPU, stored).to_vec();
-            let probes = table.stored_common(columns::PROBE, stored);
-            cpus.iter()
-                .zip(probes)
-                .map(|(cpu, probe)| sequence::pair(*cpu, *probe))
-                .collect()
-        };
-        let seqs = table.stored_common(columns::SEQ, stored);
-        let mut ranges = Vec::new();
-        sections.sequences(columns::SEQ, table.rows(), |out| {
-            let written;
-            (ranges, written) = sequence::write(&pairs, seqs, &in_time, out);
-            written
-        });
+        let ranges = table.write_sequences(stored, sections);
 
         header.kinds = table.kinds();
         let listed = |len: usize, max: usize| len <= max;
-        let cgroups = table.distinct(columns::CGROUP_ID);
-        header.cgroups_listed = listed(cgroups.len(), CGROUPS_MAX);
+        header.cgroups_listed = listed(stored.cgroup_ids.len(), CGROUPS_MAX);
         if header.cgroups_listed {
-            header.cgroups = cgroups;
+            header.cgroups = stored.cgroup_ids.clone();
         }
-        let processes = table.distinct(columns::PID);
-        header.processes_listed = listed(processes.len(), PROCESSES_MAX);
+        header.processes_listed = listed(stored.pids.len(), PROCESSES_MAX);
         if header.processes_listed {
-            header.processes = processes.iter().map(|pid| *pid as u32).collect();
+            header.processes = stored.pids.iter().map(|pid| *pid as u32).collect();
         }
         header.sequences_listed = listed(ranges.len(), SEQUENCES_MAX);
         if header.sequences_listed {

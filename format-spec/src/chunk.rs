@@ -7,7 +7,7 @@ use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 use crate::{
     Error,
     body::Directory,
-    column_chunk::{ColumnChunk, decode_column, times_of},
+    column_chunk::{ColumnChunk, decode_times},
     columns,
     decode::{ChunkEvents, DecodedChunk},
     error::hex,
@@ -69,15 +69,16 @@ impl SealedChunk {
         let entry = directory
             .columns
             .get(&(columns::COMMON_FAMILY, columns::TIME));
-        times_of(
-            &header,
-            entry.map(|entry| entry.section.rows),
-            |column, rows| {
-                let entry = entry.expect("rows are those of the time column");
+        let stored = match entry {
+            Some(entry) => {
                 let end = entry.at + entry.section.len as usize;
-                decode_column(column, entry, &front.take(end)?[entry.at..], rows, &[], 0)
-            },
-        )
+                Some((entry, &front.take(end)?[entry.at..]))
+            }
+            None => None,
+        };
+        let mut times = Vec::new();
+        decode_times(&header, stored, &mut times)?;
+        Ok(times)
     }
 }
 

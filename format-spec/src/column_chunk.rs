@@ -3,18 +3,19 @@
 //! Everything is decoded when it is asked for. What a method returns has been checked: the number
 //! of rows, the range of times, each value against its type.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{
     Context, ContextRecord, Error, EventType, Text,
     body::{Directory, Entry},
-    columns::{self, COMMON, Column, Encoding, position},
+    columns::{self, COMMON, Column, position},
     encoding,
     header::{ChunkHeader, KindCount},
     limits::{CONTEXT_BYTES_MAX, VALUES_MAX},
-    order, record,
-    rows::{self, check_values},
-    sequence,
+    order, record, rows, sequence,
 };
 
 /// The body of a chunk whose hash held, and where its columns are.
@@ -50,6 +51,8 @@ pub struct FamilyRows {
     /// Its rows in the table, ascending: row i of the family's columns is row `rows[i]` there.
     pub rows: Vec<u32>,
     pub(crate) layout: Layout,
+    /// Of each row in the column that others of the family are coded by, once one was asked for.
+    slots: OnceLock<Arc<[u16]>>,
 }
 
 impl ColumnChunk {
@@ -106,34 +109,54 @@ impl ColumnChunk {
 
     /// Time of each row.
     pub fn times(&self) -> Result<Vec<u64>, Error> {
+        let mut times = Vec::new();
+        self.times_into(&mut times)?;
+        Ok(times)
+    }
+
+    /// [`ColumnChunk::times`] put in the place of what `times` holds: who reads chunk after chunk need
+    /// not take new memory for each column.
+    pub fn times_into(&self, times: &mut Vec<u64>) -> Result<(), Error> {
         let entry = self
             .directory
             .columns
             .get(&(columns::COMMON_FAMILY, columns::TIME));
         let payload = entry.map_or(&[][..], |entry| self.payload(entry));
-        times_of(
-            &self.header,
-            entry.map(|entry| entry.section.rows),
-            |column, rows| {
-                let entry = entry.expect("rows are those of the time column");
-                decode_column(column, entry, payload, rows, &[], 0)
-            },
-        )
+        decode_times(&self.header, entry.map(|entry| (entry, payload)), times)
     }
 
     /// A common column other than time and seq: a value for each row.
     pub fn common(&self, id: u16) -> Result<Vec<u64>, Error> {
-        let mut values = self.stored_common(id)?;
-        values.resize(self.rows(), 0);
+        let mut values = Vec::new();
+        self.common_into(id, &mut values)?;
         Ok(values)
+    }
+
+    /// [`ColumnChunk::common`] put in the place of what `values` holds.
+    pub fn common_into(&self, id: u16, values: &mut Vec<u64>) -> Result<(), Error> {
+        self.stored_common_into(id, values)?;
+        values.resize(self.rows(), 0);
+        Ok(())
     }
 
     /// As [`ColumnChunk::common`]; empty when the column is absent, so that all values are 0.
     pub(crate) fn stored_common(&self, id: u16) -> Result<Vec<u64>, Error> {
+        let mut values = Vec::new();
+        self.stored_common_into(id, &mut values)?;
+        Ok(values)
+    }
+
+    fn stored_common_into(&self, id: u16, values: &mut Vec<u64>) -> Result<(), Error> {
         let column = &COMMON[position(id)];
         match self.directory.columns.get(&(columns::COMMON_FAMILY, id)) {
-            Some(entry) => decode_column(column, entry, self.payload(entry), self.rows(), &[], 0),
-            None => Ok(Vec::new()),
+            Some(entry) => {
+                let payload = self.payload(entry);
+                decode_column(column, entry, payload, self.rows(), &[], 0, values)
+            }
+            None => {
+                values.clear();
+                Ok(())
+            }
         }
     }
 
@@ -161,10 +184,13 @@ impl ColumnChunk {
                 entry.section.rows,
             ));
         }
-        let pairs: Vec<u32> = (0..self.rows())
-            .map(|row| sequence::pair(at(cpus, row), at(probes, row)))
-            .collect();
-        sequence::read(self.payload(entry), &pairs, in_time)
+        let pair = |row: u32| {
+            let row = row as usize;
+            sequence::pair(at(cpus, row), at(probes, row))
+        };
+        let mut seqs = Vec::new();
+        sequence::read(self.payload(entry), in_time, pair, &mut seqs)?;
+        Ok(seqs)
     }
 
     /// Every family with rows, ascending. `context` is the chunk's: it declares families.
@@ -222,24 +248,27 @@ impl ColumnChunk {
                 id: count.kind,
                 rows: Vec::with_capacity(count.rows.min(self.header.rows) as usize),
                 layout: known(count.kind),
+                slots: OnceLock::new(),
             })
             .collect();
         let listed: u64 = kinds.iter().map(|count| u64::from(count.rows)).sum();
         if listed != u64::from(self.header.rows) || !families.is_sorted_by(|a, b| a.id < b.id) {
             return Err(miscounted());
         }
+        // Where each id is in the list, and past its end for those that are not.
+        let ids_end = kinds.last().map_or(0, |count| usize::from(count.kind) + 1);
+        let mut places = vec![u16::MAX; ids_end];
+        for (place, count) in (0..).zip(kinds) {
+            places[usize::from(count.kind)] = place;
+        }
         let ids = self.stored_common(columns::FAMILY)?;
-        let mut last = None;
         for row in 0..self.header.rows {
-            let id = at(&ids, row as usize) as u16;
-            let index = match last {
-                Some((last_id, index)) if last_id == id => index,
-                _ => families
-                    .binary_search_by_key(&id, |family| family.id)
-                    .map_err(|_| miscounted())?,
-            };
-            last = Some((id, index));
-            families[index].rows.push(row);
+            let place = places.get(at(&ids, row as usize) as usize);
+            place
+                .and_then(|place| families.get_mut(usize::from(*place)))
+                .ok_or_else(miscounted)?
+                .rows
+                .push(row);
         }
         let counted = families.iter().map(|family| KindCount {
             kind: family.id,
@@ -254,87 +283,78 @@ impl ColumnChunk {
 
     /// One column of a family: a value for each of its rows. `None`: nobody knows the column.
     pub fn field(&self, family: &FamilyRows, id: u16) -> Result<Option<Vec<u64>>, Error> {
-        let find = |id| {
-            family
-                .layout
-                .columns()
-                .iter()
-                .find(|column| column.id == id)
+        let mut values = Vec::new();
+        let known = self.field_into(family, id, &mut values)?;
+        Ok(known.then_some(values))
+    }
+
+    /// [`ColumnChunk::field`] put in the place of what `values` holds. False: nobody knows the column.
+    pub fn field_into(
+        &self,
+        family: &FamilyRows,
+        id: u16,
+        values: &mut Vec<u64>,
+    ) -> Result<bool, Error> {
+        let columns = family.layout.columns();
+        let Some(column) = columns.iter().find(|column| column.id == id) else {
+            return Ok(false);
         };
-        let Some(column) = find(id) else {
-            return Ok(None);
-        };
-        let keys = match column.encoding {
-            Encoding::DeltaBy(key) if key < columns::FIELDS => {
-                self.keys(family, &self.stored_common(key)?)
-            }
-            Encoding::DeltaBy(key) => self.field(family, key)?.unwrap_or_default(),
-            _ => Vec::new(),
-        };
-        let texts = self.text_count();
-        let mut values = self.stored_field(family, column, &keys, texts)?;
+        self.stored_field(family, column, self.text_count(), values)?;
         values.resize(family.rows.len(), 0);
-        Ok(Some(values))
+        Ok(true)
     }
 
     /// Every column of a family, in the order of its fields; an empty one is absent, all 0.
-    /// `common` is what [`ColumnChunk::stored_common`] gave for each common column.
-    pub(crate) fn fields(
-        &self,
-        family: &FamilyRows,
-        common: &[Vec<u64>],
-        texts: usize,
-    ) -> Result<Vec<Vec<u64>>, Error> {
+    pub(crate) fn fields(&self, family: &FamilyRows, texts: usize) -> Result<Vec<Vec<u64>>, Error> {
         let columns = family.layout.columns();
         let mut fields = vec![Vec::new(); columns.len()];
-        let key_of = |column: &Column| match column.encoding {
-            Encoding::DeltaBy(key) => Some(key),
-            _ => None,
-        };
-        // The columns without a key first: those with one need them.
-        for (place, column) in columns.iter().enumerate() {
-            if key_of(column).is_none() {
-                fields[place] = self.stored_field(family, column, &[], texts)?;
-            }
-        }
-        let mut keys = (None, Vec::new());
-        for (place, column) in columns.iter().enumerate() {
-            let Some(key) = key_of(column) else { continue };
-            if keys.0 != Some(key) {
-                let values = if key < columns::FIELDS {
-                    self.keys(family, &common[position(key)])
-                } else {
-                    let mut values: Vec<u64> = fields[position(key)].clone();
-                    values.resize(family.rows.len(), 0);
-                    values
-                };
-                keys = (Some(key), values);
-            }
-            fields[place] = self.stored_field(family, column, &keys.1, texts)?;
+        for (values, column) in fields.iter_mut().zip(columns) {
+            self.stored_field(family, column, texts, values)?;
         }
         Ok(fields)
     }
 
-    /// A common column's values for the rows of a family.
-    fn keys(&self, family: &FamilyRows, common: &[u64]) -> Vec<u64> {
-        let of = |row: &u32| at(common, *row as usize);
-        family.rows.iter().map(of).collect()
+    /// The slots of a family's rows in the column that others are coded by.
+    fn slots(&self, family: &FamilyRows, key: u16) -> Result<Arc<[u16]>, Error> {
+        if let Some(slots) = family.slots.get() {
+            return Ok(slots.clone());
+        }
+        let slots: Arc<[u16]> = if key < columns::FIELDS {
+            let keys = self.stored_common(key)?;
+            let of = |row: &u32| encoding::slot(at(&keys, *row as usize));
+            family.rows.iter().map(of).collect()
+        } else {
+            let mut keys = Vec::new();
+            self.field_into(family, key, &mut keys)?;
+            keys.into_iter().map(encoding::slot).collect()
+        };
+        Ok(family.slots.get_or_init(|| slots).clone())
     }
 
     fn stored_field(
         &self,
         family: &FamilyRows,
         column: &Column,
-        keys: &[u64],
         texts: usize,
-    ) -> Result<Vec<u64>, Error> {
-        match self.directory.columns.get(&(family.id, column.id)) {
-            Some(entry) => {
-                let payload = self.payload(entry);
-                decode_column(column, entry, payload, family.rows.len(), keys, texts)
-            }
-            None => Ok(Vec::new()),
-        }
+        values: &mut Vec<u64>,
+    ) -> Result<(), Error> {
+        let Some(entry) = self.directory.columns.get(&(family.id, column.id)) else {
+            values.clear();
+            return Ok(());
+        };
+        let slots = match column.encoding.key() {
+            Some(key) => Some(self.slots(family, key)?),
+            None => None,
+        };
+        decode_column(
+            column,
+            entry,
+            self.payload(entry),
+            family.rows.len(),
+            slots.as_deref().unwrap_or_default(),
+            texts,
+            values,
+        )
     }
 
     /// Strings of the dictionary, the empty one included.
@@ -359,14 +379,14 @@ pub fn time_order(times: &[u64]) -> Vec<u32> {
     order::by_time(times)
 }
 
-/// The time column, its number of rows and its range checked against the header. Readers skip
-/// chunks by this range: it must hold.
-pub(crate) fn times_of(
+/// The time column, with its entry and payload if there is one; its number of rows and its range are
+/// checked against the header. Readers skip chunks by this range: it must hold.
+pub(crate) fn decode_times(
     header: &ChunkHeader,
-    stored_rows: Option<u32>,
-    decode: impl FnOnce(&Column, usize) -> Result<Vec<u64>, Error>,
-) -> Result<Vec<u64>, Error> {
-    let rows = stored_rows.unwrap_or(0);
+    stored: Option<(&Entry, &[u8])>,
+    times: &mut Vec<u64>,
+) -> Result<(), Error> {
+    let rows = stored.map_or(0, |(entry, _)| entry.section.rows);
     if rows != header.rows {
         return Err(Error::malformed(
             "rows of a chunk",
@@ -375,12 +395,19 @@ pub(crate) fn times_of(
             header.rows,
         ));
     }
-    if stored_rows.is_none() {
-        return Ok(Vec::new());
+    let Some((entry, payload)) = stored else {
+        times.clear();
+        return Ok(());
+    };
+    let column = &COMMON[position(columns::TIME)];
+    decode_column(column, entry, payload, rows as usize, &[], 0, times)?;
+    let span = header.last_ns.wrapping_sub(header.first_ns);
+    let outside = |time: &u64| time.wrapping_sub(header.first_ns) > span;
+    if header.first_ns > header.last_ns || times.iter().fold(false, |any, time| any | outside(time))
+    {
+        check_range(header, times.iter().copied())?;
     }
-    let times = decode(&COMMON[position(columns::TIME)], rows as usize)?;
-    check_range(header, times.iter().copied())?;
-    Ok(times)
+    Ok(())
 }
 
 fn check_range(header: &ChunkHeader, mut times: impl Iterator<Item = u64>) -> Result<(), Error> {
@@ -414,22 +441,23 @@ fn event_types(context: &[ContextRecord]) -> Result<BTreeMap<u16, &Arc<EventType
     Ok(types)
 }
 
-/// A present column's values.
+/// A present column's values, put in the place of what `values` holds.
 pub(crate) fn decode_column(
     column: &Column,
     entry: &Entry,
     payload: &[u8],
-    rows: usize,
-    keys: &[u64],
+    row_count: usize,
+    slots: &[u16],
     texts: usize,
-) -> Result<Vec<u64>, Error> {
+    values: &mut Vec<u64>,
+) -> Result<(), Error> {
     const WHAT: &str = "column";
     let section = &entry.section;
-    if section.rows as usize != rows {
+    if section.rows as usize != row_count {
         return Err(Error::malformed(
             WHAT,
             column.id.into(),
-            format_args!("{rows} rows"),
+            format_args!("{row_count} rows"),
             section.rows,
         ));
     }
@@ -441,7 +469,10 @@ pub(crate) fn decode_column(
             section.encoding,
         ));
     }
-    let values = encoding::decode(column.encoding, payload, rows, keys)?;
-    check_values(column, &values, texts)?;
-    Ok(values)
+    let fits = |values: &[u64]| rows::fits(column.ty, values, texts);
+    if encoding::decode(column.encoding, payload, row_count, slots, values, fits)? {
+        Ok(())
+    } else {
+        Err(rows::misfit(column, values, texts))
+    }
 }

@@ -272,11 +272,21 @@ pub fn family(id: u16) -> Option<&'static Family> {
 mod tests {
     use super::*;
 
-    /// Ids index arrays in the codec, and a key column must be decodable before its dependants.
+    /// Ids index arrays in the codec, and a key column must be decodable before its dependants, which
+    /// in one family have the same.
     #[test]
     fn ids_are_dense_and_keys_come_from_unkeyed_columns() {
         for (index, family) in FAMILIES.iter().enumerate() {
             assert_eq!(usize::from(family.id), index + 1);
+            let keys = family
+                .fields
+                .iter()
+                .filter_map(|field| field.encoding.key());
+            assert!(
+                keys.clone().all(|key| keys.clone().next() == Some(key)),
+                "{}",
+                family.name
+            );
             for (index, field) in family.fields.iter().enumerate() {
                 assert_eq!(
                     usize::from(field.id),

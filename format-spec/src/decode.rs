@@ -78,7 +78,7 @@ impl ChunkEvents {
             unknown |= matches!(family.layout, Layout::Unknown);
             families.push(Fields {
                 id: family.id,
-                values: chunk.fields(&family, &common, texts.len())?,
+                values: chunk.fields(&family, texts.len())?,
                 layout: family.layout,
             });
         }

@@ -65,7 +65,7 @@ impl Event {
     /// family is [`Event::family_name`].
     pub fn columns(&self) -> Vec<(&str, Value)> {
         let mut numbers = Vec::with_capacity(columns::COMMON.len());
-        put_common(self, |number| numbers.push(number));
+        put_common(self, &mut numbers);
         let mut all: Vec<(&str, Value)> = columns::COMMON
             .iter()
             .zip(numbers)
@@ -83,7 +83,7 @@ impl Event {
         }
         let mut texts = Dictionary::default();
         let mut numbers = Vec::new();
-        put_fields(&self.data, &mut texts, |number| numbers.push(number));
+        put_fields(&self.data, &mut texts, &mut numbers);
         let value = |(column, number): (&'static Column, u64)| {
             (
                 column.name,

@@ -1,8 +1,9 @@
 //! How one column of u64 values becomes bytes: a transform, then byte planes (SPEC.md §Encodings).
-//!
-//! Planes make the high bytes of small numbers one long run of zeros, which zstd takes for nothing.
 
-use crate::Error;
+use crate::{
+    Error,
+    planes::{BLOCK, PlaneWriter, Planes},
+};
 
 /// Slots of the [`Encoding::DeltaBy`] table: more than any system-call number in use, and small
 /// enough to stay in the first-level cache.
@@ -35,6 +36,14 @@ impl Encoding {
         }
     }
 
+    /// The column that says which row before counts.
+    pub fn key(self) -> Option<u16> {
+        match self {
+            Encoding::DeltaBy(key) => Some(key),
+            _ => None,
+        }
+    }
+
     /// The encoding of a declared field by its number.
     pub fn of_declared(number: u8) -> Option<Encoding> {
         [Encoding::Plain, Encoding::Zigzag, Encoding::Delta]
@@ -51,54 +60,110 @@ pub fn unzigzag(value: u64) -> u64 {
     (value >> 1) ^ (value & 1).wrapping_neg()
 }
 
-/// Encodes `values` (turned into their transform in place) at the end of `out`. `keys` are the
-/// values of the key column. Returns false, and writes nothing, when every value is 0: an absent
-/// column means that.
-pub fn encode(encoding: Encoding, values: &mut [u64], keys: &[u64], out: &mut Vec<u8>) -> bool {
-    match encoding {
-        Encoding::Plain | Encoding::Sequence => {}
-        Encoding::Zigzag => values.iter_mut().for_each(|value| *value = zigzag(*value)),
-        Encoding::Delta => {
-            let first = values.first().copied().unwrap_or(0);
-            let mut before = first;
-            for value in values.iter_mut() {
-                let delta = value.wrapping_sub(before);
-                before = *value;
-                *value = zigzag(delta);
-            }
-            if first == 0 && values.iter().all(|value| *value == 0) {
-                return false;
-            }
-            out.extend_from_slice(&first.to_le_bytes());
-            put_planes(values, out);
-            return true;
-        }
-        Encoding::DeltaBy(_) => {
-            assert_eq!(values.len(), keys.len(), "a key for every row");
-            let mut last = [0u64; KEY_SLOTS];
-            for (value, key) in values.iter_mut().zip(keys) {
-                let before = &mut last[*key as usize % KEY_SLOTS];
-                let delta = value.wrapping_sub(*before);
-                *before = *value;
-                *value = zigzag(delta);
-            }
-        }
-    }
-    if values.iter().all(|value| *value == 0) {
-        return false;
-    }
-    put_planes(values, out);
-    true
+/// A row's slot in the table of [`Encoding::DeltaBy`].
+#[inline]
+pub fn slot(key: u64) -> u16 {
+    (key % KEY_SLOTS as u64) as u16
 }
 
-/// The reverse of [`encode`] for a present column of `rows` rows.
+/// Encodes one column, some rows after the other. Kept from column to column for its buffers.
+pub struct Encoder {
+    encoding: Encoding,
+    planes: PlaneWriter,
+    /// The value of row 0, and of the row before the next.
+    first: Option<u64>,
+    before: u64,
+    last: Box<[u64; KEY_SLOTS]>,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Encoder {
+            encoding: Encoding::Plain,
+            planes: PlaneWriter::default(),
+            first: None,
+            before: 0,
+            last: Box::new([0; KEY_SLOTS]),
+        }
+    }
+}
+
+impl Encoder {
+    /// Begins another column.
+    pub fn begin(&mut self, encoding: Encoding) {
+        self.encoding = encoding;
+        self.planes.clear();
+        self.first = None;
+        if matches!(encoding, Encoding::DeltaBy(_)) {
+            self.last.fill(0);
+        }
+    }
+
+    /// Adds the next rows, at most [`BLOCK`] for speed, which are turned into their transform in
+    /// place. `slots` are those of the key column.
+    pub fn push(&mut self, values: &mut [u64], slots: &[u16]) {
+        match self.encoding {
+            Encoding::Plain | Encoding::Sequence => {}
+            Encoding::Zigzag => values.iter_mut().for_each(|value| *value = zigzag(*value)),
+            Encoding::Delta => {
+                let Some(first) = values.first().copied() else {
+                    return;
+                };
+                let mut before = match self.first {
+                    Some(_) => self.before,
+                    None => *self.first.insert(first),
+                };
+                for value in values.iter_mut() {
+                    let delta = value.wrapping_sub(before);
+                    before = *value;
+                    *value = zigzag(delta);
+                }
+                self.before = before;
+            }
+            Encoding::DeltaBy(_) => {
+                assert_eq!(values.len(), slots.len(), "a key for every row");
+                for (value, slot) in values.iter_mut().zip(slots) {
+                    let before = &mut self.last[usize::from(*slot) % KEY_SLOTS];
+                    let delta = value.wrapping_sub(*before);
+                    *before = *value;
+                    *value = zigzag(delta);
+                }
+            }
+        }
+        self.planes.push(values);
+    }
+
+    /// Writes the column at the end of `out`. Returns false, and writes nothing, when every value
+    /// is 0: an absent column means that.
+    pub fn write(&self, out: &mut Vec<u8>) -> bool {
+        if self.first.unwrap_or(0) == 0 && self.planes.is_zero() {
+            return false;
+        }
+        self.write_always(out);
+        true
+    }
+
+    /// The same, whatever the values are.
+    pub fn write_always(&self, out: &mut Vec<u8>) {
+        if self.encoding == Encoding::Delta {
+            out.extend_from_slice(&self.first.unwrap_or(0).to_le_bytes());
+        }
+        self.planes.write(out);
+    }
+}
+
+/// The reverse of [`Encoder`] for a present column of `rows` rows, put into `values`. `fits` sees
+/// the values block by block and says whether they are such as the column may have; the whole
+/// column's answer is returned.
 pub fn decode(
     encoding: Encoding,
     bytes: &[u8],
     rows: usize,
-    keys: &[u64],
-) -> Result<Vec<u64>, Error> {
-    let (first, planes) = match encoding {
+    slots: &[u16],
+    values: &mut Vec<u64>,
+    fits: impl Fn(&[u64]) -> bool,
+) -> Result<bool, Error> {
+    let (mut before, planes) = match encoding {
         Encoding::Delta => match bytes.split_first_chunk::<8>() {
             Some((first, planes)) => (u64::from_le_bytes(*first), planes),
             None => {
@@ -112,89 +177,36 @@ pub fn decode(
         },
         _ => (0, bytes),
     };
-    let mut values = get_planes(planes, rows)?;
-    match encoding {
-        Encoding::Plain | Encoding::Sequence => {}
-        Encoding::Zigzag => values
-            .iter_mut()
-            .for_each(|value| *value = unzigzag(*value)),
-        Encoding::Delta => {
-            let mut before = first;
-            for value in &mut values {
-                before = before.wrapping_add(unzigzag(*value));
-                *value = before;
-            }
+    let planes = Planes::read(planes, rows)?;
+    let mut last = [0u64; KEY_SLOTS];
+    if let Encoding::DeltaBy(_) = encoding {
+        assert_eq!(rows, slots.len(), "a key for every row");
+    }
+    let mut fit = true;
+    values.resize(rows, 0);
+    for (number, block) in values.chunks_mut(BLOCK).enumerate() {
+        let start = number * BLOCK;
+        planes.block(start, block);
+        if !matches!(encoding, Encoding::Plain | Encoding::Sequence) {
+            block.iter_mut().for_each(|value| *value = unzigzag(*value));
         }
-        Encoding::DeltaBy(_) => {
-            assert_eq!(values.len(), keys.len(), "a key for every row");
-            let mut last = [0u64; KEY_SLOTS];
-            for (value, key) in values.iter_mut().zip(keys) {
-                let before = &mut last[*key as usize % KEY_SLOTS];
-                *before = before.wrapping_add(unzigzag(*value));
-                *value = *before;
-            }
-        }
-    }
-    Ok(values)
-}
-
-/// `u8 n`, then n planes of one byte a row, least significant first.
-pub fn put_planes(values: &[u64], out: &mut Vec<u8>) {
-    let used = values.iter().fold(0, |used, value| used | value);
-    let planes = (u64::BITS - used.leading_zeros()).div_ceil(8) as u8;
-    out.push(planes);
-    let start = out.len();
-    out.resize(start + values.len() * usize::from(planes), 0);
-    for (plane, bytes) in out[start..]
-        .chunks_exact_mut(values.len().max(1))
-        .enumerate()
-    {
-        let shift = 8 * plane as u32;
-        for (byte, value) in bytes.iter_mut().zip(values) {
-            *byte = (value >> shift) as u8;
-        }
-    }
-}
-
-pub fn get_planes(bytes: &[u8], rows: usize) -> Result<Vec<u64>, Error> {
-    let Some((&planes, bytes)) = bytes.split_first() else {
-        return Err(Error::Short {
-            what: "planes",
-            offset: 0,
-            needed: 1,
-            available: 0,
-        });
-    };
-    if planes > 8 {
-        return Err(Error::malformed("planes", 0, "0 to 8 planes", planes));
-    }
-    if bytes.len() != rows * planes as usize {
-        return Err(Error::malformed(
-            "planes",
-            1,
-            format_args!("{planes} planes of {rows} bytes"),
-            format_args!("{} bytes", bytes.len()),
-        ));
-    }
-    let mut values = vec![0u64; rows];
-    let plane = |at: usize| &bytes[at * rows..(at + 1) * rows];
-    // High planes are mostly zeros, and then not worth adding.
-    let planes = (0..usize::from(planes)).filter(|at| plane(*at).iter().any(|byte| *byte != 0));
-    let planes: Vec<usize> = planes.collect();
-    for pair in planes.chunks(2) {
-        match *pair {
-            [low, high] => {
-                for ((value, a), b) in values.iter_mut().zip(plane(low)).zip(plane(high)) {
-                    *value |= u64::from(*a) << (8 * low) | u64::from(*b) << (8 * high);
+        match encoding {
+            Encoding::Plain | Encoding::Sequence | Encoding::Zigzag => {}
+            Encoding::Delta => {
+                for value in block.iter_mut() {
+                    before = before.wrapping_add(*value);
+                    *value = before;
                 }
             }
-            [one] => {
-                for (value, a) in values.iter_mut().zip(plane(one)) {
-                    *value |= u64::from(*a) << (8 * one);
+            Encoding::DeltaBy(_) => {
+                for (value, slot) in block.iter_mut().zip(&slots[start..]) {
+                    let last = &mut last[usize::from(*slot) % KEY_SLOTS];
+                    *last = last.wrapping_add(*value);
+                    *value = *last;
                 }
             }
-            _ => {}
         }
+        fit &= fits(block);
     }
-    Ok(values)
+    Ok(fit)
 }

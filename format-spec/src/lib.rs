@@ -33,6 +33,7 @@ mod input;
 mod merge;
 mod order;
 mod pieces;
+mod planes;
 mod provenance;
 mod reader;
 mod record;

@@ -142,10 +142,9 @@ pub fn family_of(data: &EventData) -> u16 {
     }
 }
 
-/// Calls `put` once per common column, in the order of [`columns::COMMON`].
-#[inline]
-pub fn put_common(event: &Event, put: impl FnMut(u64)) {
-    [
+/// Appends the value of each common column, in the order of [`columns::COMMON`].
+pub fn put_common(event: &Event, out: &mut Vec<u64>) {
+    out.extend_from_slice(&[
         event.boot_ns,
         event.tid.into(),
         event.pid.into(),
@@ -154,110 +153,103 @@ pub fn put_common(event: &Event, put: impl FnMut(u64)) {
         event.probe.into(),
         event.seq,
         family_of(&event.data).into(),
-    ]
-    .into_iter()
-    .for_each(put);
+    ]);
 }
 
-/// Calls `put` once per field, in the order of the family's column table.
+/// Appends the value of each field, in the order of the family's column table.
 #[inline]
-pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, mut put: impl FnMut(u64)) {
+pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, out: &mut Vec<u64>) {
     match data {
-        EventData::Syscall(call) => {
-            put(call.nr.into());
-            put(call.ret as u64);
-            call.args.into_iter().for_each(put);
+        EventData::Syscall(Syscall { nr, ret, args }) => {
+            let [a, b, c, d, e, f] = *args;
+            out.extend_from_slice(&[(*nr).into(), *ret as u64, a, b, c, d, e, f]);
         }
         EventData::SyscallCount(SyscallCount { nr, calls }) => {
-            put((*nr).into());
-            put(*calls);
+            out.extend_from_slice(&[(*nr).into(), *calls]);
         }
-        EventData::Fork(fork) => {
-            put(fork.child_tid.into());
-            put(fork.child_pid.into());
-            put(fork.child_start_ns);
-        }
-        EventData::Exec(exec) => {
-            for text in [&exec.path, &exec.filename, &exec.args, &exec.comm] {
-                put(dictionary.id(text));
-            }
-            for number in [exec.ppid, exec.uid, exec.gid] {
-                put(number.into());
-            }
-            for number in [exec.start_ns, exec.dev, exec.ino, exec.flags.0.into()] {
-                put(number);
-            }
-        }
-        EventData::Exit(exit) => {
-            put(exit.code.into());
-            put(exit.signal.into());
-            put(exit.start_ns);
-            put(exit.last_thread.into());
-        }
-        EventData::Open(open) => {
-            put(open.nr.into());
-            put(open.ret as u64);
-            put(open.flags.into());
-            put(open.mode.into());
-            put(dictionary.id(&open.path));
-            put(open.dev);
-            put(open.ino);
-            put(open.marks.0.into());
-        }
-        EventData::PathCall(call) => {
-            put(call.nr.into());
-            put(call.ret as u64);
-            put(call.arg);
-            put(dictionary.id(&call.path));
-            put(dictionary.id(&call.path2));
-            put(call.marks.0.into());
-        }
-        EventData::SockCall(call) => {
-            put(call.nr.into());
-            put(call.ret as u64);
-            put(call.fd as i64 as u64);
-            put(call.family.into());
-            put(call.sock_type.into());
-            put(dictionary.id(&call.local.addr));
-            put(call.local.port.into());
-            put(dictionary.id(&call.remote.addr));
-            put(call.remote.port.into());
-            put(dictionary.id(&call.unix_path));
-            put(call.marks.0.into());
-        }
-        EventData::TcpState(state) => {
-            put(state.old.into());
-            put(state.new.into());
-            put(state.family.into());
-            put(dictionary.id(&state.local.addr));
-            put(state.local.port.into());
-            put(dictionary.id(&state.remote.addr));
-            put(state.remote.port.into());
-            put(state.sock);
-            put(state.latency_ns);
-        }
-        EventData::Cgroup(change) => {
-            put(change.id);
-            put(dictionary.id(&change.path));
-            put(change.removed.into());
-        }
-        EventData::Sample(sample) => {
-            for number in [
-                sample.cpu_ns,
-                sample.throttled_ns,
-                sample.memory_bytes,
-                sample.memory_limit_bytes,
-                sample.pids,
-                sample.io_read_bytes,
-                sample.io_write_bytes,
-            ] {
-                put(number);
-            }
-        }
+        EventData::Fork(fork) => out.extend_from_slice(&[
+            fork.child_tid.into(),
+            fork.child_pid.into(),
+            fork.child_start_ns,
+        ]),
+        EventData::Exec(exec) => out.extend_from_slice(&[
+            dictionary.id(&exec.path),
+            dictionary.id(&exec.filename),
+            dictionary.id(&exec.args),
+            dictionary.id(&exec.comm),
+            exec.ppid.into(),
+            exec.uid.into(),
+            exec.gid.into(),
+            exec.start_ns,
+            exec.dev,
+            exec.ino,
+            exec.flags.0.into(),
+        ]),
+        EventData::Exit(exit) => out.extend_from_slice(&[
+            exit.code.into(),
+            exit.signal.into(),
+            exit.start_ns,
+            exit.last_thread.into(),
+        ]),
+        EventData::Open(open) => out.extend_from_slice(&[
+            open.nr.into(),
+            open.ret as u64,
+            open.flags.into(),
+            open.mode.into(),
+            dictionary.id(&open.path),
+            open.dev,
+            open.ino,
+            open.marks.0.into(),
+        ]),
+        EventData::PathCall(call) => out.extend_from_slice(&[
+            call.nr.into(),
+            call.ret as u64,
+            call.arg,
+            dictionary.id(&call.path),
+            dictionary.id(&call.path2),
+            call.marks.0.into(),
+        ]),
+        EventData::SockCall(call) => out.extend_from_slice(&[
+            call.nr.into(),
+            call.ret as u64,
+            call.fd as i64 as u64,
+            call.family.into(),
+            call.sock_type.into(),
+            dictionary.id(&call.local.addr),
+            call.local.port.into(),
+            dictionary.id(&call.remote.addr),
+            call.remote.port.into(),
+            dictionary.id(&call.unix_path),
+            call.marks.0.into(),
+        ]),
+        EventData::TcpState(state) => out.extend_from_slice(&[
+            state.old.into(),
+            state.new.into(),
+            state.family.into(),
+            dictionary.id(&state.local.addr),
+            state.local.port.into(),
+            dictionary.id(&state.remote.addr),
+            state.remote.port.into(),
+            state.sock,
+            state.latency_ns,
+        ]),
+        EventData::Cgroup(change) => out.extend_from_slice(&[
+            change.id,
+            dictionary.id(&change.path),
+            change.removed.into(),
+        ]),
+        EventData::Sample(sample) => out.extend_from_slice(&[
+            sample.cpu_ns,
+            sample.throttled_ns,
+            sample.memory_bytes,
+            sample.memory_limit_bytes,
+            sample.pids,
+            sample.io_read_bytes,
+            sample.io_write_bytes,
+        ]),
         EventData::Declared(declared) => {
-            for value in declared.values() {
-                put(value.number(dictionary));
-            }
+            let numbers = declared.values().iter();
+            out.extend(numbers.map(|value| value.number(dictionary)));
         }
     }
 }
@@ -397,37 +389,46 @@ pub fn take_declared(
     EventData::Declared(Declared::of_columns(ty.clone(), values))
 }
 
-/// Refuses a column with a value outside its type, once for the whole column.
-pub fn check_values(column: &Column, values: &[u64], texts: usize) -> Result<(), Error> {
-    let max = match column.ty {
+/// The largest value of a type, for those where that says everything.
+fn max_of(ty: Type, texts: usize) -> u64 {
+    match ty {
         Type::U8 => u64::from(u8::MAX),
         Type::U16 => u64::from(u16::MAX),
         Type::U32 => u64::from(u32::MAX),
-        Type::U64 | Type::I64 => return Ok(()),
+        Type::U64 | Type::I64 | Type::I32 => u64::MAX,
         Type::Bool => 1,
         Type::Text => texts as u64 - 1,
-        Type::I32 => {
-            return match values
-                .iter()
-                .position(|value| i32::try_from(*value as i64).is_err())
-            {
-                Some(row) => Err(Error::malformed(
-                    column.name,
-                    row,
-                    "a 32-bit number",
-                    values[row] as i64,
-                )),
-                None => Ok(()),
-            };
-        }
-    };
-    match values.iter().position(|value| *value > max) {
-        Some(row) => Err(Error::malformed(
+    }
+}
+
+/// Whether every value is one of the column's type. `texts` is the number of strings, the empty one
+/// included.
+#[inline]
+pub fn fits(ty: Type, values: &[u64], texts: usize) -> bool {
+    if ty == Type::I32 {
+        // Moved up by half its range, such a number has no high half.
+        let moved = |value: &u64| value.wrapping_add(1 << 31);
+        return values.iter().fold(0, |all, value| all | moved(value)) >> 32 == 0;
+    }
+    let max = max_of(ty, texts);
+    // None is larger than all of them or-ed together.
+    values.iter().fold(0, |all, value| all | value) <= max
+        || values.iter().all(|value| *value <= max)
+}
+
+/// What is wrong with a column for which [`fits`] does not hold.
+pub fn misfit(column: &Column, values: &[u64], texts: usize) -> Error {
+    let row = values
+        .iter()
+        .position(|value| !fits(column.ty, &[*value], texts))
+        .unwrap_or(0);
+    match column.ty {
+        Type::I32 => Error::malformed(column.name, row, "a 32-bit number", values[row] as i64),
+        ty => Error::malformed(
             column.name,
             row,
-            format_args!("at most {max}"),
+            format_args!("at most {}", max_of(ty, texts)),
             values[row],
-        )),
-        None => Ok(()),
+        ),
     }
 }

@@ -1,31 +1,36 @@
-//! The rows of the open chunk: columns in order of arrival, and their way into sections.
+//! The rows of the open chunk in order of arrival, and their way into sections.
 //!
-//! All rows stand in one table with the common columns; each family keeps its own columns beside
-//! it. Sealing puts the table into stored order (by thread, then time) once, for all of them.
+//! All rows stand in one table; the values of a family's own columns stand beside it, row after
+//! row. Sealing puts the table into stored order (by thread, then time) once, for all of them, and
+//! turns rows into columns block by block, so that each row is fetched once.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use crate::{
-    Error, Event, EventType,
+    Error, Event, EventType, SequenceRange,
     body::Writer,
-    columns::{self, COMMON, Column, Encoding, FAMILIES, position},
+    columns::{self, COMMON, Column, FAMILIES, position},
+    encoding::{Encoder, slot},
     event::EventData,
     header::KindCount,
     limits::{KINDS_MAX, SECTIONS_MAX},
-    order,
+    order::Orders,
+    planes::BLOCK,
     rows::{self, Dictionary},
+    sequence,
 };
 
-/// Rows that a column always keeps room for, so that a quiet second frees nothing.
+/// Rows that a buffer always keeps room for, so that a quiet second frees nothing.
 const KEPT_ROWS: usize = 1_024;
 
 /// A family's own columns.
 struct Family {
     id: u16,
     declared: Option<Arc<EventType>>,
-    fields: Vec<Vec<u64>>,
+    /// The values of one row after the other.
+    values: Vec<u64>,
     rows: u32,
 }
 
@@ -38,45 +43,58 @@ impl Family {
     }
 }
 
-/// Where a row's own values are.
+/// What every row has.
 #[derive(Clone, Copy)]
-struct Place {
+struct Row {
+    time: u64,
+    cgroup_id: u64,
+    seq: u64,
+    tid: u32,
+    pid: u32,
+    /// Among the rows of its family.
+    place: u32,
     /// Index in [`Table::families`].
-    family: u32,
-    row: u32,
+    family: u16,
+    cpu: u16,
+    probe: u8,
 }
 
 pub struct Table {
-    common: [Vec<u64>; COMMON.len()],
-    places: Vec<Place>,
+    rows: Vec<Row>,
     /// Those of the column table, then the declared ones.
     families: Vec<Family>,
     /// Index of a declared family.
-    declared: HashMap<u16, u32>,
-    /// Of all columns, 8 bytes each.
+    declared: HashMap<u16, u16>,
+    /// Of all columns, 8 bytes a value.
     bytes: usize,
 }
 
-/// The table in stored order, as far as more than one section needs it.
+/// The table in stored order, and the columns made of it. Kept from chunk to chunk for its buffers:
+/// no more than the largest body of each encoder's column.
 #[derive(Default)]
 pub struct Stored {
-    /// Index of arrival of each row.
-    rows: Vec<u32>,
-    values: Vec<u64>,
-    keys: Vec<u64>,
+    times: Vec<u64>,
+    tids: Vec<u32>,
+    orders: Orders,
+    common: [Encoder; COMMON.len()],
+    fields: Vec<Encoder>,
+    /// Per family, in stored order: row of the table, and place in the family.
+    rows: Vec<(u32, u32)>,
+    /// The distinct values, ascending.
+    pub cgroup_ids: Vec<u64>,
+    pub pids: Vec<u64>,
 }
 
 impl Table {
     pub fn new() -> Self {
         Table {
-            common: Default::default(),
-            places: Vec::new(),
+            rows: Vec::new(),
             families: FAMILIES
                 .iter()
                 .map(|family| Family {
                     id: family.id,
                     declared: None,
-                    fields: vec![Vec::new(); family.fields.len()],
+                    values: Vec::new(),
                     rows: 0,
                 })
                 .collect(),
@@ -86,20 +104,17 @@ impl Table {
     }
 
     pub fn rows(&self) -> u32 {
-        self.places.len() as u32
+        self.rows.len() as u32
     }
     pub fn bytes(&self) -> usize {
         self.bytes
-    }
-    fn common(&self, id: u16) -> &[u64] {
-        &self.common[position(id)]
     }
 
     /// Makes a family known. Refused when the id has another type, and when all families together
     /// could exceed [`KINDS_MAX`] or need more than [`SECTIONS_MAX`] sections.
     pub fn declare(&mut self, ty: &Arc<EventType>) -> Result<(), Error> {
         if let Some(known) = self.declared.get(&ty.family()) {
-            let known = self.families[*known as usize].declared.as_ref();
+            let known = self.families[usize::from(*known)].declared.as_ref();
             if known == Some(ty) {
                 return Ok(());
             }
@@ -115,7 +130,7 @@ impl Table {
             self.families.len() as u64 + 1,
             KINDS_MAX as u64,
         )?;
-        let sections = self.families.iter().map(|family| family.fields.len());
+        let sections = self.families.iter().map(|family| family.columns().len());
         Error::limit(
             "columns of all families",
             (COMMON.len() + sections.sum::<usize>() + ty.fields().len()) as u64,
@@ -123,11 +138,11 @@ impl Table {
             u64::from(SECTIONS_MAX) - 2,
         )?;
         self.declared
-            .insert(ty.family(), self.families.len() as u32);
+            .insert(ty.family(), self.families.len() as u16);
         self.families.push(Family {
             id: ty.family(),
             declared: Some(ty.clone()),
-            fields: vec![Vec::new(); ty.fields().len()],
+            values: Vec::new(),
             rows: 0,
         });
         Ok(())
@@ -137,41 +152,39 @@ impl Table {
     ///
     /// # Panics
     /// When the event's type was not declared.
+    #[inline]
     pub fn push(&mut self, event: &Event, dictionary: &mut Dictionary) -> Option<Arc<EventType>> {
-        let id = rows::family_of(&event.data);
-        let mut first = None;
         let index = match &event.data {
-            EventData::Declared(declared) => {
-                let index = self.declared.get(&id).copied();
-                let known = index.map(|index| &self.families[index as usize]);
-                assert!(
-                    known.is_some_and(|family| family.declared.as_ref() == Some(declared.ty())),
-                    "declare {} before its events",
-                    declared.ty().name()
-                );
-                if known.is_some_and(|family| family.rows == 0) {
-                    first = Some(declared.ty().clone());
-                }
-                index.expect("it is known")
-            }
-            _ => u32::from(id) - 1,
+            EventData::Declared(declared) => self.index_of(declared.ty()),
+            data => rows::family_of(data) - 1,
         };
-        let mut common = self.common.iter_mut();
-        rows::put_common(event, |value| {
-            common.next().expect("one for each").push(value)
-        });
-        let family = &mut self.families[index as usize];
-        self.places.push(Place {
+        let family = &mut self.families[usize::from(index)];
+        self.rows.push(Row {
+            time: event.boot_ns,
+            cgroup_id: event.cgroup_id,
+            seq: event.seq,
+            tid: event.tid,
+            pid: event.pid,
+            place: family.rows,
             family: index,
-            row: family.rows,
+            cpu: event.cpu,
+            probe: event.probe,
         });
         family.rows += 1;
-        self.bytes += 8 * (COMMON.len() + family.fields.len());
-        let mut fields = family.fields.iter_mut();
-        rows::put_fields(&event.data, dictionary, |value| {
-            fields.next().expect("one for each").push(value)
-        });
-        first
+        let before = family.values.len();
+        rows::put_fields(&event.data, dictionary, &mut family.values);
+        self.bytes += 8 * (COMMON.len() + family.values.len() - before);
+        match &family.declared {
+            Some(ty) if family.rows == 1 => Some(ty.clone()),
+            _ => None,
+        }
+    }
+
+    fn index_of(&self, ty: &Arc<EventType>) -> u16 {
+        let index = self.declared.get(&ty.family()).copied();
+        let known = index.and_then(|index| self.families[usize::from(index)].declared.as_ref());
+        assert!(known == Some(ty), "declare {} before its events", ty.name());
+        index.expect("it is known")
     }
 
     /// Rows of each family present, ascending by id.
@@ -189,105 +202,170 @@ impl Table {
         kinds
     }
 
-    /// The distinct values of a common column, ascending.
-    pub fn distinct(&self, column: u16) -> Vec<u64> {
-        let mut list = Vec::new();
-        let mut last = None;
-        // Rows come in runs of one value.
-        for value in self.common(column) {
-            if last == Some(value) {
-                continue;
+    /// Determines the stored order and makes the common columns.
+    pub fn store(&self, stored: &mut Stored) {
+        stored.times.clear();
+        stored.times.extend(self.rows.iter().map(|row| row.time));
+        stored.tids.clear();
+        stored.tids.extend(self.rows.iter().map(|row| row.tid));
+        stored.orders.find(&stored.times, &stored.tids);
+        for (encoder, column) in stored.common.iter_mut().zip(&COMMON) {
+            encoder.begin(column.encoding);
+        }
+        stored.cgroup_ids.clear();
+        stored.pids.clear();
+        let mut block = [[0u64; BLOCK]; COMMON.len()];
+        for indices in stored.orders.stored.chunks(BLOCK) {
+            let [time, tid, pid, cgroup_id, cpu, probe, _, family] = &mut block;
+            for (at, index) in indices.iter().enumerate() {
+                let row = &self.rows[*index as usize];
+                time[at] = row.time;
+                tid[at] = row.tid.into();
+                pid[at] = row.pid.into();
+                cgroup_id[at] = row.cgroup_id;
+                cpu[at] = row.cpu.into();
+                probe[at] = row.probe.into();
+                family[at] = self.families[usize::from(row.family)].id.into();
             }
-            last = Some(value);
-            if let Err(place) = list.binary_search(value) {
-                list.insert(place, *value);
+            add_runs(&cgroup_id[..indices.len()], &mut stored.cgroup_ids);
+            add_runs(&pid[..indices.len()], &mut stored.pids);
+            for ((encoder, column), values) in stored.common.iter_mut().zip(&COMMON).zip(&mut block)
+            {
+                if column.id != columns::SEQ {
+                    encoder.push(&mut values[..indices.len()], &[]);
+                }
             }
         }
-        list
+        for distinct in [&mut stored.cgroup_ids, &mut stored.pids] {
+            distinct.sort_unstable();
+            distinct.dedup();
+        }
     }
 
-    /// Determines the stored order.
-    pub fn store(&self, stored: &mut Stored) {
-        stored.rows = order::by_thread(self.common(columns::TIME), self.common(columns::TID));
-    }
-
-    /// A common column's values in stored order.
-    pub fn stored_common<'a>(&self, id: u16, stored: &'a mut Stored) -> &'a mut [u64] {
-        gather(self.common(id), &stored.rows, &mut stored.values);
-        &mut stored.values
-    }
-
-    pub fn write_common(&self, id: u16, stored: &mut Stored, body: &mut Writer) {
-        let values = self.stored_common(id, stored);
-        body.column(columns::COMMON_FAMILY, &COMMON[position(id)], values, &[]);
+    /// Writes a common column that [`Table::store`] made.
+    pub fn write_common(&self, id: u16, stored: &Stored, body: &mut Writer) {
+        let place = position(id);
+        body.column(
+            columns::COMMON_FAMILY,
+            &COMMON[place],
+            self.rows(),
+            &stored.common[place],
+        );
     }
 
     /// The families' own columns, ascending by family.
     pub fn write_fields(&self, stored: &mut Stored, body: &mut Writer) {
-        // Per family: its rows in stored order, by index in the table and in the family.
-        let mut all: Vec<(Vec<u32>, Vec<u32>)> = self
-            .families
-            .iter()
-            .map(|family| {
-                let rows = family.rows as usize;
-                (Vec::with_capacity(rows), Vec::with_capacity(rows))
-            })
-            .collect();
-        for row in &stored.rows {
-            let place = self.places[*row as usize];
-            let (table_rows, family_rows) = &mut all[place.family as usize];
-            table_rows.push(*row);
-            family_rows.push(place.row);
+        let mut starts = Vec::with_capacity(self.families.len());
+        let mut start = 0;
+        for family in &self.families {
+            starts.push(start);
+            start += family.rows as usize;
         }
-        let mut families: Vec<_> = self.families.iter().zip(all).collect();
+        let mut next = starts.clone();
+        stored.rows.resize(self.rows.len(), (0, 0));
+        for index in &stored.orders.stored {
+            let row = &self.rows[*index as usize];
+            let next = &mut next[usize::from(row.family)];
+            stored.rows[*next] = (*index, row.place);
+            *next += 1;
+        }
+        let mut families: Vec<_> = self.families.iter().zip(starts).collect();
         families.sort_unstable_by_key(|(family, _)| family.id);
-        for (family, (table_rows, family_rows)) in families {
-            if family.rows == 0 {
-                continue;
+        for (family, start) in families {
+            if family.rows > 0 {
+                let rows = &stored.rows[start..start + family.rows as usize];
+                self.write_family(family, rows, &mut stored.fields, body);
             }
-            for (column, values) in family.columns().iter().zip(&family.fields) {
-                if let Encoding::DeltaBy(key) = column.encoding {
-                    if key < columns::FIELDS {
-                        gather(self.common(key), &table_rows, &mut stored.keys);
-                    } else {
-                        gather(
-                            &family.fields[position(key)],
-                            &family_rows,
-                            &mut stored.keys,
-                        );
+        }
+    }
+
+    fn write_family(
+        &self,
+        family: &Family,
+        rows: &[(u32, u32)],
+        encoders: &mut Vec<Encoder>,
+        body: &mut Writer,
+    ) {
+        let columns = family.columns();
+        let width = columns.len();
+        if encoders.len() < width {
+            encoders.resize_with(width, Encoder::default);
+        }
+        for (encoder, column) in encoders.iter_mut().zip(columns) {
+            encoder.begin(column.encoding);
+        }
+        let key = columns.iter().find_map(|column| column.encoding.key());
+        let (mut slots, mut values) = ([0u16; BLOCK], [0u64; BLOCK]);
+        for rows in rows.chunks(BLOCK) {
+            let values = &mut values[..rows.len()];
+            let slots = &mut slots[..rows.len()];
+            match key {
+                None => {}
+                Some(columns::CGROUP_ID) => {
+                    for (out, (row, _)) in slots.iter_mut().zip(rows) {
+                        *out = slot(self.rows[*row as usize].cgroup_id);
                     }
                 }
-                gather(values, &family_rows, &mut stored.values);
-                body.column(family.id, column, &mut stored.values, &stored.keys);
+                Some(key) => {
+                    for (out, (_, place)) in slots.iter_mut().zip(rows) {
+                        *out = slot(family.values[*place as usize * width + position(key)]);
+                    }
+                }
+            }
+            for (at, encoder) in encoders.iter_mut().take(width).enumerate() {
+                for (out, (_, place)) in values.iter_mut().zip(rows) {
+                    *out = family.values[*place as usize * width + at];
+                }
+                encoder.push(values, slots);
             }
         }
+        for (encoder, column) in encoders.iter().zip(columns) {
+            body.column(family.id, column, rows.len() as u32, encoder);
+        }
+    }
+
+    /// The sequence section; the ranges for the header.
+    pub fn write_sequences(&self, stored: &mut Stored, body: &mut Writer) -> Vec<SequenceRange> {
+        let encoder = &mut stored.common[position(columns::SEQ)];
+        let mut ranges = Vec::new();
+        body.sequences(columns::SEQ, self.rows(), |out| {
+            let numbered = stored.orders.in_time.iter().map(|index| {
+                let row = &self.rows[*index as usize];
+                (sequence::pair(row.cpu.into(), row.probe.into()), row.seq)
+            });
+            let written;
+            (ranges, written) = sequence::write(numbered, encoder, out);
+            written
+        });
+        ranges
     }
 
     /// Empties the table. Buffers follow the load down as well: a burst of one family after that
     /// of another must not leave both at their largest.
     pub fn clear(&mut self) {
-        let follow = |column: &mut Vec<u64>, rows: usize| {
-            let keep = 2 * rows.max(KEPT_ROWS);
-            column.clear();
-            if column.capacity() > 2 * keep {
-                column.shrink_to(keep);
-            }
-        };
-        for column in &mut self.common {
-            follow(column, self.places.len());
-        }
+        follow(&mut self.rows, 1);
         for family in &mut self.families {
-            for column in &mut family.fields {
-                follow(column, family.rows as usize);
-            }
+            let width = family.columns().len();
+            follow(&mut family.values, width);
             family.rows = 0;
         }
-        self.places.clear();
         self.bytes = 0;
     }
 }
 
-fn gather(values: &[u64], order: &[u32], out: &mut Vec<u64>) {
-    out.clear();
-    out.extend(order.iter().map(|row| values[*row as usize]));
+/// Values where they change.
+fn add_runs(values: &[u64], list: &mut Vec<u64>) {
+    for value in values {
+        if list.last() != Some(value) {
+            list.push(*value);
+        }
+    }
+}
+
+fn follow<T>(values: &mut Vec<T>, width: usize) {
+    let keep = 2 * values.len().max(KEPT_ROWS * width);
+    values.clear();
+    if values.capacity() > 2 * keep {
+        values.shrink_to(keep);
+    }
 }
