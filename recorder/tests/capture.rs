@@ -18,6 +18,10 @@ use support::{Recording, Trace, read, rec};
 use trace_format::{Context, Event, EventData, syscalls};
 
 const ROUNDS: usize = 10;
+
+/// It ends within two seconds where it has a core; others may keep all of them busy. One that waits for
+/// something else does not end at all.
+const END_MAX: Duration = Duration::from_secs(20);
 const X86_64_GETPGID: u32 = 121;
 
 /// What this process did, as the trace tells it, in order.
@@ -62,7 +66,7 @@ fn known_sequence_in_exactly_that_sequence_out() {
     }
     let (status, took) = recording.stop();
     assert!(status.success(), "{status}");
-    assert!(took < Duration::from_secs(2), "ended after {took:?}");
+    assert!(took < END_MAX, "ended after {took:?}");
 
     let trace = read(&trace_path);
     assert!(
@@ -212,7 +216,7 @@ fn counters_equal_events_plus_drops(ring: &str, may_drop: bool) {
         zero.read_exact(&mut byte).unwrap();
     }
     let (status, took) = recording.stop();
-    assert!(took < Duration::from_secs(2), "ended after {took:?}");
+    assert!(took < END_MAX, "ended after {took:?}");
     let trace = read(&trace_path);
     let (counters, counted) = (trace.counters(), trace.counted());
     assert!(!counters.is_empty());

@@ -6,12 +6,12 @@ mod support;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use support::{Seen, inject, no_docker, no_sandbox, watch};
+use support::{Seen, inject, no_docker, no_sandbox, skip, watch};
 
 #[test]
 fn every_act_shows_in_its_container_only_in_the_sandbox() {
     match no_sandbox() {
-        Some(reason) => println!("skipped: {reason}"),
+        Some(reason) => skip(&reason),
         None => every_act_shows_in_its_container_only("--sandbox"),
     }
 }
@@ -19,12 +19,35 @@ fn every_act_shows_in_its_container_only_in_the_sandbox() {
 #[test]
 fn every_act_shows_in_its_container_only_in_docker() {
     match no_docker() {
-        Some(reason) => println!("skipped: {reason}"),
+        Some(reason) => skip(&reason),
         None => every_act_shows_in_its_container_only("--docker"),
     }
 }
 
+/// How long the acts last, try by try. That an act shows is a matter of how often it is looked at and of
+/// how much CPU it gets, both of which are little on a host that others keep busy: then the acts are
+/// watched for longer. What must not show must not show in any try.
+const TRIES_S: [u64; 3] = [4, 8, 16];
+
 fn every_act_shows_in_its_container_only(runtime: &str) {
+    let mut unseen = Vec::new();
+    for seconds in TRIES_S {
+        unseen.push(what_does_not_show(runtime, seconds));
+        if unseen.last().is_some_and(Vec::is_empty) {
+            return;
+        }
+    }
+    panic!("what did not show, try by try: {unseen:#?}");
+}
+
+fn what_does_not_show(runtime: &str, seconds: u64) -> Vec<String> {
+    let mut unseen = Vec::new();
+    let mut must_show = |shows: bool, what: String| {
+        if !shows {
+            unseen.push(what);
+        }
+    };
+    let duration = format!("{seconds}s");
     let classes = "noop,cpu_hog,port_scan,cred_read,drop_exec";
     let args = [
         "run",
@@ -34,7 +57,7 @@ fn every_act_shows_in_its_container_only(runtime: &str) {
         "--intensity",
         "0.9",
         "--duration",
-        "4s",
+        &duration,
         "--warmup",
         "2s",
         "--background",
@@ -81,23 +104,30 @@ fn every_act_shows_in_its_container_only(runtime: &str) {
         .map(|(_, seen)| seen.cpu_ns)
         .max()
         .unwrap();
-    assert!(
+    must_show(
         hog.cpu_ns > 3 * normal_cpu,
-        "hog {} normal {normal_cpu}",
-        hog.cpu_ns
+        format!("the hog's CPU time: {}, normal {normal_cpu}", hog.cpu_ns),
     );
-    assert!(of("noop").1.cpu_ns < hog.cpu_ns / 3);
+    let noop = of("noop").1.cpu_ns;
+    must_show(
+        noop < hog.cpu_ns / 3,
+        format!("the hog's CPU time: {}, noop {noop}", hog.cpu_ns),
+    );
 
-    // The client may ask before its server listens, so a few refusals are normal.
+    // The client may ask before its server listens, so a few refusals are normal. Thousands are the
+    // scanner's on a quiet machine; a hundred where containers, at their low weight, share its cores.
     let (_, scanner) = of("port_scan");
-    // Thousands on a quiet machine; a hundred where containers, at their low weight, share its cores.
-    assert!(scanner.refused > 50, "{}", scanner.refused);
+    must_show(
+        scanner.refused > 50,
+        format!("refused connects: {}", scanner.refused),
+    );
     for (id, other) in others("port_scan") {
-        assert!(
+        must_show(
             other.refused < scanner.refused / 2,
-            "{id}: {} of {}",
-            other.refused,
-            scanner.refused
+            format!(
+                "refused connects: {}, in {id} {}",
+                scanner.refused, other.refused
+            ),
         );
     }
 
@@ -113,10 +143,10 @@ fn every_act_shows_in_its_container_only(runtime: &str) {
             .filter(|program| program.starts_with("/tmp/"))
             .count()
     };
-    assert!(
+    let programs = &of("drop_exec").1.programs;
+    must_show(
         dropped(of("drop_exec").1) >= 1,
-        "{:?}",
-        of("drop_exec").1.programs
+        format!("the dropped program: {programs:?}"),
     );
     for (id, other) in others("drop_exec") {
         assert_eq!(dropped(other), 0, "{id}: {:?}", other.programs);
@@ -128,17 +158,18 @@ fn every_act_shows_in_its_container_only(runtime: &str) {
         );
     }
 
-    labels_are_true(acts);
+    labels_are_true(acts, seconds);
     nothing_names_a_class(&ours, &seen);
+    unseen
 }
 
 /// Windows on both clocks, pids and cgroups as the kernel has them.
-fn labels_are_true(acts: &[Value]) {
+fn labels_are_true(acts: &[Value], seconds: u64) {
     for act in acts {
         let number = |key: &str| act[key].as_u64().unwrap();
         for clock in ["boot", "wall"] {
             let length = number(&format!("end_{clock}_ns")) - number(&format!("start_{clock}_ns"));
-            assert!(length >= 4_000_000_000, "{act}");
+            assert!(length >= seconds * 1_000_000_000, "{act}");
         }
         assert_eq!(act["outcome"], "done");
         assert!(!act["pids"].as_str().unwrap().is_empty(), "{act}");

@@ -4,9 +4,12 @@ mod support;
 
 use std::process::{Command, Stdio};
 
-use support::{finish, no_docker};
+use support::{finish, no_docker, skip};
 
-const IMAGE: &str = "trailcam-guest-test:1";
+/// Of this run of the tests alone: another may go on at the same engine.
+fn image() -> String {
+    format!("trailcam-guest-test:{}", std::process::id())
+}
 
 /// `docker` as the tests use it; its output, if it succeeded.
 fn docker(args: &[&str]) -> Option<String> {
@@ -26,10 +29,12 @@ struct Sleeper(String);
 
 impl Sleeper {
     fn start(options: &[&str]) -> Option<Sleeper> {
+        let image = image();
+        let command = [&*image, "/bin/busybox", "sleep", "600"];
         let args = [
             &["run", "-d", "--rm", "--network", "none"],
             options,
-            &[IMAGE, "/bin/busybox", "sleep", "600"],
+            &command,
         ]
         .concat();
         docker(&args).map(Sleeper)
@@ -60,18 +65,16 @@ fn import() -> bool {
         .args(["bin", "tmp"])
         .status();
     packed.is_ok_and(|status| status.success())
-        && docker(&["import", &archive.to_string_lossy(), IMAGE]).is_some()
+        && docker(&["import", &archive.to_string_lossy(), &image()]).is_some()
 }
 
 #[test]
 fn acts_run_in_a_confined_container_and_leave_no_file() {
     if let Some(reason) = no_docker() {
-        println!("skipped: {reason}");
-        return;
+        return skip(&reason);
     }
     if !import() {
-        println!("skipped: no docker client or no /usr/bin/busybox");
-        return;
+        return skip("no docker client or no /usr/bin/busybox");
     }
     let limits = ["--memory", "64m", "--cpus", "0.5", "--pids-limit", "50"];
     let act = |sleeper: &Sleeper| {
@@ -137,5 +140,5 @@ fn acts_run_in_a_confined_container_and_leave_no_file() {
         Some("true")
     );
     drop((unlimited, confined));
-    docker(&["rmi", IMAGE]);
+    docker(&["rmi", &image()]);
 }

@@ -13,7 +13,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use support::{end, finish, inject, no_sandbox};
+use support::{end, finish, inject, no_sandbox, skip};
 
 /// A recorder that keeps to the contract and writes when it started and ended.
 fn recorder(directory: &Path, end: &str) -> String {
@@ -41,8 +41,7 @@ const QUICK: [&str; 9] = [
 #[test]
 fn a_recorded_run_has_trace_labels_and_plan() {
     if let Some(reason) = no_sandbox() {
-        println!("skipped: {reason}");
-        return;
+        return skip(&reason);
     }
     let directory = tempfile::tempdir().unwrap();
     let rec = recorder(directory.path(), "exit 0");
@@ -111,8 +110,7 @@ fn a_recorded_run_has_trace_labels_and_plan() {
 #[test]
 fn loss_and_failure_of_the_recorder_are_passed_on() {
     if let Some(reason) = no_sandbox() {
-        println!("skipped: {reason}");
-        return;
+        return skip(&reason);
     }
     for (end, code, says) in [
         ("exit 3", 3, "(with loss)"),
@@ -157,8 +155,7 @@ fn loss_and_failure_of_the_recorder_are_passed_on() {
 #[test]
 fn an_interrupted_run_labels_what_was_begun_and_ends_the_recorder() {
     if let Some(reason) = no_sandbox() {
-        println!("skipped: {reason}");
-        return;
+        return skip(&reason);
     }
     let directory = tempfile::tempdir().unwrap();
     let stopped = directory.path().join("stopped");
@@ -209,8 +206,7 @@ fn an_interrupted_run_labels_what_was_begun_and_ends_the_recorder() {
 #[test]
 fn a_recorder_that_cannot_start_leaves_the_directory_free() {
     if let Some(reason) = no_sandbox() {
-        println!("skipped: {reason}");
-        return;
+        return skip(&reason);
     }
     let directory = tempfile::tempdir().unwrap();
     let rec = recorder(directory.path(), "exit 0");

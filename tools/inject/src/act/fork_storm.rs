@@ -1,6 +1,9 @@
 //! Short-lived children, faster than they end, until the pids limit refuses more.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use nix::{
     errno::Errno,
@@ -24,6 +27,9 @@ static INFO: Info = Info {
     signals: &[Signal::ForkRate, Signal::ExitRate],
 };
 
+/// Between two looks at what is due.
+const PAUSE: Duration = Duration::from_millis(2);
+
 impl Act for ForkStorm {
     fn info(&self) -> &'static Info {
         &INFO
@@ -33,11 +39,18 @@ impl Act for ForkStorm {
         // Should memory run out first, the kernel takes one of these and not the normal work.
         let own = "/proc/self/oom_score_adj";
         fs::write(own, "1000").map_err(ActError::io("write", own))?;
-        let pause = ctx.pause(20.0, 400.0);
+        let (a_second, start) = (ctx.scale(20.0, 400.0), Instant::now());
         let life = Duration::from_secs_f64(ctx.scale(0.1, 2.0));
         let mut alive: Vec<Pid> = Vec::new();
         let (mut forked, mut refused, mut most) = (0u64, 0u64, 0);
         while !ctx.over() {
+            // By the clock: on a busy host a sleep for each would leave most of them out.
+            let due = (start.elapsed().as_secs_f64() * a_second) as u64;
+            if forked + refused >= due {
+                ctx.sleep(PAUSE);
+                bury(&mut alive);
+                continue;
+            }
             // SAFETY: the task process has one thread, so the child may do whatever a process may.
             match unsafe { fork() } {
                 Ok(ForkResult::Child) => {
@@ -53,7 +66,6 @@ impl Act for ForkStorm {
                 Err(Errno::EAGAIN | Errno::ENOMEM) => refused += 1,
                 Err(error) => return Err(ActError::os("fork", "a child")(error)),
             }
-            ctx.sleep(pause);
             bury(&mut alive);
         }
         for child in &alive {

@@ -366,6 +366,8 @@ impl Supervisor {
             Work::Act { task, duration, .. } => (Some(task), duration + TASK_GRACE),
         };
         let patience = Instant::now() + ROOM_WAIT;
+        // Before the fork: nothing that the task does lies before its start, however late this process runs again.
+        let mut at = Moment::now();
         let mut forked = self.fork(&work);
         while forked
             .as_ref()
@@ -377,9 +379,9 @@ impl Supervisor {
                 self.ends_at = Instant::now();
                 break;
             }
+            at = Moment::now();
             forked = self.fork(&work);
         }
-        let at = Moment::now();
         match forked {
             Ok((pid, detail)) => {
                 let deadline = Instant::now() + time;

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::Read,
+    io::{Read, Write},
     os::{fd::AsRawFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -136,24 +136,43 @@ pub fn await_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Cgroups (by container id) below the unified hierarchy in which `inject` puts its containers.
+/// Cgroups (by container id) below the unified hierarchy in which `inject` puts its containers, or in
+/// which an engine does that leaves them to systemd.
 pub fn cgroups() -> BTreeMap<String, PathBuf> {
     let mut found = BTreeMap::new();
-    for parent in ["trailcam", "trailcam/docker", "docker"] {
+    for parent in ["trailcam", "trailcam/docker", "docker", "system.slice"] {
         let Some(entries) = unified().and_then(|root| fs::read_dir(root.join(parent)).ok()) else {
             continue;
         };
-        for entry in entries
-            .flatten()
-            .filter(|entry| entry.file_name().len() == 64)
-        {
-            found.insert(
-                entry.file_name().to_string_lossy().into_owned(),
-                entry.path(),
-            );
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let scope = name
+                .strip_prefix("docker-")
+                .and_then(|rest| rest.strip_suffix(".scope"));
+            let id = scope.unwrap_or(&name);
+            if id.len() == 64 {
+                found.insert(id.to_owned(), entry.path());
+            }
         }
     }
     found
+}
+
+/// The id of the engine's container of this name, asked for as any client does.
+pub fn docker_container(name: &str) -> Option<String> {
+    let socket = inject::runtime::docker::Docker::socket().ok()?;
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).ok()?;
+    // HTTP/1.0: the answer ends with the connection and comes in one piece.
+    write!(
+        stream,
+        "GET /containers/{name}/json HTTP/1.0\r\nHost: engine\r\n\r\n"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    let json: Value = serde_json::from_str(body).ok()?;
+    Some(json["Id"].as_str()?.to_owned())
 }
 
 pub fn members(cgroup: &Path) -> Vec<u32> {
