@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::Context as _;
 use aya::maps::{MapData, PerCpuArray};
+use crossbeam_channel::Receiver;
 use recorder_ebpf::{Settings, probe};
 use trace_format::{
     ChunkBuilder, Context, ContextRecord, Event, Limits, SigningKey,
@@ -25,6 +26,7 @@ use trace_format::{
 use crate::{
     calls::RingSizes,
     clock,
+    control::Asked,
     drain::{Chunks, Drain, Rings},
     notice,
     observe::{
@@ -49,6 +51,8 @@ const PAUSE_IDLE: Duration = Duration::from_millis(20);
 const BUSY_RECORDS: usize = 256;
 /// Records in one round: bounds how late a tick or a stop can be.
 const ROUND_MAX: usize = 262_144;
+/// Marks in one round: whoever asks for them without a pause does not keep the rings waiting.
+const MARKS_ROUND: usize = 64;
 /// The observer's floor holds the watermark back at most this long: a hung read of /proc must not
 /// stop the stream.
 const FLOOR_AGE_MAX_NS: u64 = 2 * NS_PER_S;
@@ -88,6 +92,8 @@ pub struct Options {
     pub key: Option<Arc<SigningKey>>,
     /// When a part of the capture is full; `None`: it has one.
     pub rotate: Option<Rotate>,
+    /// Notes to write, as they come.
+    pub marks: Receiver<Asked>,
 }
 
 impl Default for Options {
@@ -106,6 +112,7 @@ impl Default for Options {
             docker: true,
             key: None,
             rotate: None,
+            marks: crossbeam_channel::never(),
         }
     }
 }
@@ -211,6 +218,7 @@ pub fn run(
         only: options.cgroups.clone(),
         loss: Vec::new(),
         filtered: 0,
+        marks: options.marks.clone(),
     };
     capture.before_probes();
     probes.attach()?;
@@ -331,6 +339,7 @@ struct Capture<'a> {
     rotation: Option<Rotation>,
     /// Events recorded when the last checkpoint was written.
     events_at_checkpoint: u64,
+    marks: Receiver<Asked>,
 }
 
 impl Capture<'_> {
@@ -435,6 +444,15 @@ impl Capture<'_> {
         }
         for body in self.containers.answers() {
             self.out.now(body);
+        }
+        for asked in self.marks.try_iter().take(MARKS_ROUND) {
+            let boot_ns = clock::boot_ns();
+            self.out.context(ContextRecord {
+                boot_ns,
+                body: Context::Mark(asked.mark),
+            });
+            // Whoever asked may have gone.
+            let _ = asked.written.try_send(boot_ns);
         }
         taken
     }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use recorder::{live::server::Address, policy::Profile, probes::PROBES, rotation::Rotate};
+use recorder::{control, live::server::Address, policy::Profile, probes::PROBES, rotation::Rotate};
 
 /// Where `rec live` listens unless told otherwise.
 const DEFAULT_LISTEN: &str = "unix:///run/trailcam/live.sock";
@@ -30,6 +30,30 @@ pub enum Command {
     Capture(CaptureArgs),
     /// Detect while recording, and stream what is recorded to remote readers (`replay live URL`)
     Live(LiveArgs),
+    /// Talk to a running capture that was started with --control
+    Ctl(CtlArgs),
+}
+
+#[derive(Args)]
+pub struct CtlArgs {
+    /// Its control socket
+    #[arg(long, global = true, value_name = "PATH", default_value = control::DEFAULT_PATH)]
+    pub control: PathBuf,
+    #[command(subcommand)]
+    pub wish: Wish,
+}
+
+#[derive(Subcommand)]
+pub enum Wish {
+    /// Write a note into the trace; says at which boot time (ns) it stands there
+    Mark {
+        text: String,
+        /// What kind of note it is, in a word
+        #[arg(long, default_value = "note")]
+        label: String,
+    },
+    /// How the capture goes
+    Status,
 }
 
 #[derive(Args)]
@@ -112,6 +136,10 @@ pub struct WhatArgs {
     /// Only this container (name, id or beginning of an id); may be repeated
     #[arg(long, value_name = "CONTAINER")]
     pub container: Vec<String>,
+    /// Listen for `rec ctl` at this unix socket (/run/trailcam/control.sock if no path is given); without
+    /// this there is no socket
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = control::DEFAULT_PATH)]
+    pub control: Option<PathBuf>,
     /// Size of the rings for system calls, all CPUs together, a power of two (default: 8388608, but
     /// 524288 per CPU at least)
     #[arg(long, value_name = "BYTES", value_parser = ring_bytes)]

@@ -5,6 +5,7 @@ pub mod calls;
 pub mod capture;
 pub mod check;
 pub mod clock;
+pub mod control;
 pub mod decode;
 pub mod drain;
 pub mod key;

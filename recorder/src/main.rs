@@ -18,7 +18,9 @@ use clap::Parser;
 use cli::{CaptureArgs, Cli, Command, WhatArgs};
 use recorder::{
     capture::{self, Options, Progress, Report},
-    check, key,
+    check,
+    control::{About, Server},
+    key,
     notice::say,
     probes,
     sinks::{
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Check(args) => Ok(run_check(&cli, args)),
         Command::Capture(args) => run_capture(&cli, args),
         Command::Live(args) => commands::live::run(&cli, args),
+        Command::Ctl(args) => commands::ctl::run(&cli, args),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -98,7 +101,9 @@ fn run_capture(cli: &Cli, args: &CaptureArgs) -> anyhow::Result<u8> {
     };
     let sinks = vec![sink];
     let uuid = *uuid::Uuid::new_v4().as_bytes();
-    let result = record(cli, &options, uuid, sinks, Arc::default(), &stop);
+    let progress = Arc::new(Progress::default());
+    let control = listen(&args.what, uuid, &progress, &mut options);
+    let result = control.and_then(|_control| record(cli, &options, uuid, sinks, progress, &stop));
     if result.is_err() && !to_stdout {
         remove_empty(&first);
     }
@@ -201,6 +206,26 @@ fn options(what: &WhatArgs) -> anyhow::Result<Options> {
         options.cgroups.extend(target::cgroups_of(container)?);
     }
     Ok(options)
+}
+
+/// The control socket, if one is asked for: what comes in there becomes marks of the capture.
+fn listen(
+    what: &WhatArgs,
+    trace_uuid: [u8; 16],
+    progress: &Arc<Progress>,
+    options: &mut Options,
+) -> anyhow::Result<Option<Server>> {
+    let Some(path) = &what.control else {
+        return Ok(None);
+    };
+    let about = About {
+        trace_uuid,
+        profile: options.profile.name().to_owned(),
+        progress: progress.clone(),
+    };
+    let (server, marks) = Server::start(path, about)?;
+    options.marks = marks;
+    Ok(Some(server))
 }
 
 /// Runs the capture with a progress line, until `stop`.

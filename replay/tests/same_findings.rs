@@ -12,7 +12,9 @@ use replay::{
 };
 use std::io::Write;
 use support::{Item, Scenario, items, seal};
-use trace_format::{ChunkSource, ContextRecord, Event, MemorySource, SealedChunk, TraceReader};
+use trace_format::{
+    ChunkSource, Context, ContextRecord, Event, Mark, MemorySource, SealedChunk, TraceReader,
+};
 
 /// Reports every tenth event with all that is known at its place: any other order or state shows.
 #[derive(Default)]
@@ -175,6 +177,35 @@ fn every_record_comes_once_and_in_order() {
         assert!(waiting < 1000, "{name}: {waiting}");
         assert_eq!(order.disorder(), Default::default(), "{name}");
     }
+}
+
+/// Promise: a mark is a note. Rules, statistics and the forest's place see what they saw without it, also
+/// when it says what a rule looks for.
+#[test]
+fn a_mark_is_no_event_of_a_rule() {
+    let plain = items(Scenario::ATTACKED);
+    let mut marked = plain.clone();
+    for place in [1, plain.len() / 3, plain.len() / 2, plain.len()] {
+        let boot_ns = marked[place.min(marked.len() - 1)].boot_ns();
+        let mark = Mark {
+            label: "act".into(),
+            text: "start class=cred_read evt.type=open fd.name=/etc/shadow proc.name=sh".into(),
+        };
+        marked.insert(
+            place,
+            Item::Context(ContextRecord {
+                boot_ns,
+                body: Context::Mark(mark),
+            }),
+        );
+    }
+    let found = |items: &[Item]| {
+        let chunks = seal(items, |_| 1000);
+        without_places(detect(MemorySource::new(chunks)))
+    };
+    let findings = found(&plain);
+    assert!(findings.len() > 10, "{} findings", findings.len());
+    assert_eq!(found(&marked), findings);
 }
 
 #[test]

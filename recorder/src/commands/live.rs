@@ -16,7 +16,7 @@ use recorder::{
 
 use crate::{
     cli::{Cli, LiveArgs},
-    exit_code, options, record, remove_empty, stop_on_signal, summary,
+    exit_code, listen, options, record, remove_empty, stop_on_signal, summary,
 };
 
 /// How long a chunk stays open: what a remote reader waits for an event.
@@ -56,7 +56,9 @@ pub fn run(cli: &Cli, args: &LiveArgs) -> anyhow::Result<u8> {
         say(format_args!("listening on {}", service.url));
     }
 
-    let result = record(cli, &options, trace_uuid, sinks, progress, &stop);
+    let control = listen(&args.what, trace_uuid, &progress, &mut options);
+    let result =
+        control.and_then(|_control| record(cli, &options, trace_uuid, sinks, progress, &stop));
     service.stop();
     if let (Err(_), Some(path)) = (&result, &args.output) {
         remove_empty(path);

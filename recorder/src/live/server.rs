@@ -1,10 +1,9 @@
 //! The gRPC service: `format-spec/proto/live.proto` over a unix socket, or TCP with mutual TLS.
 
 use std::{
-    fs, io,
+    fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     pin::Pin,
     sync::{
         Arc,
@@ -33,7 +32,7 @@ use trace_format::live::{
 };
 
 use super::hub::{Hub, Next};
-use crate::{capture::Progress, clock, notice};
+use crate::{capture::Progress, clock, control, notice};
 
 /// Messages on their way to one subscriber; the hub holds the rest.
 const IN_FLIGHT: usize = 4;
@@ -155,7 +154,9 @@ impl Service {
         let guard = runtime.enter();
         let (url, socket, incoming) = match address {
             Address::Unix(path) => {
-                let listener = bind_unix(path)?;
+                let listener = control::bind(path, "--listen")?;
+                listener.set_nonblocking(true)?;
+                let listener = UnixListener::from_std(listener)?;
                 (
                     format!("unix://{}", path.display()),
                     Some(path.clone()),
@@ -250,28 +251,6 @@ async fn serve(
         result = serving => result,
         () = patience => Ok(()),
     }
-}
-
-/// Binds the socket for its owner only. A socket file that nobody listens on is a leftover and goes.
-fn bind_unix(path: &Path) -> anyhow::Result<UnixListener> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-    }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => bail!(
-            "another recorder already serves on {}; choose another --listen address",
-            path.display()
-        ),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path)
-                .with_context(|| format!("cannot remove the unused socket {}", path.display()))?;
-        }
-        Err(_) => {}
-    }
-    let listener =
-        UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }
 
 struct LiveService {

@@ -35,6 +35,9 @@ const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// Period of the CPU limit, the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
 
+/// The least CPU limit: a quota of 1 ms in a period of 100 ms.
+const CPU_MILLI_MIN: u64 = 10;
+
 /// The kernel frees a cgroup shortly after its last process was reaped.
 const REMOVE_MAX: Duration = Duration::from_secs(3);
 
@@ -52,6 +55,18 @@ impl Limits {
     pub fn within_host(self) -> Limits {
         Limits {
             cpu_milli: self.cpu_milli.min(cpu_milli_max()),
+            ..self
+        }
+    }
+}
+
+impl Limits {
+    /// The same, with an equal part of what so many containers may have together: where no cgroup is
+    /// above them all. The kernel knows no less than a hundredth of a CPU.
+    pub fn shared_by(self, containers: usize) -> Limits {
+        let part = cpu_milli_max() / containers.max(1) as u64;
+        Limits {
+            cpu_milli: self.cpu_milli.min(part).max(CPU_MILLI_MIN),
             ..self
         }
     }
@@ -400,6 +415,22 @@ mod tests {
 34 22 0:30 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
 35 22 0:31 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 ";
+
+    #[test]
+    fn parts_of_all_containers_are_no_more_than_all_may_have() {
+        let limits = Limits {
+            memory_bytes: 1,
+            cpu_milli: 500,
+            pids: 1,
+        };
+        for containers in [1, 2, 7, 40] {
+            let part = limits.shared_by(containers).cpu_milli;
+            assert!(part <= 500 && part >= CPU_MILLI_MIN, "{part}");
+            let fits = part * containers as u64 <= cpu_milli_max();
+            assert!(fits || part == CPU_MILLI_MIN, "{containers} with {part}");
+        }
+        assert_eq!(limits.shared_by(0).cpu_milli, 500.min(cpu_milli_max()));
+    }
 
     #[test]
     fn v1_v2_and_both_are_understood() {

@@ -23,6 +23,7 @@ pub mod image;
 pub mod inside;
 pub mod interrupt;
 pub mod label;
+pub mod mark;
 pub mod payload;
 pub mod plan;
 pub mod proc;

@@ -313,6 +313,8 @@ fn carry_out(cli: &Cli, plan: &Plan, means: &Means, limits: &Limits) -> Result<u
         &mut |step| match step {
             Step::Note(text) if cli.verbose => bar.suspend(|| eprintln!("{text}")),
             Step::Note(_) => {}
+            Step::Warning(_) if cli.quiet => {}
+            Step::Warning(text) => bar.suspend(|| eprintln!("{text}")),
             Step::Progress { done, acting, .. } => {
                 bar.set_position(done.as_millis() as u64);
                 bar.set_message(match acting {

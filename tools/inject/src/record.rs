@@ -2,6 +2,8 @@
 
 use std::{
     env,
+    ffi::OsString,
+    fs,
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -23,6 +25,8 @@ use nix::{
 };
 use serde::Serialize;
 
+use crate::{entropy, mark::Marker};
+
 pub const TRACE: &str = "trace.zst";
 
 /// What the recorder says on stderr when the first probe is attached.
@@ -34,6 +38,9 @@ const START_MAX: Duration = Duration::from_secs(60);
 /// It promises to end within 2 s of SIGTERM; a full disk or a busy host may take longer.
 const STOP_MAX: Duration = Duration::from_secs(20);
 
+/// What it said is there to be read when it has ended, unless a child of its own holds its stderr open.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
 /// Last lines of its stderr, for the message when it fails.
 const LINES_KEPT: usize = 20;
 
@@ -44,6 +51,10 @@ pub struct Recorder {
     child: Child,
     trace: PathBuf,
     lines: Arc<Mutex<Vec<String>>>,
+    /// Says when it records; closed when its stderr has been read to the end.
+    recording: Receiver<()>,
+    control: PathBuf,
+    pub marks: Marker,
 }
 
 /// How the capture ended.
@@ -53,6 +64,8 @@ pub struct Recorded {
     pub exit_code: i32,
     /// Complete, but events were dropped.
     pub loss: bool,
+    /// Starts and stops of acts that stand in the trace.
+    pub marks: u64,
 }
 
 /// `rec`: as told, or beside `inject`, or in PATH.
@@ -83,6 +96,10 @@ impl Recorder {
         bound: Duration,
     ) -> Result<Recorder> {
         let trace = directory.join(TRACE);
+        // Of a name that nobody can take before: the path of a socket is too short for any directory.
+        let control = env::temp_dir().join(format!("trailcam-{}.sock", entropy::hex::<8>()?));
+        let mut control_option = OsString::from("--control=");
+        control_option.push(&control);
         let mut command = Command::new(program);
         command
             .arg("capture")
@@ -93,6 +110,7 @@ impl Recorder {
         if let Some(profile) = profile {
             command.args(["--profile", profile]);
         }
+        command.arg(control_option);
         // Ctrl-C at the terminal is for the injector, which stops the recorder after the containers.
         command
             .stdin(Stdio::null())
@@ -127,15 +145,18 @@ impl Recorder {
             child,
             trace,
             lines,
+            recording,
+            marks: Marker::new(&control),
+            control,
         };
-        recorder.await_recording(&recording)?;
+        recorder.await_recording()?;
         Ok(recorder)
     }
 
-    fn await_recording(&mut self, recording: &Receiver<()>) -> Result<()> {
+    fn await_recording(&mut self) -> Result<()> {
         let until = Instant::now() + START_MAX;
         loop {
-            match recording.recv_timeout(Duration::from_millis(50)) {
+            match self.recording.recv_timeout(Duration::from_millis(50)) {
                 Ok(()) => return Ok(()),
                 Err(RecvTimeoutError::Disconnected) => {
                     let status = self.child.wait().context("cannot wait for the recorder")?;
@@ -156,6 +177,16 @@ impl Recorder {
                 );
             }
         }
+    }
+
+    /// Its last words. After its end the thread that reads them may still be at it.
+    fn said_at_the_end(&self) -> String {
+        let until = Instant::now() + LAST_WORDS_MAX;
+        while Instant::now() < until
+            && self.recording.recv_timeout(LAST_WORDS_MAX / 10)
+                != Err(RecvTimeoutError::Disconnected)
+        {}
+        self.said()
     }
 
     fn said(&self) -> String {
@@ -179,12 +210,16 @@ impl Recorder {
         };
         let exit_code = status.code().unwrap_or(-1);
         if exit_code != 0 && exit_code != LOSS {
-            bail!("the recorder failed ({status}); it said:\n{}", self.said());
+            bail!(
+                "the recorder failed ({status}); it said:\n{}",
+                self.said_at_the_end()
+            );
         }
         Ok(Recorded {
             trace: self.trace.clone(),
             exit_code,
             loss: exit_code == LOSS,
+            marks: self.marks.written,
         })
     }
 }
@@ -212,6 +247,8 @@ impl Drop for Recorder {
                 let _ = self.child.wait();
             }
         }
+        // It removes its socket itself, unless it was killed.
+        let _ = fs::remove_file(&self.control);
     }
 }
 
@@ -256,7 +293,8 @@ mod tests {
             }
             let args = std::fs::read_to_string(directory.path().join("args")).unwrap();
             assert!(
-                args.contains("capture -o") && args.contains("--duration 90s --profile full"),
+                args.contains("capture -o")
+                    && args.contains("--duration 90s --profile full --control="),
                 "{args}"
             );
         }

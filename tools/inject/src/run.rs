@@ -17,6 +17,7 @@ use crate::{
     frame::{Ending, Moment, Order, Said},
     interrupt,
     label::{Label, LabelWriter},
+    mark::{self, Edge, Marker},
     plan::{Plan, PlannedAct, PlannedContainer},
     proc,
     record::{Recorded, Recorder},
@@ -71,6 +72,17 @@ pub struct Acted {
     pub detail: String,
 }
 
+impl Acted {
+    fn mark(&self, edge: Edge) -> String {
+        let label = &self.label;
+        let boot_ns = match edge {
+            Edge::Start => label.start_boot_ns,
+            Edge::Stop => label.end_boot_ns,
+        };
+        mark::text(edge, &label.run, &label.class, &label.container_id, boot_ns)
+    }
+}
+
 impl Outcome {
     pub fn all_done(&self) -> bool {
         self.acts.iter().all(|acted| acted.label.outcome == "done")
@@ -80,6 +92,8 @@ impl Outcome {
 /// Steps of a run, for whoever watches.
 pub enum Step<'a> {
     Note(&'a str),
+    /// What the result does not say and its owner should know.
+    Warning(&'a str),
     Progress {
         done: Duration,
         total: Duration,
@@ -103,7 +117,7 @@ pub fn run(
         )));
     }
     let run = entropy::hex::<8>()?;
-    let recorder = recording
+    let mut recorder = recording
         .map(|to| {
             fs::create_dir_all(&to.directory)
                 .with_context(|| format!("cannot create {:?}", to.directory))?;
@@ -115,16 +129,25 @@ pub fn run(
     let mut labels = recording
         .map(|to| prepare(&to.directory, plan))
         .transpose()?;
+    let mut limits = limits.within_host();
+    if !runtime.limits_together()? {
+        limits = limits.shared_by(plan.containers.len());
+        watch(Step::Warning(&format!(
+            "the engine leaves cgroups to systemd, so no cgroup limits all containers together: each has at most {:.2} CPUs",
+            limits.cpu_milli as f64 / 1000.0
+        )));
+    }
     let mut stage = Stage {
         run,
         plan,
-        limits: limits.within_host(),
+        limits,
         containers: Vec::new(),
         acted: Vec::new(),
     };
-    let played = stage
-        .raise(runtime, watch)
-        .and_then(|()| stage.play(runtime, labels.as_mut(), watch));
+    let played = stage.raise(runtime, watch).and_then(|()| {
+        let marks = recorder.as_mut().map(|recorder| &mut recorder.marks);
+        stage.play(runtime, labels.as_mut(), marks, watch)
+    });
     // Everything is put away before an error is passed on.
     let stopped = stage.strike();
     let finished = runtime.finish();
@@ -230,6 +253,7 @@ impl Stage<'_> {
         &mut self,
         runtime: &mut dyn Runtime,
         mut labels: Option<&mut LabelWriter>,
+        mut marks: Option<&mut Marker>,
         watch: &mut dyn FnMut(Step),
     ) -> Result<()> {
         let start = Instant::now();
@@ -238,27 +262,47 @@ impl Stage<'_> {
         loop {
             let done = start.elapsed();
             let into_acts = done.checked_sub(Duration::from_millis(self.plan.warmup_ms));
-            let mut ended = Vec::new();
+            let (mut begun, mut ended) = (Vec::new(), Vec::new());
             for live in &mut self.containers {
                 if let Some(time) = into_acts {
                     while let Some(act) = live.next_due(time) {
                         live.ordered += 1;
                         match act::by_number(act.number).and_then(|act| act.done_outside()) {
-                            Some(how) => ended.push(live.replace(
-                                how,
-                                act,
-                                &self.run,
-                                self.plan,
-                                &self.limits,
-                                runtime,
-                            )),
+                            Some(how) => {
+                                let acted = live.replace(
+                                    how,
+                                    act,
+                                    &self.run,
+                                    self.plan,
+                                    &self.limits,
+                                    runtime,
+                                );
+                                begun.push(acted.mark(Edge::Start));
+                                ended.push(acted);
+                            }
                             None => live.order(act, &mut next_task),
                         }
                     }
                 }
-                live.listen(&self.run, &mut ended, watch);
+                live.listen(&self.run, &mut begun, &mut ended, watch);
                 live.look_up_pids();
                 live.give_up(&self.run, &mut ended, interrupt::asked());
+            }
+            // One that never began has no stop either.
+            let stops = ended
+                .iter()
+                .filter(|acted| acted.label.start_boot_ns != 0)
+                .map(|acted| acted.mark(Edge::Stop));
+            for text in begun.into_iter().chain(stops) {
+                if let Some(marker) = &mut marks
+                    && let Err(error) = marker.mark(&text)
+                {
+                    // The labels say the same; a recorder that refuses one mark refuses the next.
+                    watch(Step::Warning(&format!(
+                        "the trace has no marks from here on: {error:#}"
+                    )));
+                    marks = None;
+                }
             }
             for acted in ended {
                 if let Some(labels) = &mut labels {
@@ -369,7 +413,14 @@ impl Live<'_> {
         acting.into_acted(run, identity, Moment::now(), outcome, String::new())
     }
 
-    fn listen(&mut self, run: &str, ended: &mut Vec<Acted>, watch: &mut dyn FnMut(Step)) {
+    /// `begun` gets the marks of acts that have begun.
+    fn listen(
+        &mut self,
+        run: &str,
+        begun: &mut Vec<String>,
+        ended: &mut Vec<Acted>,
+        watch: &mut dyn FnMut(Step),
+    ) {
         loop {
             let name = self.container.identity().name.clone();
             let said = match self.container.wire().hear(Duration::ZERO) {
@@ -388,6 +439,14 @@ impl Live<'_> {
                     if let Some(acting) = self.acting.iter_mut().find(|acting| acting.task == task)
                     {
                         acting.started = Some((pid, at));
+                        let id = &self.container.identity().id;
+                        begun.push(mark::text(
+                            Edge::Start,
+                            run,
+                            acting.act.class,
+                            id,
+                            at.boot_ns,
+                        ));
                         watch(Step::Note(&format!(
                             "{name}: {} has begun",
                             acting.act.class

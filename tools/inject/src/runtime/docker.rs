@@ -167,7 +167,8 @@ impl Docker {
     }
 
     /// Where the engine puts containers, so that all of them together are limited; a driver that leaves
-    /// that to systemd has no such directories.
+    /// that to systemd makes scopes in systemd's own slices, where limits are systemd's affair: there each
+    /// container gets its part of what all may have ([`Limits::shared_by`]).
     fn parent(&self) -> Result<Option<String>> {
         let info = self
             .tokio
@@ -368,6 +369,10 @@ impl Runtime for Docker {
             wire,
             removed,
         }))
+    }
+
+    fn limits_together(&self) -> Result<bool> {
+        Ok(self.parent()?.is_some())
     }
 
     fn finish(&mut self) -> Result<()> {

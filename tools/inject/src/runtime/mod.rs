@@ -57,6 +57,11 @@ pub trait Runtime {
         false
     }
 
+    /// Whether all its containers have no more CPU together than one parent cgroup gives them.
+    fn limits_together(&self) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Removes what the runtime made for all its containers.
     fn finish(&mut self) -> Result<()>;
 }

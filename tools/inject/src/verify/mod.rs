@@ -2,20 +2,23 @@
 //!
 //! For every label, each of its expected signals is measured within the act and in the same container
 //! before it (without other acts). It has moved when there is enough of it and at least twice as much
-//! as before. Only the trace and the labels are read, and no event is taken for a mark.
+//! as before. Only the trace and the labels are read, no event is taken for a mark, and no mark for a signal:
+//! whether an act's start and stop stand in the trace is said beside them.
 
 mod measure;
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
 
 use serde::Serialize;
-use trace_format::{ChunkSource, TraceReader};
+use trace_format::{ChunkSource, Context, TraceReader};
 
 use crate::{
     label::{JSONL, Label},
+    mark::{self, Edge},
     record::TRACE,
     signal::{Measure, Signal},
 };
@@ -23,6 +26,9 @@ use measure::{Stretch, Tally, Tracker};
 
 /// A labels file is read whole: a label is about 600 bytes.
 const LABELS_BYTES_MAX: u64 = 64 << 20;
+
+/// Marks remembered: two for each of as many labels as the file can hold.
+const MARKS_MAX: usize = 1 << 18;
 
 /// How much more than before there must be.
 const TIMES: f64 = 2.0;
@@ -67,6 +73,8 @@ pub struct Act {
     pub start_boot_ns: u64,
     pub end_boot_ns: u64,
     pub outcome: String,
+    /// Start and stop stand in the trace as marks.
+    pub marked: bool,
     pub signals: Vec<Moved>,
 }
 
@@ -114,11 +122,18 @@ pub fn verify(directory: &Path) -> Result<Verified, VerifyError> {
     let mut reader = TraceReader::open(&path).map_err(trace)?;
     let mut tracker = Tracker::new(labels.iter().map(stretch).collect());
     let mut dropped = 0;
+    let mut marks = HashSet::new();
     while let Some(chunk) = reader.next_chunk().map_err(trace)? {
         let chunk = chunk.decode().map_err(trace)?;
         dropped = chunk.header.loss.dropped;
         for record in &chunk.context {
             tracker.context(record);
+            if let Context::Mark(found) = &record.body
+                && found.label == mark::LABEL
+                && marks.len() < MARKS_MAX
+            {
+                marks.insert(found.text.clone());
+            }
         }
         for event in &chunk.events {
             tracker.event(event);
@@ -127,7 +142,7 @@ pub fn verify(directory: &Path) -> Result<Verified, VerifyError> {
     let acts = labels
         .iter()
         .zip(tracker.tallies())
-        .map(|(label, tally)| judge(label, &tally))
+        .map(|(label, tally)| judge(label, &tally, &marks))
         .collect();
     Ok(Verified { acts, dropped })
 }
@@ -166,7 +181,18 @@ fn read_labels(path: &Path) -> Result<Vec<Label>, VerifyError> {
         .collect()
 }
 
-fn judge(label: &Label, tally: &Tally) -> Act {
+fn is_marked(label: &Label, marks: &HashSet<String>) -> bool {
+    let ends = [
+        (Edge::Start, label.start_boot_ns),
+        (Edge::Stop, label.end_boot_ns),
+    ];
+    ends.iter().all(|(edge, boot_ns)| {
+        let (run, class, id) = (&label.run, &label.class, &label.container_id);
+        marks.contains(&mark::text(*edge, run, class, id, *boot_ns))
+    })
+}
+
+fn judge(label: &Label, tally: &Tally, marks: &HashSet<String>) -> Act {
     let signals = label
         .expected_signals
         .split_whitespace()
@@ -188,6 +214,7 @@ fn judge(label: &Label, tally: &Tally) -> Act {
         start_boot_ns: label.start_boot_ns,
         end_boot_ns: label.end_boot_ns,
         outcome: label.outcome.clone(),
+        marked: is_marked(label, marks),
         signals,
     }
 }
