@@ -5,15 +5,14 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    path::PathBuf,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::repo;
+use crate::{bench::responsive, repo};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -43,30 +42,19 @@ struct InjectArgs {
 /// Containers at a time: two CPUs must carry them all.
 const BATCH: usize = 6;
 
-/// What carries the host's load to the limit of all containers together.
-const HARDEST: &str = "cpu_hog,fork_storm,thread_storm,io_storm,conn_flood,miner_like";
-
-/// How much longer the fixed task may take in the median.
-const SLOWER_MAX: f64 = 1.25;
+/// How long acts last, and the normal work before them; what did not show gets a second, longer chance.
+const SECONDS: u32 = 5;
+const SECONDS_ALONE: u32 = 16;
 
 /// Pairs of measurements without and with the campaign.
-const ROUNDS: usize = 4;
-
-/// Exit codes that mean "done": 3 says with loss.
-const DONE: [i32; 2] = [0, 3];
+const ROUNDS: u32 = 4;
 
 pub fn main(args: &Args) -> Result<()> {
     let What::Inject(args) = &args.what;
     let mut cargo = repo::command(repo::cargo());
     cargo
-        .args([
-            "build",
-            "--package",
-            "inject",
-            "--package",
-            "recorder",
-            "--bins",
-        ])
+        // All of it: with the same features as every other build, nothing is built twice.
+        .args(["build", "--workspace", "--bins"])
         .current_dir(repo::root()?);
     repo::run(&mut cargo)?;
     let soak = Soak {
@@ -122,7 +110,17 @@ impl Soak {
         for runtime in &args.runtimes {
             let mut results = BTreeMap::new();
             for batch in classes.chunks(BATCH) {
-                self.batch(runtime, batch, &workloads, &mut results)?;
+                self.batch(runtime, batch, &workloads, SECONDS, &mut results)?;
+            }
+            // What moved is told by counting, and others may have kept the host busy just then.
+            let again: Vec<String> = results
+                .iter()
+                .filter(|(_, why)| !why.is_empty())
+                .map(|(class, _)| class.clone())
+                .collect();
+            for class in again {
+                println!("{class}: {}; again, alone", results[&class].join("; "));
+                self.batch(runtime, &[class], &workloads, SECONDS_ALONE, &mut results)?;
             }
             let bad: Vec<_> = results.iter().filter(|(_, why)| !why.is_empty()).collect();
             println!(
@@ -143,6 +141,7 @@ impl Soak {
         runtime: &str,
         batch: &[String],
         workloads: &str,
+        seconds: u32,
         results: &mut BTreeMap<String, Vec<String>>,
     ) -> Result<()> {
         let directory = self.work.join(runtime);
@@ -153,9 +152,10 @@ impl Soak {
         let to = directory.to_string_lossy();
         let classes = batch.join(",");
         let mut run = self.inject(&["run", &classes, &format!("--{runtime}"), "--record", &to]);
+        let long = format!("{seconds}s");
         run.args(["--together", "--background", "0", "--workload", workloads])
-            .args(["--intensity", "0.8", "--warmup", "5s"])
-            .args(["--duration", "5s", "--cooldown", "2s"])
+            .args(["--intensity", "0.8", "--warmup", &long])
+            .args(["--duration", &long, "--cooldown", "2s"])
             .stdout(Stdio::null());
         let status = run.status().context("cannot start inject")?;
         if !directory.join("labels.jsonl").exists() {
@@ -184,83 +184,14 @@ impl Soak {
         Ok(())
     }
 
-    /// A B A B: the fixed task alone and beside the hardest campaign.
+    /// The fixed task alone and beside the hardest campaign.
     fn host_stays_responsive(&self, runtimes: &[String]) -> Result<usize> {
         let Some(runtime) = runtimes.first() else {
             return Ok(0);
         };
-        let (mut alone, mut beside) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            alone.extend(times());
-            let campaign = Campaign::start(self, runtime)?;
-            beside.extend(times());
-            campaign.stop()?;
-        }
-        let (alone, beside) = (median(&mut alone), median(&mut beside));
-        let ratio = beside.as_secs_f64() / alone.as_secs_f64();
-        println!(
-            "host: a fixed task takes {:.1} ms alone, {:.1} ms beside the hardest campaign: {ratio:.2} times",
-            alone.as_secs_f64() * 1e3,
-            beside.as_secs_f64() * 1e3,
-        );
-        Ok(usize::from(ratio > SLOWER_MAX))
+        let inject = self.programs.join("inject");
+        let found = responsive::measure(&inject, Some(runtime), ROUNDS)?;
+        println!("{}", found.table());
+        Ok(usize::from(!found.holds()))
     }
-}
-
-/// Six containers that do their worst.
-struct Campaign(Child);
-
-impl Campaign {
-    fn start(soak: &Soak, runtime: &str) -> Result<Campaign> {
-        let child = soak
-            .inject(&["run", HARDEST, &format!("--{runtime}"), "--together"])
-            .args(["--background", "0", "--intensity", "1", "--warmup", "0s"])
-            .args(["--duration", "10m", "--cpus", "1"])
-            .stdout(Stdio::null())
-            .spawn()
-            .context("cannot start inject")?;
-        // Until all containers are up and act.
-        std::thread::sleep(Duration::from_secs(10));
-        Ok(Campaign(child))
-    }
-
-    fn stop(mut self) -> Result<()> {
-        // SAFETY: signals the child that was started here and not yet waited for.
-        unsafe { libc::kill(self.0.id() as i32, libc::SIGINT) };
-        let status = self.0.wait().context("cannot wait for inject")?;
-        // Interrupted acts are not done ones.
-        match status.code() {
-            Some(1) => Ok(()),
-            code if code.is_some_and(|code| DONE.contains(&code)) => {
-                bail!("the campaign ended before it was told to")
-            }
-            _ => bail!("the campaign ended with {status}"),
-        }
-    }
-}
-
-/// Some runs of a task that computes and touches the file system, a few milliseconds each.
-fn times() -> Vec<Duration> {
-    (0..100)
-        .map(|_| {
-            let start = Instant::now();
-            let mut state = 1u64;
-            for _ in 0..4_000_000 {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-            }
-            std::hint::black_box(state);
-            let _ =
-                std::hint::black_box(fs::read_dir(Path::new("/proc/self/fd")).map(Iterator::count));
-            let took = start.elapsed();
-            std::thread::sleep(Duration::from_millis(20));
-            took
-        })
-        .collect()
-}
-
-fn median(times: &mut [Duration]) -> Duration {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
 }

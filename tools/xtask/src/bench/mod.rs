@@ -1,5 +1,6 @@
 //! The numbers of docs/benchmarks.md, measured again by one command each.
 
+pub mod campaign;
 mod capture;
 mod detect;
 mod events;
@@ -7,6 +8,7 @@ mod load;
 mod observers;
 mod overhead;
 mod report;
+pub mod responsive;
 mod statistics;
 mod trace;
 
@@ -38,6 +40,8 @@ enum Question {
     Capture(capture::Args),
     /// How fast detection reads what `capture` recorded
     Detect(detect::Args),
+    /// A whole recorded campaign: acts, events, memory, leftovers; and the host beside the hardest one
+    Campaign(campaign::Args),
     /// What the trace weighs, how fast it is sealed and read, and how that compares
     Trace(trace::Args),
 }
@@ -56,6 +60,10 @@ pub fn main(args: &Args) -> Result<()> {
         Question::Detect(question) => (
             "detect",
             detect::run(question, &program(args, "replay")?, &work)?,
+        ),
+        Question::Campaign(question) => (
+            "campaign",
+            campaign::run(question, &program(args, "inject")?, &work)?,
         ),
         Question::Trace(question) => {
             let programs = trace::Programs {
