@@ -25,6 +25,8 @@ pub mod resolve;
 pub mod rules;
 mod rules_detector;
 pub mod seek;
+pub mod select;
+pub mod skip;
 pub mod source;
 pub mod statistics;
 pub mod syscalls;

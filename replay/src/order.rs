@@ -89,6 +89,11 @@ impl Order {
         }
     }
 
+    /// A chunk was passed over: releases what its watermark allows.
+    pub fn pass(&mut self, watermark_ns: u64, fold: &mut impl Fold) {
+        self.release(watermark_ns.max(self.released_ns), fold);
+    }
+
     /// No chunk follows: releases everything.
     pub fn finish(&mut self, fold: &mut impl Fold) {
         self.release_all(fold);

@@ -43,22 +43,10 @@ impl Seek {
             return;
         }
         self.last_ns = 0;
-        self.start = None;
-        if first.header.number == 0
-            && let Ok(decoded) = first.decode()
-        {
-            // Declared families are folded with what their own earlier events told, and holes on
-            // purpose are known from the first record alone: of neither a checkpoint says anything.
-            let whole = decoded.context.iter().any(|record| match &record.body {
-                Context::EventType(_) => true,
-                Context::Provenance(provenance) => provenance.selected,
-                _ => false,
-            });
-            self.start = (!whole).then(|| Start {
-                first_ns: first.header.first_ns,
-                clock: first_clock(&decoded),
-            });
-        }
+        self.start = self_contained(first).map(|decoded| Start {
+            first_ns: first.header.first_ns,
+            clock: first_clock(&decoded),
+        });
     }
 
     /// Time of the first record of the trace or capture at hand, if chunks of it may be left out.
@@ -119,6 +107,27 @@ impl Seek {
                 .and_then(|chunk| chunk.decode().ok())
                 .is_some_and(|decoded| before(first_clock(&decoded)))
     }
+}
+
+/// Whether a trace that begins with this chunk can be understood from a later checkpoint on.
+pub fn checkpoints_suffice(first: &SealedChunk) -> bool {
+    self_contained(first).is_some()
+}
+
+/// The first chunk, decoded, if nothing in the trace rests on earlier events of other than known families.
+fn self_contained(first: &SealedChunk) -> Option<DecodedChunk> {
+    if first.header.number != 0 {
+        return None;
+    }
+    let decoded = first.decode().ok()?;
+    // Declared families are folded with what their own earlier events told, and holes on purpose are
+    // known from the first record alone: of neither a checkpoint says anything.
+    let whole = decoded.context.iter().any(|record| match &record.body {
+        Context::EventType(_) => true,
+        Context::Provenance(provenance) => provenance.selected,
+        _ => false,
+    });
+    (!whole).then_some(decoded)
 }
 
 fn first_clock(chunk: &DecodedChunk) -> Option<Clock> {

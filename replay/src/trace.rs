@@ -67,6 +67,8 @@ pub struct Condition {
     /// Some input was cut short, damaged or not finished.
     pub incomplete: bool,
     pub chunks: u64,
+    /// Of them, those whose body was looked at.
+    pub decoded: u64,
     pub bytes: u64,
     /// The recorder's own account, summed over traces.
     pub loss: LossTotal,
@@ -115,6 +117,12 @@ impl Condition {
         let more = self.issues.len().saturating_sub(shown) as u64 + self.issues_not_kept;
         if more > 0 {
             eprintln!("replay: … and {more} more; replay verify lists them");
+        }
+        if global.verbose {
+            eprintln!(
+                "replay: {} chunks read, {} of them decoded",
+                self.chunks, self.decoded
+            );
         }
         if self.loss.dropped > 0 && !global.quiet {
             eprintln!(
@@ -279,6 +287,7 @@ pub fn decode(
     chunk: &SealedChunk,
     condition: &mut Condition,
 ) -> Option<trace_format::ChunkEvents> {
+    condition.decoded += 1;
     match chunk
         .events()
         .with_context(|| format!("{input}: chunk {} is left out", chunk.header.number))

@@ -94,6 +94,12 @@ where
         self.outcome()
     }
 
+    /// A chunk was passed over: nothing older than its watermark follows.
+    pub fn pass(&mut self, watermark_ns: u64) -> Result<bool, E> {
+        self.order.pass(watermark_ns, &mut self.visiting);
+        self.outcome()
+    }
+
     pub fn finish(&mut self) -> Result<bool, E> {
         self.order.finish(&mut self.visiting);
         self.outcome()

@@ -6,9 +6,13 @@ use replay::{
     event_view::EventView,
     rules::Filter,
     seek::Seek,
+    select::Selection,
+    skip::{Skip, Step},
     time::Point,
     walk::{TimeRange, Walk},
 };
+
+use trace_format::columns::FAMILIES;
 
 use crate::{
     Global, Outcome, Usage,
@@ -24,7 +28,7 @@ pub struct Arguments {
     pub select: Select,
     /// Print what the trace stores, as JSON lines: every chunk's header, records and events, the summary,
     /// and what is wrong, without anything derived
-    #[arg(long, conflicts_with_all = ["filter", "from", "to"])]
+    #[arg(long, conflicts_with_all = ["filter", "from", "to", "container", "kind", "pid"])]
     pub raw: bool,
 }
 
@@ -41,16 +45,28 @@ pub struct Select {
     /// Only events before this time
     #[arg(long, value_name = "TIME")]
     pub to: Option<Point>,
+    /// Only events of this container: its name, its id or the first 12 characters of it, or host.
+    /// May be given several times
+    #[arg(long, value_name = "CONTAINER")]
+    pub container: Vec<String>,
+    /// Only events of this kind, such as exec, open or a kind that the trace declares. May be given
+    /// several times
+    #[arg(long, value_name = "KIND")]
+    pub kind: Vec<String>,
+    /// Only events of the process with this pid on the host. May be given several times
+    #[arg(long, value_name = "PID")]
+    pub pid: Vec<u32>,
     #[command(flatten)]
     pub history: History,
 }
 
-/// How much is read before `--from`.
+/// How much is read besides what is wanted.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct History {
-    /// What to read before --from: all, or only from the last checkpoint on. A checkpoint knows processes
-    /// and containers, but not what was opened or started before it. Default: checkpoint; with --filter, all
-    #[arg(long, value_enum, requires = "from", value_name = "HOW")]
+    /// What to read besides the events that are wanted: all, or only from the last checkpoint before them
+    /// on. A checkpoint knows processes and containers, but not what was opened or started before it.
+    /// Default: checkpoint; with --filter, all
+    #[arg(long, value_enum, value_name = "HOW")]
     pub history: Option<HowMuch>,
 }
 
@@ -80,12 +96,26 @@ impl Select {
 
     /// Events look the same whether their state goes back to a checkpoint or to the start; a condition
     /// can ask for more.
-    pub fn seek(&self) -> Option<Seek> {
-        let unless_told = match self.filter {
+    fn unless_told(&self) -> HowMuch {
+        match self.filter {
             Some(_) => HowMuch::All,
             None => HowMuch::Checkpoint,
-        };
-        self.history.seek(self.from, unless_told)
+        }
+    }
+
+    pub fn seek(&self) -> Option<Seek> {
+        self.history.seek(self.from, self.unless_told())
+    }
+
+    fn selection(&self) -> Selection {
+        Selection::new(self.container.clone(), self.kind.clone(), self.pid.clone())
+    }
+
+    /// What passes over chunks that have nothing of the selection, where that is allowed.
+    fn skip(&self) -> Option<Skip> {
+        let allowed = self.history.history.unwrap_or(self.unless_told()) == HowMuch::Checkpoint;
+        let selection = self.selection();
+        (allowed && !selection.is_all()).then(|| Skip::new(selection, self.range()))
     }
 
     /// The compiled filter. A mistake in it names its position.
@@ -166,14 +196,23 @@ pub fn walk(
     // The visitor serves one walk after the other, and each walk is dropped before the next begins.
     let visit = std::cell::RefCell::new(visit);
     let range = select.range();
+    let selection = select.selection();
+    let mut kinds = selection.clone();
+    let everything = selection.is_all();
     let new_walk = |start_ns| {
-        let walk = Walk::new(range, |view: &EventView<'_>| (visit.borrow_mut())(view))
-            .started_at(start_ns);
+        let walk = Walk::new(range, |view: &EventView<'_>| {
+            match everything || selection.wants(view) {
+                true => (visit.borrow_mut())(view),
+                false => Ok(()),
+            }
+        })
+        .started_at(start_ns);
         match shown {
             Shown::Rows => walk.showing_rows(),
             Shown::Events => walk,
         }
     };
+    let mut skip = select.skip();
     let mut current = None;
     let condition = trace::read_all(
         traces,
@@ -181,20 +220,54 @@ pub fn walk(
         results_too,
         global,
         |input, chunk, condition| {
-            if !condition.goes_on
-                && let Some(mut ended) = current.replace(new_walk(condition.start_ns))
-            {
-                ended.finish()?;
+            let (goes_on, started_ns) = (condition.goes_on, condition.start_ns);
+            let (steps, start_ns) = match &mut skip {
+                Some(skip) => (skip.push(chunk, goes_on, started_ns), skip.start_ns()),
+                None => {
+                    let anew = !goes_on;
+                    let chunk = chunk.clone();
+                    (vec![Step::Fold { chunk, anew }], started_ns)
+                }
+            };
+            let mut more = true;
+            for step in steps {
+                match step {
+                    Step::Fold { chunk, anew } => {
+                        if anew && let Some(mut ended) = current.replace(new_walk(start_ns)) {
+                            ended.finish()?;
+                        }
+                        let walk = current.get_or_insert_with(|| new_walk(start_ns));
+                        if let Some(decoded) = trace::decode(input, &chunk, condition) {
+                            kinds.learn(&decoded.context);
+                            if let Some(skip) = &mut skip {
+                                skip.learn(&decoded.context);
+                            }
+                            more &= walk.push(decoded)?;
+                        }
+                    }
+                    Step::Pass { watermark_ns } => {
+                        if let Some(walk) = &mut current {
+                            more &= walk.pass(watermark_ns)?;
+                        }
+                    }
+                }
             }
-            let walk = current.get_or_insert_with(|| new_walk(condition.start_ns));
-            match trace::decode(input, chunk, condition) {
-                Some(decoded) => walk.push(decoded),
-                None => Ok(true),
-            }
+            Ok(more)
         },
     )?;
     if let Some(mut last) = current {
         last.finish()?;
+    }
+    // With an end, the trace may declare it later.
+    if select.to.is_none()
+        && let Some(kind) = kinds.unknown_kind()
+    {
+        let names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+        return Err(Usage(format!(
+            "{kind} is no kind of event: expected one that the trace declares, or one of {}",
+            names.join(", ")
+        ))
+        .into());
     }
     Ok(condition)
 }

@@ -143,6 +143,7 @@ impl Findings {
         let Some(pipeline) = &mut self.pipeline else {
             return Ok(());
         };
+        condition.decoded += 1;
         if let Err(error) = pipeline.push(chunk) {
             condition.incomplete = true;
             condition.issues.push(format!(

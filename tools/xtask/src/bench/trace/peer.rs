@@ -18,7 +18,9 @@ const CAPTURE: &str = "sf-collector/mpm-event/full_capture.scap";
 /// A process nobody has: every event is judged, none is printed.
 const NOBODY: &str = "proc.pname=nobody-has-this-name";
 /// Switches chunk skipping off, for comparison.
-const NO_SKIP: &str = "--no-skip";
+const NO_SKIP: [&str; 2] = ["--history", "all"];
+/// Allows it, which a filter does not by itself. An imported capture is decoded whole either way.
+const SKIP: [&str; 2] = ["--history", "checkpoint"];
 const NO_CAPTURES: &str = "../shared/data/scap is not here";
 
 /// The captures beside the repository.
@@ -121,18 +123,12 @@ pub fn speed(replay: &Path, work: &Path, runs: u32) -> Result<Vec<Row>> {
     eprintln!("filtering {events} events …");
     let ours = |arguments: &[&str]| pinned(replay, &[&["cat", trace][..], arguments].concat());
     let peer = |arguments: &[&str]| pinned(&sysdig, &[&["-r", capture][..], arguments].concat());
-    let skipping_can_be_off = seconds(&mut ours(&["--filter", NOBODY, NO_SKIP])).is_ok();
-    let whole: &[&str] = match skipping_can_be_off {
-        true => &["--filter", NOBODY, NO_SKIP],
-        false => &["--filter", NOBODY],
-    };
+    let filter = |history: &[&str]| seconds(&mut ours(&[&["--filter", NOBODY], history].concat()));
     let [filtered, skipping, peer_filtered] = in_turns(
         runs,
-        [
-            &|| seconds(&mut ours(whole)),
-            &|| seconds(&mut ours(&["--filter", NOBODY])),
-            &|| seconds(&mut peer(&[NOBODY])),
-        ],
+        [&|| filter(&NO_SKIP), &|| filter(&SKIP), &|| {
+            seconds(&mut peer(&[NOBODY]))
+        }],
     )?;
 
     let printed = [lines(&mut ours(&[]))?, lines(&mut peer(&[]))?];
