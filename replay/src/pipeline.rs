@@ -168,6 +168,11 @@ impl Pipeline {
         &self.engines.state
     }
 
+    /// How far trace time has come.
+    pub fn now_ns(&self) -> u64 {
+        self.engines.now_ns
+    }
+
     pub fn totals(&self) -> Totals {
         Totals {
             chunks: self.chunks,

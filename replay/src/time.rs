@@ -55,6 +55,22 @@ pub enum Point {
     Offset(u64),
 }
 
+impl Point {
+    /// Whether a time is at or after the point. Where its wall time is not known, no wall time is reached.
+    pub fn is_reached(
+        self,
+        boot_ns: u64,
+        wall_ns: impl FnOnce() -> Option<u64>,
+        start_ns: u64,
+    ) -> bool {
+        match self {
+            Point::Boot(ns) => boot_ns >= ns,
+            Point::Offset(ns) => boot_ns >= start_ns.saturating_add(ns),
+            Point::Wall(ns) => wall_ns().is_some_and(|wall_ns| wall_ns >= ns),
+        }
+    }
+}
+
 /// A text that names no point in time.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -75,6 +75,8 @@ pub struct Condition {
     /// The chunk at hand belongs to the same fold as the one before it: the same trace, or the next
     /// part of its capture.
     pub goes_on: bool,
+    /// The fold so far is void: a new one begins with the chunk at hand and needs nothing before it.
+    pub begins_anew: bool,
     /// When the trace or capture at hand began, where reading may have begun later.
     pub start_ns: Option<u64>,
     follower: Follower,
@@ -217,7 +219,8 @@ fn read(
                 seek.next_trace(&chunk, condition.goes_on);
             }
             condition.start_ns = seek.start_ns();
-            condition.goes_on &= !seek.begins_at(&chunk);
+            condition.begins_anew = seek.begins_at(&chunk);
+            condition.goes_on &= !condition.begins_anew;
         }
         loss = condition.follower.own_loss(&chunk.header);
         enough = !take(input, &chunk, condition)?;

@@ -122,16 +122,9 @@ where
 }
 
 impl<V, E> Visiting<V, E> {
-    /// Whether an event's time is at or after a point. Wall times compare from the first clock record on.
     fn reached(&self, point: Point, boot_ns: u64) -> bool {
-        match point {
-            Point::Boot(ns) => boot_ns >= ns,
-            Point::Offset(ns) => boot_ns >= self.start_ns.unwrap_or(0).saturating_add(ns),
-            Point::Wall(ns) => self
-                .state
-                .wall_ns(boot_ns)
-                .is_some_and(|wall_ns| wall_ns >= ns),
-        }
+        let start_ns = self.start_ns.unwrap_or(0);
+        point.is_reached(boot_ns, || self.state.wall_ns(boot_ns), start_ns)
     }
 }
 

@@ -137,6 +137,84 @@ fn a_range_is_printed_as_reading_everything_prints_it() {
     assert!(lines > 5_000, "{lines} lines compared");
 }
 
+/// Findings of the golden trace with their times, as reading without a range prints them.
+fn findings(golden: &Golden) -> Vec<(u64, String)> {
+    let whole = golden.write("found.zst", &golden.bytes);
+    let lines = printed(&["detect", "--json", &whole], &[]);
+    let found: Vec<(u64, String)> = lines
+        .lines()
+        .map(|line| {
+            let object: serde_json::Value = serde_json::from_str(line).unwrap();
+            (object["boot_ns"].as_u64().unwrap(), line.to_owned())
+        })
+        .collect();
+    assert!(found.len() > 5);
+    found
+}
+
+#[test]
+fn findings_of_a_range_are_those_of_the_whole_trace_in_it() {
+    let golden = Golden::new();
+    let found = findings(&golden);
+    let whole = golden.write("whole.zst", &golden.bytes);
+    let at = |boot_ns| replay::time::show(None, boot_ns);
+    let edges: Vec<u64> = found.iter().map(|(boot_ns, _)| *boot_ns).collect();
+    let (first, middle, last) = (edges[0], edges[edges.len() / 2], edges[edges.len() - 1]);
+    for (from, to) in [
+        (first, last),
+        (first + 1, middle),
+        (middle, middle + 1),
+        (middle, last + 1),
+    ] {
+        let expected: Vec<&str> = found
+            .iter()
+            .filter(|(boot_ns, _)| (from..to).contains(boot_ns))
+            .map(|(_, line)| line.as_str())
+            .collect();
+        let range = ["--from", &at(from), "--to", &at(to)];
+        let run = |more: &[&str], input: &[u8]| {
+            printed(&[&["detect", "--json"], &range[..], more].concat(), input)
+        };
+        assert_eq!(run(&[&whole], &[]).lines().collect::<Vec<_>>(), expected);
+        // From a checkpoint on, a file and a stream know the same.
+        let file = run(&[&whole, "--history", "checkpoint"], &[]);
+        assert!(run(&["-", "--history", "checkpoint"], &golden.bytes) == file);
+    }
+}
+
+#[test]
+fn what_rests_on_a_single_moment_is_found_from_the_checkpoint_alone() {
+    let golden = Golden::new();
+    let found = findings(&golden);
+    let number = golden
+        .checkpoints()
+        .into_iter()
+        .find(|&number| golden.last_ns(number) < found[0].0);
+    let number = number.expect("a checkpoint before the first finding");
+    let holed = golden.write("holed.zst", &golden.without(1..number));
+    let from = replay::time::show(None, golden.last_ns(number) + 1);
+    let lines = printed(
+        &[
+            "detect",
+            "--json",
+            "--no-statistics",
+            "--from",
+            &from,
+            "--history",
+            "checkpoint",
+            &holed,
+        ],
+        &[],
+    );
+    let rules: Vec<&String> = found
+        .iter()
+        .filter(|(_, line)| line.contains(r#""engine":"rules""#))
+        .map(|(_, line)| line)
+        .collect();
+    assert!(!rules.is_empty());
+    assert_eq!(lines.lines().collect::<Vec<_>>(), rules);
+}
+
 #[test]
 fn nothing_before_the_checkpoint_is_read_and_nothing_long_after_the_end() {
     let golden = Golden::new();

@@ -65,7 +65,7 @@ pub struct Select {
 pub struct History {
     /// What to read besides the events that are wanted: all, or only from the last checkpoint before them
     /// on. A checkpoint knows processes and containers, but not what was opened or started before it.
-    /// Default: checkpoint; with --filter, all
+    /// Default: checkpoint; with --filter, and for findings, all
     #[arg(long, value_enum, value_name = "HOW")]
     pub history: Option<HowMuch>,
 }

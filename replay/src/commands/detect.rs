@@ -4,14 +4,17 @@ use anyhow::Context;
 use replay::{
     artifact::Model,
     findings::{Finding, Severity},
-    model_detector,
+    gate, model_detector,
     pipeline::{Pipeline, Settings, Totals},
     rules::{RuleSet, SHIPPED},
+    time::Point,
+    walk::TimeRange,
 };
 use serde::Serialize;
 use std::{fs, path::PathBuf, sync::Arc};
 use trace_format::SealedChunk;
 
+use super::cat::{History, HowMuch};
 use crate::{
     Global, Outcome, Usage,
     output::Output,
@@ -24,6 +27,14 @@ pub struct Arguments {
     pub traces: TraceArguments,
     #[command(flatten)]
     pub detection: Detection,
+    /// Only findings from this time on: 2026-11-22T17:08:34Z, boot+1234.5, or 10s after the trace's start
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Point>,
+    /// Only findings before this time
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<Point>,
+    #[command(flatten)]
+    pub history: History,
 }
 
 /// What looks for anomalies, and what to do about them.
@@ -49,16 +60,26 @@ pub struct Detection {
 /// Rule files larger than this are a mistake: Falco's whole stock set is 64 KiB.
 const RULE_FILE_BYTES_MAX: u64 = 16 << 20;
 
+/// Trace time that must pass after `--to` until every finding before it is out: what waits for a
+/// container's name, and as much again for the records that let it go.
+const SETTLED_NS: u64 = 2 * gate::WAIT_NS_MAX;
+
 pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
-    let mut findings = Findings::new(&arguments.detection, global)?;
+    let range = TimeRange {
+        from: arguments.from,
+        to: arguments.to,
+    };
+    // What is found rests on all that came before, unless somebody says that a checkpoint will do.
+    let seek = arguments.history.seek(arguments.from, HowMuch::All);
+    let mut findings = Findings::new(&arguments.detection, global)?.within(range);
     let condition = trace::read_all(
         &arguments.traces,
-        None,
+        seek,
         true,
         global,
         |_, chunk, condition| {
             findings.push(chunk, condition)?;
-            Ok(true)
+            Ok(!findings.past_end())
         },
     )?;
     findings.finish(&condition, global)
@@ -73,6 +94,9 @@ pub struct Findings {
     json: bool,
     out: Output,
     pipeline: Option<Pipeline>,
+    range: TimeRange,
+    /// Of the trace or capture at hand.
+    start_ns: u64,
     summary: Summary,
 }
 
@@ -121,13 +145,38 @@ impl Findings {
             json: global.json,
             out: Output::new(),
             pipeline: None,
+            range: TimeRange::default(),
+            start_ns: 0,
             summary: Summary::default(),
         })
     }
 
+    /// Only findings of this time are reported.
+    pub fn within(mut self, range: TimeRange) -> Findings {
+        self.range = range;
+        self
+    }
+
+    /// Everything before the range's end has been reported: more chunks of this trace change nothing.
+    pub fn past_end(&self) -> bool {
+        let (Some(to), Some(pipeline)) = (self.range.to, &self.pipeline) else {
+            return false;
+        };
+        let settled_ns = pipeline.now_ns().saturating_sub(SETTLED_NS);
+        to.is_reached(
+            settled_ns,
+            || pipeline.state().wall_ns(settled_ns),
+            self.start_ns,
+        )
+    }
+
     pub fn push(&mut self, chunk: &SealedChunk, condition: &mut Condition) -> anyhow::Result<()> {
+        if condition.begins_anew {
+            self.pipeline = None;
+        }
         if self.pipeline.is_none() || !condition.goes_on {
             self.end_trace()?;
+            self.start_ns = condition.start_ns.unwrap_or(chunk.header.first_ns);
             let settings = Settings {
                 rules: Some(self.rules.clone()),
                 statistics: self.statistics,
@@ -189,7 +238,15 @@ impl Findings {
             return Ok(());
         };
         let mut printed = false;
+        let reached = |point: Point, finding: &Finding| {
+            point.is_reached(finding.boot_ns, || finding.wall_ns, self.start_ns)
+        };
         for finding in pipeline.findings() {
+            if self.range.from.is_some_and(|from| !reached(from, &finding))
+                || self.range.to.is_some_and(|to| reached(to, &finding))
+            {
+                continue;
+            }
             self.summary.count(&finding);
             self.summary.fail_on |= self.fail_on.is_some_and(|least| finding.severity >= least);
             let line = if self.json {
