@@ -13,7 +13,7 @@ pub mod context;
 pub mod doctor;
 pub mod event;
 pub mod limits;
-#[cfg(feature = "live")]
+#[cfg(feature = "messages")]
 pub mod live;
 pub mod syscalls;
 

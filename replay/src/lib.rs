@@ -15,7 +15,7 @@ pub mod features;
 pub mod findings;
 pub mod gate;
 pub mod import;
-#[cfg(feature = "live")]
+#[cfg(feature = "messages")]
 pub mod live;
 pub mod model_detector;
 pub mod order;

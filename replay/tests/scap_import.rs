@@ -3,96 +3,23 @@
 
 #![cfg(feature = "import")]
 
+#[path = "captures/blocks.rs"]
+mod blocks;
 mod captures;
 
+use blocks::{blocks_of_capture, blocks_of_trace, open};
 use captures::{captures, read_content};
 use replay::import::scap::{
-    Capture, Imported,
-    block::Kind,
-    event,
-    families::{Parts, StoredBlock, StoredRecord},
+    Imported,
+    families::StoredRecord,
     import,
     lists::{Records, Value as ListValue},
 };
-use std::{io::Cursor, path::Path};
-use trace_format::{ChunkSource, Context, EventData, Provenance, TraceReader, Value};
-
-/// An event block: number, time, thread, CPU, type, parameters.
-type Block = (u64, u64, u64, u16, u16, Vec<Vec<u8>>);
-
-fn open(bytes: &[u8]) -> Capture {
-    Capture::read(Path::new("test"), Cursor::new(bytes.to_vec())).unwrap()
-}
-
-fn blocks_of_capture(bytes: &[u8]) -> Vec<Block> {
-    let mut capture = open(bytes);
-    let mut blocks = Vec::new();
-    let mut number = 0;
-    while let Some(block) = capture.next_block().unwrap() {
-        if let Kind::Event(form) = block.kind {
-            if let Ok(event) = event::parse(form, block.body) {
-                let parameters = event.parameters.iter().map(<[u8]>::to_vec).collect();
-                blocks.push((
-                    number,
-                    event.wall_ns,
-                    event.tid,
-                    event.cpu,
-                    event.number,
-                    parameters,
-                ));
-            }
-            number += 1;
-        }
-    }
-    blocks
-}
+use std::io::Cursor;
+use trace_format::{ChunkSource, EventData, Provenance, TraceReader, Value};
 
 fn imported(bytes: &[u8], level: i32) -> (Imported, Vec<u8>) {
     import(&mut open(bytes), Provenance::default(), level, Vec::new()).unwrap()
-}
-
-/// Blocks and state records of a trace, in order.
-fn blocks_of_trace(trace: &[u8]) -> (Vec<Block>, u64) {
-    let mut reader = TraceReader::from_read(Cursor::new(trace.to_vec()));
-    let (mut blocks, mut records, mut offset_ns) = (Vec::new(), 0, 0u64);
-    let mut parts = Parts::default();
-    while let Some(chunk) = reader.next_chunk().unwrap() {
-        let chunk = chunk.decode().unwrap();
-        let mut context = chunk.context.iter().peekable();
-        for event in &chunk.events {
-            while let Some(record) = context.next_if(|record| record.boot_ns <= event.boot_ns) {
-                if let Context::Clock(clock) = &record.body {
-                    offset_ns = clock.wall_ns.wrapping_sub(clock.boot_ns);
-                }
-            }
-            let EventData::Declared(data) = &event.data else {
-                panic!("{event:?}");
-            };
-            if parts.take(data) {
-                continue;
-            }
-            if StoredRecord::of(data).is_some() {
-                records += 1;
-                continue;
-            }
-            let block = StoredBlock::of(data).unwrap();
-            let parameters = (0..block.len()).filter_map(|at| block.bytes(at, &parts));
-            let wall_ns = event.boot_ns.wrapping_add(offset_ns);
-            blocks.push((
-                event.seq,
-                wall_ns.wrapping_add_signed(block.ahead_ns),
-                u64::from(block.high) << 32 | u64::from(event.tid),
-                block.cpu,
-                block.number,
-                parameters.collect(),
-            ));
-            parts.clear();
-        }
-    }
-    assert_eq!(reader.issues(), []);
-    // Rows of equal time stand by thread.
-    blocks.sort_by_key(|block| block.0);
-    (blocks, records)
 }
 
 #[test]
@@ -288,6 +215,18 @@ fn whatever_the_bytes_say_an_import_ends_with_a_readable_trace() {
         assert_eq!(blocks.len() as u64, imported.events);
         assert!(blocks == blocks_of_capture(&bytes), "round {round}");
     }
+}
+
+#[test]
+fn every_type_of_the_table_can_be_imported() {
+    let mut made = Made::new();
+    let types = replay::import::scap::schema::types();
+    for ty in types {
+        made.event(0x216, None, 1_700_000_000_000_000_000, 5, ty.number, &[]);
+    }
+    let (imported, trace) = imported(&made.0, 1);
+    assert_eq!(imported.events, types.len() as u64);
+    assert_eq!(blocks_of_trace(&trace).0, blocks_of_capture(&made.0));
 }
 
 #[test]

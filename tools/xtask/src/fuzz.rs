@@ -1,7 +1,11 @@
-//! Builds and runs the fuzz targets, each from a corpus of its own that the vectors seed.
+//! Builds and runs the fuzz targets, each from a corpus of its own: the vectors seed those of the trace,
+//! captures and streams made here those of the importer and of the live client.
 //!
 //! `cargo fuzz` needs compiler switches that stable Rust hides: `RUSTC_BOOTSTRAP=1` shows them. Corpora
 //! and what was found live below the target directory, not in the repository.
+
+mod live;
+mod scap;
 
 use std::{
     fs,
@@ -14,7 +18,7 @@ use trace_format::{ChunkSource, TraceReader};
 use crate::{repo, spec_check::forge::Forge};
 
 /// Where the crates with targets are.
-const CRATES: [&str; 1] = ["format-spec/fuzz"];
+const CRATES: [&str; 2] = ["format-spec/fuzz", "replay/fuzz"];
 /// Beyond the 64 MiB that any reader may take there is the fuzzer itself and what it remembers.
 const MEMORY_MIB_MAX: u32 = 1024;
 /// A single input that takes longer is a finding.
@@ -105,8 +109,40 @@ fn directory(target_dir: &Path, kind: &str, target: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Writes what the vectors give a target to start from; returns how many.
+/// Writes what a target starts from; returns how many.
 fn seed(root: &Path, target: &str, corpus: &Path) -> Result<usize> {
+    let seeds = match target {
+        "scap_import" => scap::seeds(root)?,
+        // Behind the size of the pieces that the capture comes in.
+        "scap_blocks" => scap::seeds(root)?
+            .into_iter()
+            .map(|capture| [&[6], &capture[..]].concat())
+            .collect(),
+        "live_stream" => {
+            let mut traces = Vec::new();
+            for path in vectors(root)? {
+                let bytes =
+                    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                let mut reader = TraceReader::from_read(std::io::Cursor::new(bytes));
+                let mut chunks = Vec::new();
+                while let Ok(Some(chunk)) = reader.next_chunk() {
+                    chunks.push(chunk.bytes.to_vec());
+                }
+                traces.push(chunks);
+            }
+            live::seeds(&traces)
+        }
+        _ => from_vectors(root, target)?,
+    };
+    for seed in &seeds {
+        let name = corpus.join(format!("seed-{}", &blake3::hash(seed).to_hex()[..16]));
+        fs::write(&name, seed).with_context(|| format!("cannot write {}", name.display()))?;
+    }
+    Ok(seeds.len())
+}
+
+/// What the vectors give a target of the trace format.
+fn from_vectors(root: &Path, target: &str) -> Result<Vec<Vec<u8>>> {
     let mut seeds: Vec<Vec<u8>> = Vec::new();
     for path in vectors(root)? {
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -145,11 +181,7 @@ fn seed(root: &Path, target: &str, corpus: &Path) -> Result<usize> {
         // One of each operation: what, from, bytes, to.
         seeds.extend((0..6).map(|what| vec![what, 100, 1, 200, 0, 44, 3]));
     }
-    for seed in &seeds {
-        let name = corpus.join(format!("seed-{}", &blake3::hash(seed).to_hex()[..16]));
-        fs::write(&name, seed).with_context(|| format!("cannot write {}", name.display()))?;
-    }
-    Ok(seeds.len())
+    Ok(seeds)
 }
 
 /// A summary's frame as the target `frame` takes it: kind, fixed fields, parts.

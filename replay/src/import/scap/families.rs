@@ -259,11 +259,15 @@ fn describe(family: u16) -> EventType {
         }
         _ => {
             let schema = &schema::types()[usize::from(family - EVENTS)];
-            let parameters = schema.parameters.iter().map(|parameter| {
+            let mut fields = vec![cpu, more];
+            for parameter in &schema.parameters {
                 let (ty, encoding) = column(parameter.form, parameter.ty);
-                field(parameter.name, ty, encoding)
-            });
-            let fields = [cpu, more].into_iter().chain(parameters).collect();
+                let mut name = parameter.name.to_owned();
+                while fields.iter().any(|field: &Field| field.name == name) {
+                    name.push('_');
+                }
+                fields.push(field(&name, ty, encoding));
+            }
             (schema.symbol, fields)
         }
     };

@@ -1,8 +1,7 @@
 //! A recorder's live stream as a source of chunks: connects, checks, resumes after a lost connection.
 //!
-//! The stream carries sealed chunks as they are in the recorder's file. Each is checked here as a
-//! file's would be: its hash, its number, the chain. What the recorder did not send, because this end
-//! was too slow or came too late, is an issue ([`IssueKind::NotSent`]).
+//! The stream carries sealed chunks as they are in the recorder's file; [`Stream`] checks each. What the
+//! recorder did not send, because this end was too slow or came too late, is an issue.
 
 use hyper_util::rt::TokioIo;
 use std::{io, path::PathBuf, time::Duration};
@@ -16,10 +15,11 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 use trace_format::{
-    ChunkSource, Issue, IssueKind, SealedChunk,
-    limits::ISSUES_MAX,
+    ChunkSource, Issue, SealedChunk,
     live::{MESSAGE_BYTES_MAX, SubscribeRequest, Update, live_client::LiveClient, update},
 };
+
+use super::stream::{End, Stream, kept};
 
 /// A recorder answers at once or is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -75,28 +75,9 @@ pub struct LiveSource {
     /// For `unix://`.
     socket: Option<PathBuf>,
     runtime: Runtime,
-    stream: Option<Streaming<Update>>,
+    messages: Option<Streaming<Update>>,
     signals: Option<(Signal, Signal)>,
-    next_number: Option<u64>,
-    last_hash: Option<[u8; 32]>,
-    trace_uuid: Option<[u8; 16]>,
-    issues: Vec<Issue>,
-    issues_not_kept: u64,
-    offset: u64,
-    end: End,
-    notices: Vec<String>,
-}
-
-/// How far the stream got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    Open,
-    /// The recorder finished its capture.
-    Clean,
-    /// A signal ended it here.
-    Stopped,
-    /// The recorder failed, or the connection was lost for good.
-    Broken,
+    told: Stream,
 }
 
 impl LiveSource {
@@ -126,16 +107,9 @@ impl LiveSource {
             endpoint,
             socket,
             runtime,
-            stream: None,
+            messages: None,
             signals,
-            next_number: options.from_chunk,
-            last_hash: None,
-            trace_uuid: None,
-            issues: Vec::new(),
-            issues_not_kept: 0,
-            offset: 0,
-            end: End::Open,
-            notices: Vec::new(),
+            told: Stream::new(options.from_chunk),
         };
         source.subscribe()?;
         Ok(source)
@@ -143,17 +117,17 @@ impl LiveSource {
 
     /// How the stream ended, once `next_chunk` has returned `None`.
     pub fn end(&self) -> End {
-        self.end
+        self.told.end()
     }
 
     /// What happened since the last call that a person at the terminal wants to know.
     pub fn notices(&mut self) -> std::vec::Drain<'_, String> {
-        self.notices.drain(..)
+        self.told.notices()
     }
 
     /// Issues beyond those kept.
     pub fn issues_not_kept(&self) -> u64 {
-        self.issues_not_kept
+        self.told.issues_not_kept()
     }
 
     fn subscribe(&mut self) -> Result<(), Error> {
@@ -175,27 +149,27 @@ impl LiveSource {
         })?;
         let mut client = LiveClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let request = SubscribeRequest {
-            from_chunk: self.next_number,
+            from_chunk: self.told.next_number(),
         };
         let answer = self.runtime.block_on(client.subscribe(request));
         let stream = answer.map_err(|status| Error::Refused {
             url: self.url.clone(),
             reason: said(&status),
         })?;
-        self.stream = Some(stream.into_inner());
+        self.messages = Some(stream.into_inner());
         Ok(())
     }
 
     /// The next message, or what ended the wait.
     fn wait(&mut self) -> Waited {
-        let Some(stream) = &mut self.stream else {
+        let Some(messages) = &mut self.messages else {
             return Waited::Lost("not connected".into());
         };
         let signals = &mut self.signals;
         self.runtime.block_on(async {
             tokio::select! {
                 () = stopped(signals) => Waited::Stopped,
-                message = stream.message() => match message {
+                message = messages.message() => match message {
                     Ok(Some(Update { update: Some(update) })) => Waited::Update(update),
                     // A message of a newer recorder, which this version need not know.
                     Ok(Some(Update { update: None })) => Waited::Unknown,
@@ -208,32 +182,28 @@ impl LiveSource {
 
     /// After a lost connection: tries again, with growing pauses. False: gave up, or was stopped.
     fn resume(&mut self, reason: String) -> bool {
-        self.stream = None;
-        self.notices
-            .push(format!("connection lost ({reason}), trying again"));
+        self.messages = None;
+        self.told
+            .notice(format!("connection lost ({reason}), trying again"));
         let mut pause = RECONNECT_PAUSE;
         let mut last = String::new();
         for _ in 0..RECONNECTS_MAX {
             if self.pause(pause) {
-                self.end = End::Stopped;
+                self.told.stop();
                 return false;
             }
             pause *= 2;
             match self.subscribe() {
                 Ok(()) => {
-                    self.notices.push("connected again".into());
+                    self.told.notice("connected again".into());
                     return true;
                 }
                 Err(error) => last = error.to_string(),
             }
         }
-        self.report(
-            IssueKind::NotSent {
-                reason: format!("the connection was lost ({reason}) and did not come back: {last}"),
-            },
-            None,
-        );
-        self.end = End::Broken;
+        self.told.lost(&format!(
+            "the connection was lost ({reason}) and did not come back: {last}"
+        ));
         false
     }
 
@@ -247,76 +217,6 @@ impl LiveSource {
             }
         })
     }
-
-    /// Checks a chunk as a reader of files does. `None`: not part of this stream, left out.
-    fn accept(&mut self, bytes: Vec<u8>) -> Option<SealedChunk> {
-        let length = bytes.len() as u64;
-        let chunk = match SealedChunk::from_bytes(bytes) {
-            Ok(chunk) => chunk,
-            Err(error) => {
-                self.report(
-                    IssueKind::Damaged {
-                        reason: error.to_string(),
-                    },
-                    None,
-                );
-                self.offset += length;
-                return None;
-            }
-        };
-        let header = &chunk.header;
-        let uuid = *self.trace_uuid.get_or_insert(header.trace_uuid);
-        if header.trace_uuid != uuid {
-            self.report(
-                IssueKind::OtherTrace {
-                    uuid: header.trace_uuid,
-                },
-                None,
-            );
-            self.notices
-                .push("the recorder has started another trace".into());
-            self.end = End::Broken;
-            return None;
-        }
-        if let Some(expected) = self.next_number {
-            if header.number < expected {
-                // After the first one, a checkpoint's chunk precedes what was asked for.
-                self.report(
-                    IssueKind::Repeated {
-                        number: header.number,
-                    },
-                    None,
-                );
-                return None;
-            }
-            if header.number > expected && self.last_hash.is_some() {
-                self.report(IssueKind::ChunksMissing, Some(expected..=header.number - 1));
-            } else if header.number == expected
-                && self.last_hash.is_some_and(|hash| hash != header.prev_hash)
-            {
-                self.report(
-                    IssueKind::ChainBroken {
-                        number: header.number,
-                    },
-                    None,
-                );
-            }
-        }
-        self.next_number = Some(header.number.saturating_add(1));
-        self.last_hash = Some(header.hash);
-        self.offset += length;
-        Some(chunk)
-    }
-
-    fn report(&mut self, what: IssueKind, missing: Option<std::ops::RangeInclusive<u64>>) {
-        if self.issues.len() >= ISSUES_MAX {
-            self.issues_not_kept += 1;
-            return;
-        }
-        let mut issue = Issue::new(self.offset, what);
-        issue.missing = missing;
-        self.issues.push(issue);
-    }
 }
 
 enum Waited {
@@ -328,52 +228,26 @@ enum Waited {
 
 impl ChunkSource for LiveSource {
     fn next_chunk(&mut self) -> Result<Option<SealedChunk>, trace_format::Error> {
-        while self.end == End::Open {
+        while self.told.end() == End::Open {
             match self.wait() {
-                Waited::Update(update::Update::Chunk(bytes)) => {
-                    if let Some(chunk) = self.accept(bytes) {
+                Waited::Update(update) => {
+                    if let Some(chunk) = self.told.take(update) {
                         return Ok(Some(chunk));
-                    }
-                }
-                Waited::Update(update::Update::Missed(missed)) => {
-                    let text = format!(
-                        "chunks {} to {} were not sent: {}",
-                        missed.first, missed.last, missed.reason
-                    );
-                    self.notices.push(text);
-                    self.report(
-                        IssueKind::NotSent {
-                            reason: missed.reason,
-                        },
-                        Some(missed.first..=missed.last),
-                    );
-                    // What is announced as missing is not missing a second time.
-                    self.next_number = Some(missed.last.saturating_add(1)).max(self.next_number);
-                    self.last_hash = None;
-                }
-                Waited::Update(update::Update::End(end)) => {
-                    if end.clean {
-                        self.end = End::Clean;
-                    } else {
-                        self.notices
-                            .push(format!("the recorder failed: {}", end.reason));
-                        self.report(IssueKind::NotSent { reason: end.reason }, None);
-                        self.end = End::Broken;
                     }
                 }
                 Waited::Unknown => {}
                 Waited::Lost(reason) => {
                     self.resume(reason);
                 }
-                Waited::Stopped => self.end = End::Stopped,
+                Waited::Stopped => self.told.stop(),
             }
         }
-        self.stream = None;
+        self.messages = None;
         Ok(None)
     }
 
     fn issues(&self) -> &[Issue] {
-        &self.issues
+        self.told.issues()
     }
 }
 
@@ -457,6 +331,6 @@ fn said(status: &Status) -> String {
     }
     match status.message() {
         "" => status.code().description().to_owned(),
-        message => message.to_owned(),
+        message => kept(message),
     }
 }
