@@ -77,6 +77,10 @@ impl ColumnChunk {
         &self.header
     }
 
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
     pub(crate) fn into_header(self) -> ChunkHeader {
         self.header
     }

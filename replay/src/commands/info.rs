@@ -1,6 +1,7 @@
 //! `replay info`: what a trace holds, from its summary; of an unfinished one, from the chunk headers.
 //!
-//! Of the bodies only the first chunk's is read: it holds the host and the first pair of clocks.
+//! Of the bodies only the first chunk's is read: it holds the host and the first pair of clocks. With
+//! `--columns` all are.
 
 use replay::{
     event_view::family_name,
@@ -14,6 +15,7 @@ use replay::{
 use serde::Serialize;
 use trace_format::{ChunkSource, Context, LossTotal, SealedChunk, Summary, TraceReader, read_info};
 
+use super::info_columns::{self, Columns, Weighing};
 use crate::{Global, Outcome, output::Output, trace};
 
 #[derive(clap::Args)]
@@ -21,6 +23,9 @@ pub struct Arguments {
     /// Trace: a file, a directory of .zst files, or - for standard input
     #[arg(value_name = "TRACE", required = true)]
     pub traces: Vec<String>,
+    /// Say what each family and column weighs in the file; reads all of it
+    #[arg(long)]
+    pub columns: bool,
 }
 
 /// What is said about one trace.
@@ -60,6 +65,8 @@ struct Info {
     part_of: Option<String>,
     part: Option<u32>,
     issues: Vec<String>,
+    /// With `--columns`; else `null`.
+    columns: Option<Columns>,
 }
 
 #[derive(Serialize)]
@@ -82,10 +89,18 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     let mut out = Output::new();
     let mut outcome = Outcome::default();
     for (index, input) in trace::inputs(&arguments.traces)?.iter().enumerate() {
-        let info = match input {
+        let mut weighing = arguments.columns.then(Weighing::default);
+        let mut info = match input {
             Input::File(path) => {
                 let info = read_info(path)?;
-                let first = TraceReader::open(path)?.next_chunk().ok().flatten();
+                let mut reader = TraceReader::open(path)?;
+                let first = reader.next_chunk().ok().flatten();
+                if let Some(weighing) = &mut weighing {
+                    first.iter().for_each(|chunk| weighing.add(chunk));
+                    while let Some(chunk) = reader.next_chunk()? {
+                        weighing.add(&chunk);
+                    }
+                }
                 describe(
                     input,
                     &info.summary,
@@ -95,11 +110,19 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
                     info.issues.iter(),
                 )
             }
-            Input::Stdin => from_stream(input)?,
+            Input::Stdin => from_stream(input, weighing.as_mut())?,
             Input::Live(url) => {
                 anyhow::bail!("{url}: replay info reads files; replay live shows a stream")
             }
         };
+        if let Some(weighing) = weighing {
+            if weighing.failed > 0 {
+                let failed = weighing.failed;
+                info.issues
+                    .push(format!("{failed} chunks do not decode and are not weighed"));
+            }
+            info.columns = Some(weighing.finish());
+        }
         outcome.loss |= !info.complete || !info.issues.is_empty() || info.dropped > 0;
         if global.json {
             out.line(&serde_json::to_string(&info)?)?;
@@ -115,7 +138,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
 }
 
 /// Standard input cannot seek: every chunk passes by.
-fn from_stream(input: &Input) -> anyhow::Result<Info> {
+fn from_stream(input: &Input, mut weighing: Option<&mut Weighing>) -> anyhow::Result<Info> {
     let mut reader = TraceReader::from_read(std::io::stdin());
     let mut summary = None;
     let mut first = None;
@@ -126,6 +149,9 @@ fn from_stream(input: &Input) -> anyhow::Result<Info> {
             .get_or_insert_with(|| Summary::new(chunk.header.trace_uuid))
             .add(&chunk.header, offset, header_len as u32);
         offset += chunk.bytes.len() as u64;
+        if let Some(weighing) = &mut weighing {
+            weighing.add(&chunk);
+        }
         first.get_or_insert(chunk);
     }
     let complete = reader.summary().is_some();
@@ -239,6 +265,7 @@ fn describe<'a>(
         part_of: continues.map(|continues| uuid_text(continues.capture_uuid)),
         part: continues.map(|continues| continues.part),
         issues: issues.map(ToString::to_string).collect(),
+        columns: None,
     }
 }
 
@@ -337,6 +364,9 @@ fn print(info: &Info, out: &mut Output) -> anyhow::Result<()> {
     }
     for issue in &info.issues {
         line("issue", issue.clone())?;
+    }
+    if let Some(columns) = &info.columns {
+        info_columns::print(columns, out)?;
     }
     Ok(())
 }

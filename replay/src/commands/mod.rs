@@ -10,6 +10,7 @@ pub mod export;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod info;
+mod info_columns;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod merge;
