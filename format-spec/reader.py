@@ -522,10 +522,17 @@ def decode(frame):
         elif kind in (2, 3, 4):
             need(kind not in single, "two sections of kind", kind)
             single[kind] = (encoding, rows, data)
-    _, count, data = single.get(2, (0, 0, b""))
-    strings = dictionary(count, data)
-    _, count, data = single.get(3, (0, 0, b""))
-    records = list(context(count, data))
+    _, strings_count, data = single.get(2, (0, 0, b""))
+    _, records_count, context_data = single.get(3, (0, 0, b""))
+
+    def weigh(values):
+        weight = frame.compressed_len + 2 * len(body) + 2 * len(context_data) + 192 * records_count \
+            + 32 * strings_count + 24 * values
+        need(weight <= LIMITS["WEIGHT_MAX"], "a chunk that weighs", weight)
+
+    weigh(0)
+    strings = dictionary(strings_count, data)
+    records = list(context(records_count, context_data))
 
     def read(family, field, rows, keys):
         """A column of `rows` values; one that is absent is all zeros."""
@@ -549,8 +556,9 @@ def decode(frame):
     need(kinds == counted, "rows of families", kinds, "in a chunk that counts", counted)
 
     types = {**declared(records), **FAMILIES}
-    need(sum(count * (8 + len(types.get(family, ("", []))[1])) for family, count in kinds) <= LIMITS["VALUES_MAX"],
-         "more values than a reader takes")
+    values = sum(count * (8 + len(types.get(family, ("", []))[1])) for family, count in kinds)
+    need(values <= LIMITS["VALUES_MAX"], "more values than a reader takes")
+    weigh(values)
     for (family, number), section in columns.items():
         ours = family in types and number in (field[0] for field in types[family][1])
         need(not ours or section[1] == len(rows_of.get(family, [])), "rows of a column of family", family)

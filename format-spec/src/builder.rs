@@ -11,7 +11,7 @@ use crate::{
     body::{self, Writer},
     chunk::SealedChunk,
     columns,
-    compress::Compressor,
+    compress::{Compressor, PIECE_BYTES_MIN},
     header::{ChunkHeader, LossTotal},
     limits::*,
     record,
@@ -22,7 +22,10 @@ use crate::{
 /// A row's values at most: a wide declared family.
 const ROW_VALUES_MAX: usize = columns::COMMON.len() + FIELDS_MAX;
 /// What a row adds to the body at most: its values, and a string for each field.
-const ROW_BYTES_MAX: usize = ROW_VALUES_MAX * 8 + FIELDS_MAX * (TEXT_BYTES_MAX + 4);
+const ROW_BYTES_MAX: usize = ROW_VALUES_MAX * 8 + FIELDS_MAX * 4 + ROW_TEXT_BYTES_MAX;
+/// Of the 64 bytes that a row's common values count with, those they cannot take: by their types 39,
+/// and 11 for the start of a pair of the sequences.
+const ROW_BYTES_UNUSED: usize = 14;
 /// What stands in a body beside columns, strings and records: the directory, the heads of the columns
 /// and the first sequence number of each pair.
 const OVERHEAD_BYTES_MAX: usize =
@@ -33,13 +36,48 @@ const BODY_BYTES_FULL: usize = 10 << 20;
 const VALUES_FULL: usize = 16 * ROWS_MAX as usize;
 const DICTIONARY_ENTRIES_FULL: usize = DICTIONARY_ENTRIES_MAX as usize - 1_024;
 const CONTEXT_BYTES_FULL: usize = 6 << 20;
+/// Room for 65,536 system calls, and 1 MiB of strings or a checkpoint of thousands of processes.
+const WEIGHT_FULL: u64 = 49 << 20;
+/// What a row and a record weigh at most, with the directory and the heads of the columns.
+const STEP_WEIGHT_MAX: u64 = weight_below(
+    ROW_BYTES_MAX
+        + RECORD_BYTES_MAX
+        + record::HEAD_LEN
+        + SECTIONS_MAX as usize * (body::ENTRY_LEN + 9)
+        + 64,
+    RECORD_BYTES_MAX + record::HEAD_LEN,
+    1,
+    FIELDS_MAX,
+    ROW_VALUES_MAX,
+);
 const _: () = assert!(
     BODY_BYTES_FULL + ROW_BYTES_MAX + RECORD_BYTES_MAX + OVERHEAD_BYTES_MAX
         <= BODY_BYTES_MAX as usize
         && VALUES_FULL + ROW_VALUES_MAX <= VALUES_MAX as usize
         && DICTIONARY_ENTRIES_FULL + FIELDS_MAX <= DICTIONARY_ENTRIES_MAX as usize
         && CONTEXT_BYTES_FULL + RECORD_BYTES_MAX + record::HEAD_LEN <= CONTEXT_BYTES_MAX as usize
+        && WEIGHT_FULL + STEP_WEIGHT_MAX <= WEIGHT_MAX
 );
+
+/// The weight of a chunk with a body of at most so many bytes. zstd adds a part in 256 in its worst
+/// case, and 8 bytes for the end of a block, of which there is one in [`PIECE_BYTES_MIN`] bytes.
+const fn weight_below(
+    body: usize,
+    context: usize,
+    records: u32,
+    strings: usize,
+    values: usize,
+) -> u64 {
+    let compressed = body + body / 256 + body / (PIECE_BYTES_MIN / 8) + 1024;
+    weight(
+        compressed as u64,
+        body as u64,
+        context as u64,
+        records as u64,
+        strings as u64,
+        values as u64,
+    )
+}
 
 /// Reused from seal to seal.
 #[derive(Default)]
@@ -203,6 +241,18 @@ impl ChunkBuilder {
             || self.table.bytes() >= VALUES_FULL * 8
             || self.dictionary.len() >= DICTIONARY_ENTRIES_FULL
             || self.context.len() >= CONTEXT_BYTES_FULL
+            || self.weight() >= WEIGHT_FULL
+    }
+
+    /// Upper bound of what the open chunk weighs.
+    fn weight(&self) -> u64 {
+        weight_below(
+            self.bytes() - ROW_BYTES_UNUSED * self.rows() as usize,
+            self.context.len(),
+            self.records,
+            self.dictionary.len(),
+            self.table.bytes() / 8,
+        )
     }
 
     /// Whatever the next event or record is, the chunk stays within the format's limits.
@@ -213,6 +263,7 @@ impl ChunkBuilder {
             && self.dictionary.len() + FIELDS_MAX <= DICTIONARY_ENTRIES_MAX as usize
             && self.context.len() + RECORD_BYTES_MAX + record::HEAD_LEN
                 <= CONTEXT_BYTES_MAX as usize
+            && self.weight() + STEP_WEIGHT_MAX <= WEIGHT_MAX
     }
 
     /// Number of the chunk that the next seal makes.

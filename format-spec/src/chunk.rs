@@ -1,8 +1,6 @@
 //! A sealed chunk: its bytes, its header, and the way to what is in it.
 
-use std::{io, sync::Arc};
-
-use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
+use std::sync::Arc;
 
 use crate::{
     Error,
@@ -12,7 +10,8 @@ use crate::{
     decode::{ChunkEvents, DecodedChunk},
     error::hex,
     header::{self, ChunkHeader, FRAME_MAGIC, HASH_LEN, SKIPPABLE_LEN},
-    limits::*,
+    limits::HEADER_BYTES_MAX,
+    unpack::{Front, decompress},
 };
 
 /// A chunk as it is in the file, in the stream and in memory: the same bytes everywhere.
@@ -119,93 +118,4 @@ fn check_hash(header: &ChunkHeader, bytes: &[u8], body_at: usize) -> Result<(), 
         });
     }
     Ok(())
-}
-
-/// The front of a body, decompressed as far as it is asked for.
-struct Front<'a> {
-    zstd: DCtx<'static>,
-    frame: InBuffer<'a>,
-    body: Vec<u8>,
-    body_len: usize,
-}
-
-impl<'a> Front<'a> {
-    fn new(frame: &'a [u8], body_len: usize) -> Result<Self, Error> {
-        let mut zstd = DCtx::try_create().ok_or_else(|| zstd_error("no memory for its context"))?;
-        // A window is never larger than the body, whatever the frame says.
-        zstd.set_parameter(DParameter::WindowLogMax(BODY_BYTES_MAX.ilog2()))
-            .map_err(|code| zstd_error(get_error_name(code)))?;
-        Ok(Front {
-            zstd,
-            frame: InBuffer::around(frame),
-            body: Vec::new(),
-            body_len,
-        })
-    }
-
-    /// The first `len` bytes, which [`ChunkHeader::read`] has bounded.
-    fn take(&mut self, len: usize) -> Result<&[u8], Error> {
-        let short = |available: usize| Error::Short {
-            what: "body",
-            offset: 0,
-            needed: len as u64,
-            available: available as u64,
-        };
-        if len > self.body_len {
-            return Err(short(self.body_len));
-        }
-        // zstd fills the room there is.
-        self.body.reserve_exact(len.saturating_sub(self.body.len()));
-        while self.body.len() < len {
-            let before = (self.body.len(), self.frame.pos);
-            let mut out = OutBuffer::around_pos(&mut self.body, before.0);
-            self.zstd
-                .decompress_stream(&mut out, &mut self.frame)
-                .map_err(|code| zstd_error(get_error_name(code)))?;
-            if (self.body.len(), self.frame.pos) == before {
-                return Err(short(before.0));
-            }
-        }
-        Ok(&self.body[..len])
-    }
-}
-
-fn zstd_error(reason: &'static str) -> Error {
-    Error::Zstd {
-        action: "decompress the body",
-        source: io::Error::other(reason),
-    }
-}
-
-/// The body, never larger than the header says, which [`ChunkHeader::read`] has bounded.
-fn decompress(header: &ChunkHeader, frame: &[u8]) -> Result<Vec<u8>, Error> {
-    // zstd would read several frames as one; other readers might not.
-    let whole = zstd::zstd_safe::find_frame_compressed_size(frame) == Ok(frame.len());
-    let stated = zstd::zstd_safe::get_frame_content_size(frame)
-        .ok()
-        .flatten();
-    if !whole || stated != Some(header.body_len.into()) {
-        return Err(Error::malformed(
-            "body",
-            0,
-            format_args!("one zstd frame of {} bytes of content", header.body_len),
-            format_args!("{} bytes of something else", frame.len()),
-        ));
-    }
-    let mut body = Vec::with_capacity(header.body_len as usize);
-    zstd::bulk::Decompressor::new()
-        .and_then(|mut zstd| zstd.decompress_to_buffer(frame, &mut body))
-        .map_err(|source| Error::Zstd {
-            action: "decompress the body",
-            source,
-        })?;
-    if body.len() != header.body_len as usize {
-        return Err(Error::malformed(
-            "body",
-            0,
-            format_args!("{} bytes", header.body_len),
-            body.len(),
-        ));
-    }
-    Ok(body)
 }

@@ -14,8 +14,8 @@ use crate::{
     columns::{self, COMMON, Column, position},
     encoding,
     header::{ChunkHeader, KindCount},
-    limits::{CONTEXT_BYTES_MAX, VALUES_MAX},
-    order, record, rows, sequence,
+    limits::{self, CONTEXT_BYTES_MAX, VALUES_MAX, WEIGHT_MAX},
+    order, record, rows, sequence, unpack,
 };
 
 /// The body of a chunk whose hash held, and where its columns are.
@@ -66,11 +66,29 @@ impl ColumnChunk {
                 body.len(),
             ));
         }
-        Ok(ColumnChunk {
+        let chunk = ColumnChunk {
             header,
             body,
             directory,
-        })
+        };
+        chunk.check_weight(0)?;
+        Ok(chunk)
+    }
+
+    /// Refuses a chunk that takes too much of too many limits at once, with so many values.
+    fn check_weight(&self, values: u64) -> Result<(), Error> {
+        let of = |entry: &Option<Entry>, count: fn(&Entry) -> u32| {
+            entry.as_ref().map_or(0, |entry| count(entry).into())
+        };
+        let weight = limits::weight(
+            self.header.body_compressed_len.into(),
+            self.header.body_len.into(),
+            of(&self.directory.context, |entry| entry.section.len),
+            of(&self.directory.context, |entry| entry.section.rows),
+            of(&self.directory.dictionary, |entry| entry.section.rows),
+            values,
+        );
+        Error::limit("weight of a chunk", weight, WEIGHT_MAX)
     }
 
     pub fn header(&self) -> &ChunkHeader {
@@ -81,8 +99,8 @@ impl ColumnChunk {
         &self.directory
     }
 
-    pub(crate) fn into_header(self) -> ChunkHeader {
-        self.header
+    pub(crate) fn into_header(mut self) -> ChunkHeader {
+        std::mem::take(&mut self.header)
     }
 
     pub fn rows(&self) -> usize {
@@ -166,9 +184,16 @@ impl ColumnChunk {
 
     /// Sequence number of each row, in the order of `in_time` ([`time_order`]).
     pub fn sequences(&self, in_time: &[u32]) -> Result<Vec<u64>, Error> {
+        let mut seqs = Vec::new();
+        self.sequences_into(in_time, &mut seqs)?;
+        Ok(seqs)
+    }
+
+    /// [`ColumnChunk::sequences`] put in the place of what `seqs` holds.
+    pub fn sequences_into(&self, in_time: &[u32], seqs: &mut Vec<u64>) -> Result<(), Error> {
         let cpus = self.stored_common(columns::CPU)?;
         let probes = self.stored_common(columns::PROBE)?;
-        self.sequences_of(in_time, &cpus, &probes)
+        self.sequences_of(in_time, &cpus, &probes, seqs)
     }
 
     pub(crate) fn sequences_of(
@@ -176,9 +201,12 @@ impl ColumnChunk {
         in_time: &[u32],
         cpus: &[u64],
         probes: &[u64],
-    ) -> Result<Vec<u64>, Error> {
+        seqs: &mut Vec<u64>,
+    ) -> Result<(), Error> {
         let Some(entry) = &self.directory.sequences else {
-            return Ok(vec![0; self.rows()]);
+            seqs.clear();
+            seqs.resize(self.rows(), 0);
+            return Ok(());
         };
         if entry.section.rows != self.header.rows {
             return Err(Error::malformed(
@@ -192,9 +220,7 @@ impl ColumnChunk {
             let row = row as usize;
             sequence::pair(at(cpus, row), at(probes, row))
         };
-        let mut seqs = Vec::new();
-        sequence::read(self.payload(entry), in_time, pair, &mut seqs)?;
-        Ok(seqs)
+        sequence::read(self.payload(entry), in_time, pair, seqs)
     }
 
     /// Every family with rows, ascending. `context` is the chunk's: it declares families.
@@ -209,11 +235,9 @@ impl ColumnChunk {
         let values = families
             .iter()
             .map(|family| family.rows.len() * (COMMON.len() + family.layout.columns().len()));
-        Error::limit(
-            "values of a chunk",
-            values.sum::<usize>() as u64,
-            VALUES_MAX,
-        )?;
+        let values = values.sum::<usize>() as u64;
+        Error::limit("values of a chunk", values, VALUES_MAX)?;
+        self.check_weight(values)?;
         // A column of a known family without rows, or with others than the family's.
         for ((id, column), entry) in &self.directory.columns {
             if *id == columns::COMMON_FAMILY {
@@ -369,6 +393,12 @@ impl ColumnChunk {
 
     fn payload(&self, entry: &Entry) -> &[u8] {
         &self.body[entry.at..entry.at + entry.section.len as usize]
+    }
+}
+
+impl Drop for ColumnChunk {
+    fn drop(&mut self) {
+        unpack::keep(std::mem::take(&mut self.body));
     }
 }
 

@@ -85,7 +85,8 @@ impl ChunkEvents {
         let mut column = |id: u16| std::mem::take(&mut common[columns::position(id)]);
         let (cpus, probes) = (column(columns::CPU), column(columns::PROBE));
         let mut in_time = time_order(&times);
-        let mut seqs = chunk.sequences_of(&in_time, &cpus, &probes)?;
+        let mut seqs = Vec::new();
+        chunk.sequences_of(&in_time, &cpus, &probes, &mut seqs)?;
         if unknown {
             // What a newer writer wrote took part in order and sequence numbers, and is nothing to hand out.
             let known = |row: u32| {

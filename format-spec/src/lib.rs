@@ -48,6 +48,7 @@ mod stored;
 mod summary;
 mod table;
 mod text;
+mod unpack;
 mod verify;
 mod weights;
 mod wire;

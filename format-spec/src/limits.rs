@@ -45,8 +45,10 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// decode to, 8 bytes a value as a column and 24 as a declared event's. Room for the largest chunk of
 /// system calls, with 16 columns, and a wide row more.
 pub const VALUES_MAX: u64 = 17 * ROWS_MAX as u64;
+/// What a chunk may weigh, see [`weight`]: what a reader takes for it at most, but for a few MiB.
+pub const WEIGHT_MAX: u64 = 56 << 20;
 /// The limits of the format, as SPEC.md §Limits lists them.
-pub const NAMED: [(&str, u64); 20] = [
+pub const NAMED: [(&str, u64); 21] = [
     ("ROWS_MAX", ROWS_MAX as u64),
     ("BODY_BYTES_MAX", BODY_BYTES_MAX as u64),
     (
@@ -70,7 +72,26 @@ pub const NAMED: [(&str, u64); 20] = [
     ("FIELDS_MAX", FIELDS_MAX as u64),
     ("NAME_BYTES_MAX", NAME_BYTES_MAX as u64),
     ("VALUES_MAX", VALUES_MAX),
+    ("WEIGHT_MAX", WEIGHT_MAX),
 ];
+
+/// All that a chunk brings into memory, so that what takes one limit whole leaves less of the others:
+/// the compressed and the plain body, the strings made of it, records of up to three times their bytes, and
+/// values as an event holds them. In bytes, but for `records`, `strings` and `values`.
+pub const fn weight(
+    compressed: u64,
+    body: u64,
+    context: u64,
+    records: u64,
+    strings: u64,
+    values: u64,
+) -> u64 {
+    compressed + 2 * body + 2 * context + 192 * records + 32 * strings + 24 * values
+}
+
+/// New strings of one row, together: a writer cuts what is beyond. Four whole ones, as many as a row
+/// of the column table can have.
+pub const ROW_TEXT_BYTES_MAX: usize = 4 * TEXT_BYTES_MAX;
 
 /// Issues that a reader keeps; further ones are only counted.
 pub const ISSUES_MAX: usize = 10_000;

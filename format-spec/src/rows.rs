@@ -8,7 +8,7 @@ use crate::{
     Declared, Endpoint, Error, Event, EventData, EventType, Text, Value,
     columns::{self, Column, Type},
     event::*,
-    limits::TEXT_BYTES_MAX,
+    limits::{ROW_TEXT_BYTES_MAX, TEXT_BYTES_MAX},
 };
 
 /// The strings of one chunk, numbered from 1 in order of first use; 0 is the empty string.
@@ -17,11 +17,19 @@ pub struct Dictionary {
     ids: HashMap<Text, u32>,
     texts: Vec<Text>,
     bytes: usize,
-    /// Strings that were longer than [`TEXT_BYTES_MAX`] and lost their end.
+    /// That the row at hand added.
+    row_bytes: usize,
+    /// Strings that were longer than [`TEXT_BYTES_MAX`], or than what was left of
+    /// [`ROW_TEXT_BYTES_MAX`], and lost their end.
     pub cut: u32,
 }
 
 impl Dictionary {
+    /// What follows are the strings of another row.
+    pub fn begin_row(&mut self) {
+        self.row_bytes = 0;
+    }
+
     pub fn id(&mut self, text: &Text) -> u64 {
         if text.is_empty() {
             return 0;
@@ -29,9 +37,13 @@ impl Dictionary {
         if let Some(id) = self.ids.get(text) {
             return u64::from(*id);
         }
-        let text = if text.len() > TEXT_BYTES_MAX {
+        let room = TEXT_BYTES_MAX.min(ROW_TEXT_BYTES_MAX - self.row_bytes);
+        let text = if text.len() > room {
             self.cut += 1;
-            let cut = Text::new(&text[..TEXT_BYTES_MAX]);
+            if room == 0 {
+                return 0;
+            }
+            let cut = Text::new(&text[..room]);
             if let Some(id) = self.ids.get(&cut) {
                 return u64::from(*id);
             }
@@ -40,6 +52,7 @@ impl Dictionary {
             text.clone()
         };
         self.bytes += text.len();
+        self.row_bytes += text.len();
         self.texts.push(text.clone());
         let id = u32::try_from(self.texts.len()).expect("rows bound the dictionary");
         self.ids.insert(text, id);
@@ -76,6 +89,7 @@ impl Dictionary {
         self.ids.clear();
         self.texts.clear();
         self.bytes = 0;
+        self.row_bytes = 0;
         self.cut = 0;
     }
 }

@@ -172,6 +172,7 @@ impl Table {
         });
         family.rows += 1;
         let before = family.values.len();
+        dictionary.begin_row();
         rows::put_fields(&event.data, dictionary, &mut family.values);
         self.bytes += 8 * (COMMON.len() + family.values.len() - before);
         match &family.declared {

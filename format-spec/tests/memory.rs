@@ -27,10 +27,6 @@ use trace_format::{
 /// The promise. It holds the compressed and the plain body or what that decodes to, and a window of input.
 const READER_BYTES_MAX: usize = 64 << 20;
 
-/// The same when one chunk takes every limit at once, which no capture comes near: the limits do not
-/// know of one another.
-const AT_ONCE_BYTES_MAX: usize = 112 << 20;
-
 struct Counting;
 
 // Each test counts its own thread: what another builds meanwhile is not the reader's.
@@ -93,14 +89,13 @@ fn peak_of_reading(bytes: Vec<u8>) -> (usize, usize) {
 }
 
 fn within(what: &str, bytes: Vec<u8>, decodes: bool) {
-    within_bytes(READER_BYTES_MAX, what, bytes, decodes);
-}
-
-fn within_bytes(most: usize, what: &str, bytes: Vec<u8>, decodes: bool) {
     let (peak, decoded) = peak_of_reading(bytes);
     println!("{what}: {:.1} MiB", peak as f64 / f64::from(1 << 20));
     assert_eq!(decoded > 0, decodes, "{what}: decodes");
-    assert!(peak <= most, "{what}: {peak} bytes, the promise is {most}");
+    assert!(
+        peak <= READER_BYTES_MAX,
+        "{what}: {peak} bytes, the promise is {READER_BYTES_MAX}"
+    );
 }
 
 /// A chunk of `rows` rows whose times are all of time, to be lied with.
@@ -399,9 +394,9 @@ fn stored_frame(body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Nobody writes such a chunk: each part of it takes the most that its own limit allows.
-#[test]
-fn everything_at_its_limit_at_once() {
+/// A chunk with as many values as it may have, containers with nothing but labels, ticks, and strings
+/// of `len` bytes; and what it weighs.
+fn laden(containers: usize, ticks: usize, strings: u32, len: u32, stored: bool) -> (Vec<u8>, u64) {
     let rows = (VALUES_MAX / (8 + FIELDS_MAX as u64)) as u32;
     let mut builder = ChunkBuilder::new(UUID, Limits::default());
     let wide = wide_type(Type::U64);
@@ -427,30 +422,62 @@ fn everything_at_its_limit_at_once() {
     forge.column(0, 8).payload = [vec![2], of(0), of(4)].concat();
     forge.sections.retain(|section| section.kind != 4);
 
-    // Behind the type: containers with nothing but labels, and ticks, as many as fit.
-    let ticks = RECORDS_MAX as usize - 100;
-    let container = nothing_but_labels();
+    // Behind the type.
     let context = forge.section(3);
-    let room = CONTEXT_BYTES_MAX as usize - context.payload.len() - ticks * a_tick().len();
-    let containers = room / container.len();
-    context.payload.extend(container.repeat(containers));
+    context
+        .payload
+        .extend(nothing_but_labels().repeat(containers));
     context.payload.extend(a_tick().repeat(ticks));
     context.rows += (containers + ticks) as u32;
+    let (context_len, records) = (context.payload.len() as u64, context.rows.into());
 
-    // The strings take what is left.
-    let room = BODY_BYTES_MAX as usize - forge.body().len() - 100;
-    let strings = DICTIONARY_ENTRIES_MAX;
-    let len = (room / strings as usize - 4) as u32;
     let mut payload = len.to_le_bytes().repeat(strings as usize);
     payload.resize(payload.len() + (len * strings) as usize, b'x');
     forge.sections.push(section(2, strings, payload));
 
     let body = forge.body();
-    let bytes = forge.close_frame(&stored_frame(&body), body.len() as u32);
-    within_bytes(
-        AT_ONCE_BYTES_MAX,
-        "everything at its limit at once",
-        bytes,
-        true,
+    let frame = if stored {
+        stored_frame(&body)
+    } else {
+        zstd::bulk::compress(&body, 3).unwrap()
+    };
+    let weight = weight(
+        frame.len() as u64,
+        body.len() as u64,
+        context_len,
+        records,
+        strings.into(),
+        u64::from(rows) * (8 + FIELDS_MAX as u64),
     );
+    (forge.close_frame(&frame, body.len() as u32), weight)
+}
+
+/// Nobody writes such chunks: all the values there may be, and of the rest what the weight leaves.
+#[test]
+fn several_limits_at_once() {
+    let most = DICTIONARY_ENTRIES_MAX;
+    for (what, containers, ticks, strings, len, stored) in [
+        ("values and labels", 7, 0, 0, 0, false),
+        ("values and ticks", 0, 100_000, 0, 0, false),
+        ("values, ticks and strings", 0, 50_000, most, 1, false),
+        ("values, labels and strings", 4, 0, most, 1, false),
+        ("values and strings, stored", 0, 0, most, 22, true),
+        ("values and long strings, stored", 0, 0, 170, 60_000, true),
+    ] {
+        let (bytes, weight) = laden(containers, ticks, strings, len, stored);
+        println!(
+            "{what}: weighs {:.1} MiB",
+            weight as f64 / f64::from(1 << 20)
+        );
+        assert!(weight <= WEIGHT_MAX, "{what}: {weight}");
+        within(what, bytes, true);
+    }
+}
+
+/// Each part of it takes the most that its own limit allows.
+#[test]
+fn everything_at_its_limit_at_once() {
+    let (bytes, weight) = laden(7, 50_000, DICTIONARY_ENTRIES_MAX, 22, true);
+    assert!(weight > WEIGHT_MAX);
+    within("everything at its limit at once", bytes, false);
 }
