@@ -8,7 +8,7 @@
 //! Files choose the chunk by the summary's index and read nothing before it but the first chunk;
 //! streams begin anew when it comes by. The rule is the same, so both tell the same.
 
-use trace_format::{Clock, Context, DecodedChunk, IndexEntry, SealedChunk};
+use trace_format::{Clock, Context, ContextRecord, IndexEntry, SealedChunk};
 
 use crate::time::Point;
 
@@ -43,9 +43,9 @@ impl Seek {
             return;
         }
         self.last_ns = 0;
-        self.start = self_contained(first).map(|decoded| Start {
+        self.start = self_contained(first).map(|context| Start {
             first_ns: first.header.first_ns,
-            clock: first_clock(&decoded),
+            clock: first_clock(&context),
         });
     }
 
@@ -104,8 +104,8 @@ impl Seek {
         // clocks have to agree when the host's clock was set since the start.
         before(start.clock)
             && chunk()
-                .and_then(|chunk| chunk.decode().ok())
-                .is_some_and(|decoded| before(first_clock(&decoded)))
+                .and_then(|chunk| chunk.events().ok())
+                .is_some_and(|events| before(first_clock(&events.context)))
     }
 }
 
@@ -114,24 +114,25 @@ pub fn checkpoints_suffice(first: &SealedChunk) -> bool {
     self_contained(first).is_some()
 }
 
-/// The first chunk, decoded, if nothing in the trace rests on earlier events of other than known families.
-fn self_contained(first: &SealedChunk) -> Option<DecodedChunk> {
+/// The first chunk's context, if nothing in the trace rests on earlier events of other than known
+/// families.
+fn self_contained(first: &SealedChunk) -> Option<Vec<ContextRecord>> {
     if first.header.number != 0 {
         return None;
     }
-    let decoded = first.decode().ok()?;
+    let context = first.columns().and_then(|chunk| chunk.context()).ok()?;
     // Declared families are folded with what their own earlier events told, and holes on purpose are
     // known from the first record alone: of neither a checkpoint says anything.
-    let whole = decoded.context.iter().any(|record| match &record.body {
+    let whole = context.iter().any(|record| match &record.body {
         Context::EventType(_) => true,
         Context::Provenance(provenance) => provenance.selected,
         _ => false,
     });
-    (!whole).then_some(decoded)
+    (!whole).then_some(context)
 }
 
-fn first_clock(chunk: &DecodedChunk) -> Option<Clock> {
-    chunk.context.iter().find_map(|record| match &record.body {
+fn first_clock(context: &[ContextRecord]) -> Option<Clock> {
+    context.iter().find_map(|record| match &record.body {
         Context::Clock(clock) => Some(*clock),
         _ => None,
     })

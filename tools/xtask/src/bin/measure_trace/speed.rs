@@ -36,6 +36,7 @@ pub fn speed(trace: &Path, rounds: u32) -> Result<Value> {
     }
     ensure!(!events.is_empty(), "{} has no events", trace.display());
     let mut rates = Rates::default();
+    let (mut times_of_chunk, mut column) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let rate = |begun: Instant| events.len() as f64 / begun.elapsed().as_secs_f64();
 
@@ -60,7 +61,7 @@ pub fn speed(trace: &Path, rounds: u32) -> Result<Value> {
         let begun = Instant::now();
         let mut values = 0;
         for chunk in &chunks {
-            values += scan(chunk)?;
+            values += scan(chunk, &mut times_of_chunk, &mut column)?;
         }
         rates.columns.push(rate(begun));
 
@@ -105,24 +106,26 @@ fn seal(events: Vec<Event>) -> Vec<SealedChunk> {
     chunks
 }
 
-/// Every column of every row, strings and sequence numbers too. How many values there were.
-fn scan(chunk: &SealedChunk) -> Result<usize> {
+/// Every column of every row, strings and sequence numbers too, each put where the one before was.
+/// How many values there were.
+fn scan(chunk: &SealedChunk, times: &mut Vec<u64>, column: &mut Vec<u64>) -> Result<usize> {
     let chunk = chunk.columns()?;
-    let times = chunk.times()?;
+    chunk.times_into(times)?;
     let mut values = times.len() + chunk.texts()?.len();
-    for column in &columns::COMMON {
-        values += match column.id {
-            columns::TIME => 0,
-            columns::SEQ => chunk.sequences(&time_order(&times))?.len(),
-            id => chunk.common(id)?.len(),
-        };
+    for common in &columns::COMMON {
+        match common.id {
+            columns::TIME => continue,
+            columns::SEQ => chunk.sequences_into(&time_order(times), column)?,
+            id => chunk.common_into(id, column)?,
+        }
+        values += column.len();
     }
     for family in chunk.families(&chunk.context()?)? {
         let fields = columns::family(family.id).map_or(&[][..], |family| family.fields);
         for field in fields {
-            values += chunk
-                .field(&family, field.id)?
-                .map_or(0, |column| column.len());
+            if chunk.field_into(&family, field.id, column)? {
+                values += column.len();
+            }
         }
     }
     Ok(values)
