@@ -2,7 +2,6 @@
 //! statistics do not share an entropy table, a plane of one value becomes three bytes, and a
 //! reader that wants the front of a body decompresses no more than that.
 
-use crate::limits::BODY_BYTES_MAX;
 use zstd::zstd_safe::{
     CCtx, CParameter, InBuffer, OutBuffer, ResetDirective, compress_bound, get_error_name,
 };
@@ -22,8 +21,6 @@ impl Compressor {
             CParameter::CompressionLevel(level),
             CParameter::ChecksumFlag(true),
             CParameter::ContentSizeFlag(true),
-            // The whole body, however large: going round in a smaller window is slower and repeats less.
-            CParameter::WindowLog(BODY_BYTES_MAX.ilog2()),
         ] {
             done(zstd.set_parameter(parameter));
         }
