@@ -1,24 +1,37 @@
-//! `dbd`: transfers between accounts in a file of pages, each a transaction with a rollback journal.
+//! `dbd`: transfers between accounts in a SQLite database, each a transaction.
 //!
-//! The order of calls is that of a database in rollback mode: the pages as they were go to the
-//! journal and are synced, the pages are written and synced, the journal is unlinked. A journal that
-//! is there at the start is played back.
+//! SQLite in its usual mode: the pages as they were go to a journal, which is synced, the pages are
+//! written and synced, the journal is unlinked. What was cut off is rolled back at the next start.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use rand::Rng;
+use rusqlite::{Connection, Result};
 
 use crate::{image, inside::pace::Pace};
 
-const PAGE_BYTES: usize = 4096;
-const PAGES: u64 = 64;
-const ACCOUNTS: u64 = PAGES * PAGE_BYTES as u64 / 8;
-const OPENING: u64 = 1000;
+const ACCOUNTS: i64 = 2048;
+const OPENING: i64 = 1000;
+
+/// Transfers that are remembered; older ones are deleted.
+const TRANSFERS_MAX: i64 = 1000;
+
+/// SQLite's page cache: the container's memory is small.
+const CACHE_KIB: i64 = 256;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS account (
+        id INTEGER PRIMARY KEY,
+        balance INTEGER NOT NULL CHECK (balance >= 0)
+    );
+    CREATE TABLE IF NOT EXISTS transfer (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        source INTEGER NOT NULL REFERENCES account (id),
+        target INTEGER NOT NULL REFERENCES account (id),
+        amount INTEGER NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS transfer_source ON transfer (source);
+";
 
 /// `dbd PACE_MILLI SEED`
 pub fn main(args: &[String]) -> i32 {
@@ -28,105 +41,89 @@ pub fn main(args: &[String]) -> i32 {
     };
     // A transaction is several syncs: fewer of them than of requests for a page.
     let mut pace = pace.slower(3.0);
+    let path = Path::new(image::SCRATCH).join("accounts.db");
     loop {
-        match Database::open(Path::new(image::SCRATCH)) {
+        match Database::open(&path) {
             Ok(mut database) => {
                 while transact(&mut database, &mut pace).is_ok() {
                     pace.sleep();
                 }
             }
-            Err(error) => eprintln!("error: dbd: {error}"),
+            Err(error) => eprintln!("error: dbd: {}: {error}", path.display()),
         }
         // A full file system may have room again later.
         pace.sleep();
     }
 }
 
-fn transact(database: &mut Database, pace: &mut Pace) -> io::Result<()> {
-    let (from, to) = (
-        pace.rng.random_range(0..ACCOUNTS),
-        pace.rng.random_range(0..ACCOUNTS),
-    );
+/// Somebody looks at an account, or somebody pays.
+fn transact(database: &mut Database, pace: &mut Pace) -> Result<()> {
+    let mut account = || pace.rng.random_range(0..ACCOUNTS);
+    let (from, to) = (account(), account());
     if pace.rng.random_bool(0.6) {
-        return database.balance(from).map(drop);
+        return database.statement(from).map(drop);
     }
-    let amount = pace.rng.random_range(1..10);
-    let balance = database.balance(from)?;
-    if from != to && balance >= amount {
-        let other = database.balance(to)?;
-        database.write(&[(from, balance - amount), (to, other + amount)])?;
-    }
-    Ok(())
+    database
+        .transfer(from, to, pace.rng.random_range(1..10))
+        .map(drop)
 }
 
 struct Database {
-    file: File,
-    journal: PathBuf,
+    connection: Connection,
 }
 
 impl Database {
-    fn open(directory: &Path) -> io::Result<Database> {
-        let path = directory.join("accounts.db");
-        let journal = directory.join("accounts.db-journal");
-        let new = !path.exists();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)?;
-        if new {
-            let page = OPENING.to_le_bytes().repeat(PAGE_BYTES / 8);
-            for number in 0..PAGES {
-                file.write_all_at(&page, number * PAGE_BYTES as u64)?;
-            }
-            file.sync_all()?;
-        }
-        let database = Database { file, journal };
-        database.roll_back()?;
-        Ok(database)
+    fn open(path: &Path) -> Result<Database> {
+        let mut connection = Connection::open(path)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        let filling = connection.transaction()?;
+        filling.execute_batch(SCHEMA)?;
+        filling.execute(
+            "WITH RECURSIVE number (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < ?1)
+             INSERT OR IGNORE INTO account (id, balance) SELECT n, ?2 FROM number",
+            (ACCOUNTS, OPENING),
+        )?;
+        filling.commit()?;
+        Ok(Database { connection })
     }
 
-    /// Undoes a transaction that was cut off.
-    fn roll_back(&self) -> io::Result<()> {
-        let Ok(journal) = fs::read(&self.journal) else {
-            return Ok(());
-        };
-        for entry in journal.chunks_exact(8 + PAGE_BYTES) {
-            let (number, page) = entry.split_at(8);
-            let number = u64::from_le_bytes(number.try_into().unwrap_or_default());
-            if number < PAGES {
-                self.file.write_all_at(page, number * PAGE_BYTES as u64)?;
-            }
-        }
-        self.file.sync_all()?;
-        fs::remove_file(&self.journal)
+    /// Balance, and how much was paid from the account lately.
+    fn statement(&self, account: i64) -> Result<(i64, i64)> {
+        self.connection.query_row(
+            "SELECT balance, (SELECT COALESCE(SUM(amount), 0) FROM transfer WHERE source = ?1)
+             FROM account WHERE id = ?1",
+            [account],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
     }
 
-    fn balance(&self, account: u64) -> io::Result<u64> {
-        let mut value = [0; 8];
-        self.file.read_exact_at(&mut value, account * 8)?;
-        Ok(u64::from_le_bytes(value))
-    }
-
-    fn write(&mut self, values: &[(u64, u64)]) -> io::Result<()> {
-        let mut before = Vec::new();
-        for (account, _) in values {
-            let number = account * 8 / PAGE_BYTES as u64;
-            let mut page = [0; PAGE_BYTES];
-            self.file
-                .read_exact_at(&mut page, number * PAGE_BYTES as u64)?;
-            before.extend_from_slice(&number.to_le_bytes());
-            before.extend_from_slice(&page);
+    /// False: there is not enough on the account, and nothing has changed.
+    fn transfer(&mut self, from: i64, to: i64, amount: i64) -> Result<bool> {
+        // Dropped without a commit it is rolled back.
+        let transaction = self.connection.transaction()?;
+        let taken = transaction.execute(
+            "UPDATE account SET balance = balance - ?1 WHERE id = ?2 AND balance >= ?1",
+            (amount, from),
+        )?;
+        if taken == 0 {
+            return Ok(false);
         }
-        let journal = File::create(&self.journal)?;
-        journal.write_all_at(&before, 0)?;
-        journal.sync_all()?;
-        for (account, value) in values {
-            self.file.write_all_at(&value.to_le_bytes(), account * 8)?;
-        }
-        self.file.sync_all()?;
-        fs::remove_file(&self.journal)
+        transaction.execute(
+            "UPDATE account SET balance = balance + ?1 WHERE id = ?2",
+            (amount, to),
+        )?;
+        transaction.execute(
+            "INSERT INTO transfer (source, target, amount) VALUES (?1, ?2, ?3)",
+            (from, to, amount),
+        )?;
+        let last = transaction.last_insert_rowid();
+        transaction.execute(
+            "DELETE FROM transfer WHERE id <= ?1",
+            [last - TRANSFERS_MAX],
+        )?;
+        transaction.commit()?;
+        Ok(true)
     }
 }
 
@@ -134,21 +131,53 @@ impl Database {
 mod tests {
     use super::*;
 
+    fn total(database: &Database) -> i64 {
+        let sum = "SELECT SUM(balance) FROM account";
+        database
+            .connection
+            .query_row(sum, [], |row| row.get(0))
+            .unwrap()
+    }
+
     #[test]
-    fn a_transaction_that_was_cut_off_is_undone() {
+    fn a_transfer_is_done_wholly_or_not_at_all() {
         let directory = tempfile::tempdir().unwrap();
-        let mut database = Database::open(directory.path()).unwrap();
-        database.write(&[(1, 7), (ACCOUNTS - 1, 9)]).unwrap();
-        assert_eq!(
-            [1, ACCOUNTS - 1, 2].map(|account| database.balance(account).unwrap()),
-            [7, 9, OPENING]
-        );
-        // As if it had been killed between journal and pages: the page as it was is in the journal.
-        let mut journal = 0u64.to_le_bytes().to_vec();
-        journal.extend(5u64.to_le_bytes().repeat(PAGE_BYTES / 8));
-        fs::write(&database.journal, journal).unwrap();
-        let database = Database::open(directory.path()).unwrap();
-        assert_eq!(database.balance(1).unwrap(), 5);
-        assert!(!database.journal.exists());
+        let path = directory.path().join("accounts.db");
+        let mut database = Database::open(&path).unwrap();
+        assert!(database.transfer(1, 2, 7).unwrap());
+        assert!(!database.transfer(3, 4, OPENING + 1).unwrap());
+        // Nobody has that account: what was taken by then is given back.
+        assert!(database.transfer(5, ACCOUNTS, 1).is_err());
+        drop(database);
+        let database = Database::open(&path).unwrap();
+        let statement = |account| database.statement(account).unwrap();
+        assert_eq!(statement(1), (OPENING - 7, 7));
+        assert_eq!(statement(2), (OPENING + 7, 0));
+        assert_eq!([3, 4, 5].map(statement), [(OPENING, 0); 3]);
+        assert_eq!(total(&database), ACCOUNTS * OPENING);
+    }
+
+    #[test]
+    fn the_file_does_not_grow_without_bound() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("accounts.db");
+        let mut database = Database::open(&path).unwrap();
+        // A journal for each of thousands of transfers would take its time on a real disk.
+        let quick = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF";
+        database.connection.execute_batch(quick).unwrap();
+        for number in 0..3 * TRANSFERS_MAX {
+            assert!(
+                database
+                    .transfer(number % ACCOUNTS, (number + 1) % ACCOUNTS, 1)
+                    .unwrap()
+            );
+        }
+        let count = "SELECT COUNT(*) FROM transfer";
+        let kept: i64 = database
+            .connection
+            .query_row(count, [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(kept, TRANSFERS_MAX);
+        assert!(std::fs::metadata(&path).unwrap().len() < 1 << 20);
     }
 }

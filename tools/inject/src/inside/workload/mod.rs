@@ -18,7 +18,7 @@ pub enum Workload {
     Web,
     /// A key-value store and its client.
     KeyValue,
-    /// Transactions on a file, with a rollback journal.
+    /// Transactions in SQLite.
     Database,
     /// Files read, sorted and written.
     Batch,
@@ -53,7 +53,7 @@ impl Workload {
         match self {
             Workload::Web => "an HTTP server and a client that asks it for pages",
             Workload::KeyValue => "a key-value store over TCP and a client that sets and gets",
-            Workload::Database => "transactions on a file of pages with a rollback journal",
+            Workload::Database => "transfers between accounts in SQLite, each a transaction",
             Workload::Batch => "reads tables, sorts them, writes and renames results",
             Workload::Messages => "a broker on a unix socket, a producer, a worker",
             Workload::Idle => "wakes now and then and looks around",
