@@ -35,6 +35,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Starting six containers on a busy machine; after that it is no campaign.
 const BEGIN_MAX: Duration = Duration::from_secs(120);
 
+/// How often it is looked whether somebody wants this to end.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// What was found, in milliseconds.
 pub struct Found {
     pub alone: Median,
@@ -114,14 +117,20 @@ impl Campaign {
         let until = Instant::now() + BEGIN_MAX;
         let (mut begun, mut said) = (0, Vec::new());
         while begun < HARDEST.len() {
-            let left = until.saturating_duration_since(Instant::now());
-            match lines.recv_timeout(left) {
+            let late = Instant::now() >= until;
+            if late || super::campaign::interrupted() {
+                let _ = campaign.stop();
+                match late {
+                    true => bail!(
+                        "only {begun} acts of the hardest campaign began within {BEGIN_MAX:?}"
+                    ),
+                    false => bail!("interrupted: the containers are gone"),
+                }
+            }
+            match lines.recv_timeout(LOOK) {
                 Ok(line) if line.ends_with(" has begun") => begun += 1,
                 Ok(line) => said.push(line),
-                Err(RecvTimeoutError::Timeout) => {
-                    let _ = campaign.stop();
-                    bail!("only {begun} acts of the hardest campaign began within {BEGIN_MAX:?}");
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     let _ = campaign.0.wait();
                     bail!(
