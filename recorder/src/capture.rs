@@ -64,9 +64,9 @@ const FIRST_BATCH_MAX: Duration = Duration::from_secs(1);
 const CHECKPOINT_INTERVAL_NS: u64 = 60 * NS_PER_S;
 /// So does one after this many events: what a reader folds before the place it was asked for, in a
 /// tenth of a second or so.
-const CHECKPOINT_EVENTS: u64 = 1_000_000;
+const CHECKPOINT_EVENTS: u64 = 500_000;
 /// But no sooner after the one before: a snapshot of a host's processes takes some milliseconds.
-const CHECKPOINT_PAUSE_NS: u64 = 3 * NS_PER_S;
+const CHECKPOINT_PAUSE_NS: u64 = NS_PER_S;
 
 /// What to record.
 #[derive(Clone, Debug)]
