@@ -207,6 +207,11 @@ impl Declared {
         Declared { ty, values }
     }
 
+    /// Whoever changes values keeps them in their types.
+    pub(crate) fn parts_mut(&mut self) -> (&EventType, &mut [Value]) {
+        (&self.ty, &mut self.values)
+    }
+
     pub fn ty(&self) -> &Arc<EventType> {
         &self.ty
     }

@@ -1,11 +1,13 @@
 //! From columns to events in order of time.
 
+use std::sync::Arc;
+
 use crate::{
-    ContextRecord, Error, Event, Text,
+    ContextRecord, Error, Event, EventData, EventType, Text,
     column_chunk::{ColumnChunk, Layout, at, time_order},
     columns,
     header::ChunkHeader,
-    rows::{take_declared, take_fields},
+    rows::{retake_declared, take_declared, take_fields},
 };
 
 /// Where an event is stored, for evidence: its row in the chunk's table, and its family.
@@ -13,6 +15,21 @@ use crate::{
 pub struct RowRef {
     pub family: u16,
     pub row: u32,
+}
+
+/// What every event has, before its own fields are put together.
+#[derive(Clone, Copy, Debug)]
+pub struct EventHead<'a> {
+    pub boot_ns: u64,
+    pub cpu: u16,
+    pub probe: u8,
+    pub seq: u64,
+    pub tid: u32,
+    pub pid: u32,
+    pub cgroup_id: u64,
+    pub family: u16,
+    /// Of a declared family.
+    pub ty: Option<&'a Arc<EventType>>,
 }
 
 /// A chunk's content.
@@ -54,6 +71,21 @@ struct Fields {
     id: u16,
     layout: Layout,
     values: Vec<Vec<u64>>,
+}
+
+impl EventHead<'_> {
+    fn with(self, data: EventData) -> Event {
+        Event {
+            boot_ns: self.boot_ns,
+            cpu: self.cpu,
+            probe: self.probe,
+            seq: self.seq,
+            tid: self.tid,
+            pid: self.pid,
+            cgroup_id: self.cgroup_id,
+            data,
+        }
+    }
 }
 
 impl ChunkEvents {
@@ -155,23 +187,13 @@ impl ChunkEvents {
         )
     }
 
-    /// That event.
+    /// What that event has in common with all others.
     #[inline]
-    pub fn event(&self, index: usize) -> Event {
+    pub fn head(&self, index: usize) -> EventHead<'_> {
         let row = self.in_time[index] as usize;
-        let (family, family_row) = self.places[row];
-        let family = &self.families[usize::from(family)];
-        let data = match &family.layout {
-            Layout::Declared(ty) => {
-                take_declared(ty, &family.values, &self.texts, family_row as usize)
-            }
-            // Rows of an unknown family are not in the order.
-            Layout::Native(_) | Layout::Unknown => {
-                take_fields(family.id, &family.values, &self.texts, family_row as usize)
-            }
-        };
+        let family = &self.families[usize::from(self.places[row].0)];
         let (cpu, probe, seq) = self.identity(index);
-        Event {
+        EventHead {
             boot_ns: self.times[row],
             cpu,
             probe,
@@ -179,7 +201,56 @@ impl ChunkEvents {
             tid: at(&self.tids, row) as u32,
             pid: at(&self.pids, row) as u32,
             cgroup_id: at(&self.cgroup_ids, row),
-            data,
+            family: family.id,
+            ty: match &family.layout {
+                Layout::Declared(ty) => Some(ty),
+                Layout::Native(_) | Layout::Unknown => None,
+            },
+        }
+    }
+
+    /// The first of that event's own fields, as a number: of a system call, which one it was.
+    #[inline]
+    pub fn first_field(&self, index: usize) -> u64 {
+        let (family, row) = self.places[self.in_time[index] as usize];
+        let first = self.families[usize::from(family)].values.first();
+        first.map_or(0, |values| at(values, row as usize))
+    }
+
+    /// That event.
+    #[inline]
+    pub fn event(&self, index: usize) -> Event {
+        let (family, row) = self.places[self.in_time[index] as usize];
+        let family = &self.families[usize::from(family)];
+        let row = row as usize;
+        let data = match &family.layout {
+            Layout::Declared(ty) => take_declared(ty, &family.values, &self.texts, row),
+            // Rows of an unknown family are not in the order.
+            Layout::Native(_) | Layout::Unknown => {
+                take_fields(family.id, &family.values, &self.texts, row)
+            }
+        };
+        self.head(index).with(data)
+    }
+
+    /// [`ChunkEvents::event`] where another event was: one of the same declared type gives its memory.
+    #[inline]
+    pub fn event_into(&self, index: usize, event: &mut Event) {
+        let (family, row) = self.places[self.in_time[index] as usize];
+        let family = &self.families[usize::from(family)];
+        match (&family.layout, &mut event.data) {
+            (Layout::Declared(ty), EventData::Declared(data)) if Arc::ptr_eq(ty, data.ty()) => {
+                retake_declared(data, &family.values, &self.texts, row as usize);
+                let head = self.head(index);
+                event.boot_ns = head.boot_ns;
+                event.cpu = head.cpu;
+                event.probe = head.probe;
+                event.seq = head.seq;
+                event.tid = head.tid;
+                event.pid = head.pid;
+                event.cgroup_id = head.cgroup_id;
+            }
+            _ => *event = self.event(index),
         }
     }
 

@@ -60,7 +60,7 @@ pub use chunk::SealedChunk;
 pub use column_chunk::{ColumnChunk, FamilyRows, time_order};
 pub use context::*;
 pub use declared::{Declared, EventType, Field};
-pub use decode::{ChunkEvents, DecodedChunk, RowRef};
+pub use decode::{ChunkEvents, DecodedChunk, EventHead, RowRef};
 pub use describe::Value;
 pub use error::{Error, hex};
 pub use event::*;

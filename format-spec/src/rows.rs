@@ -403,6 +403,25 @@ pub fn take_declared(
     EventData::Declared(Declared::of_columns(ty.clone(), values))
 }
 
+/// [`take_declared`] into an event of the same type.
+pub fn retake_declared(data: &mut Declared, fields: &[Vec<u64>], texts: &[Text], row: usize) {
+    let row = Row { fields, texts, row };
+    let (ty, values) = data.parts_mut();
+    for ((at, column), value) in ty.columns().iter().enumerate().zip(values) {
+        let number = row.at(at);
+        match value {
+            // Counting its users up and down costs more than looking whether it is the same.
+            Value::Text(text) if column.ty == Type::Text => {
+                let new = &texts[number as usize];
+                if !text.is_same(new) {
+                    *text = new.clone();
+                }
+            }
+            _ => *value = Value::of(column.ty, number, |_| row.text(at)),
+        }
+    }
+}
+
 /// The largest value of a type, for those where that says everything.
 fn max_of(ty: Type, texts: usize) -> u64 {
     match ty {

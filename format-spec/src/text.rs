@@ -13,6 +13,10 @@ impl Text {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+    /// Whether both are one string in memory. Equal ones need not be.
+    pub fn is_same(&self, other: &Text) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
     pub fn to_string_lossy(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }

@@ -1,36 +1,60 @@
 //! Text appended to a line without the formatter: what is printed for every event, a million times a
 //! second. Each function appends exactly what `write!` would.
 
-use std::fmt::Write;
+use std::io::Write;
 
 use crate::{findings::one_line as escaped, time};
 
 /// `{value}`.
-pub fn decimal(mut value: u64, out: &mut String) {
+#[inline]
+pub fn decimal(mut value: u64, out: &mut Vec<u8>) {
+    if value < 10 {
+        return out.push(b'0' + value as u8);
+    }
     // u64::MAX has 20 digits.
     let mut digits = [0; 20];
     let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
+    while value >= 10 {
+        start -= 2;
+        digits[start..start + 2].copy_from_slice(&PAIRS[(value % 100) as usize]);
+        value /= 100;
     }
-    ascii(&digits[start..], out);
+    if value > 0 {
+        start -= 1;
+        digits[start] = b'0' + value as u8;
+    }
+    out.extend_from_slice(&digits[start..]);
 }
 
+/// 00 to 99.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < pairs.len() {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
 /// `{value}`.
-pub fn signed(value: i64, out: &mut String) {
+pub fn signed(value: i64, out: &mut Vec<u8>) {
     if value < 0 {
-        out.push('-');
+        out.push(b'-');
     }
     decimal(value.unsigned_abs(), out);
 }
 
+/// `{value}`.
+pub fn flag(value: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(match value {
+        true => &b"true"[..],
+        false => b"false",
+    });
+}
+
 /// `{value:#x}`.
-pub fn hexadecimal(mut value: u64, out: &mut String) {
+pub fn hexadecimal(mut value: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 16];
     let mut start = digits.len();
     loop {
@@ -41,31 +65,31 @@ pub fn hexadecimal(mut value: u64, out: &mut String) {
             break;
         }
     }
-    out.push_str("0x");
-    ascii(&digits[start..], out);
+    out.extend_from_slice(b"0x");
+    out.extend_from_slice(&digits[start..]);
 }
 
 /// Bytes from a trace as part of one line: what is no text replaced, what would break the line escaped.
-pub fn one_line(bytes: &[u8], out: &mut String) {
+pub fn one_line(bytes: &[u8], out: &mut Vec<u8>) {
     if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        ascii(bytes, out);
+        out.extend_from_slice(bytes);
     } else {
-        out.push_str(&escaped(&String::from_utf8_lossy(bytes)));
+        out.extend_from_slice(escaped(&String::from_utf8_lossy(bytes)).as_bytes());
     }
 }
 
 /// `{text:<width$}`, on one line.
-pub fn one_line_padded(text: &str, width: usize, out: &mut String) {
+pub fn one_line_padded(text: &str, width: usize, out: &mut Vec<u8>) {
     let start = out.len();
     one_line(text.as_bytes(), out);
-    let written = out[start..].chars().count();
-    out.extend(std::iter::repeat_n(' ', width.saturating_sub(written)));
+    let written = String::from_utf8_lossy(&out[start..]).chars().count();
+    out.extend(std::iter::repeat_n(b' ', width.saturating_sub(written)));
 }
 
 /// [`time::show`]; `of_second` remembers the last second's text.
-pub fn time(wall_ns: Option<u64>, boot_ns: u64, of_second: &mut OfSecond, out: &mut String) {
+pub fn time(wall_ns: Option<u64>, boot_ns: u64, of_second: &mut OfSecond, out: &mut Vec<u8>) {
     let Some(wall_ns) = wall_ns else {
-        // Writing into a String cannot fail.
+        // Writing into memory cannot fail.
         let _ = write!(out, "{}", time::show(None, boot_ns));
         return;
     };
@@ -79,15 +103,16 @@ pub fn time(wall_ns: Option<u64>, boot_ns: u64, of_second: &mut OfSecond, out: &
             .push_str(&text[..text.len() - NANOSECONDS - 1]);
         of_second.second = Some(second);
     }
-    out.push_str(&of_second.text);
-    let mut digits = [0; NANOSECONDS];
-    let mut rest = wall_ns % time::SECOND_NS;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    ascii(&digits, out);
-    out.push('Z');
+    out.extend_from_slice(of_second.text.as_bytes());
+    let rest = (wall_ns % time::SECOND_NS) as u32;
+    let pair = |at: u32| PAIRS[(rest / at % 100) as usize];
+    let mut digits = [b'0' + (rest / 100_000_000) as u8; NANOSECONDS + 1];
+    digits[1..3].copy_from_slice(&pair(1_000_000));
+    digits[3..5].copy_from_slice(&pair(10_000));
+    digits[5..7].copy_from_slice(&pair(100));
+    digits[7..9].copy_from_slice(&pair(1));
+    digits[NANOSECONDS] = b'Z';
+    out.extend_from_slice(&digits);
 }
 
 /// Digits of a second's fraction.
@@ -100,18 +125,14 @@ pub struct OfSecond {
     text: String,
 }
 
-fn ascii(bytes: &[u8], out: &mut String) {
-    out.push_str(std::str::from_utf8(bytes).expect("ASCII is UTF-8"));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn appended(append: impl Fn(&mut String)) -> String {
-        let mut out = "before ".to_owned();
+    fn appended(append: impl Fn(&mut Vec<u8>)) -> String {
+        let mut out = b"before ".to_vec();
         append(&mut out);
-        out.split_off("before ".len())
+        String::from_utf8(out.split_off("before ".len())).unwrap()
     }
 
     #[test]
@@ -144,13 +165,13 @@ mod tests {
             5,
             u64::MAX,
         ] {
-            let mut text = String::new();
+            let mut text = Vec::new();
             time(Some(wall_ns), 7, &mut of_second, &mut text);
-            assert_eq!(text, time::show(Some(wall_ns), 7));
+            assert_eq!(text, time::show(Some(wall_ns), 7).into_bytes());
         }
-        let mut text = String::new();
+        let mut text = Vec::new();
         time(None, 7, &mut of_second, &mut text);
-        assert_eq!(text, time::show(None, 7));
+        assert_eq!(text, time::show(None, 7).into_bytes());
     }
 
     #[test]

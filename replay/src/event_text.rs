@@ -1,74 +1,135 @@
 //! An event as one line for people: time, container, process, what happened. `replay cat` prints it.
 
-use std::fmt::Write;
-use trace_format::{EventData, Value, event::Endpoint};
+use std::io::Write;
+
+use hashbrown::HashMap;
+use trace_format::{Declared, EventData, Value, event::Endpoint};
 
 use crate::{
     append::{self, OfSecond},
     event_names::{address_text, arguments, family_text, mark_names, tcp_state},
     event_view::EventView,
     findings::one_line,
-    import::block_text,
-    resolve::State,
+    import::{
+        block_text,
+        scap::{families::Kind, kinds::Kinds},
+    },
+    resolve::{State, Version},
     syscalls::{self, errno},
 };
 
-/// Writes lines; remembers what most lines share with the one before.
+/// Writes lines; remembers what most lines share with one before.
 #[derive(Default)]
 pub struct LineWriter {
     of_second: OfSecond,
+    who: Whos,
+    kinds: Kinds,
 }
 
 impl LineWriter {
     /// Appends the line, without the newline.
-    pub fn write(&mut self, view: &EventView<'_>, out: &mut String) {
-        let event = view.event;
-        append::time(view.wall_ns(), event.boot_ns, &mut self.of_second, out);
-        out.push_str("  ");
-        let container = match (event.cgroup_id, view.container) {
-            (0, _) => "-",
-            (_, container) => State::label_of(container),
-        };
-        append::one_line_padded(container, CONTAINER_WIDTH, out);
-        out.push_str("  ");
-        match (event.pid, view.process) {
-            (0, _) => out.push('-'),
-            (pid, process) => {
-                match process {
-                    Some(process) => append::one_line(&process.comm, out),
-                    None => out.push('?'),
-                }
-                out.push('(');
-                append::decimal(pid.into(), out);
-                if event.tid != pid {
-                    out.push('/');
-                    append::decimal(event.tid.into(), out);
-                }
-                out.push(')');
+    pub fn write(&mut self, view: &EventView<'_>, out: &mut Vec<u8>) {
+        append::time(view.wall_ns(), view.event.boot_ns, &mut self.of_second, out);
+        self.who.write(view, out);
+        match &view.event.data {
+            EventData::Declared(data) => {
+                let kind = self.kinds.of(data.ty());
+                write_declared(data, kind, out);
             }
+            _ => write_what(view, out),
         }
-        out.push_str("  ");
-        write_what(view, out);
     }
+}
+
+/// Threads whose place in the line is remembered: those of a busy host that run within a second.
+const WHOS_MAX: usize = 4_096;
+
+/// Where and who, between time and event: the same in most lines of a thread.
+#[derive(Default)]
+struct Whos {
+    /// Of the state that they were written from.
+    of: Version,
+    texts: HashMap<Who, Box<[u8]>>,
+}
+
+/// All that decides about the text, but for the state.
+#[derive(PartialEq, Eq, Hash)]
+struct Who {
+    tid: u32,
+    pid: u32,
+    cgroup_id: u64,
+    /// A socket's event belongs to the last process with the id, living or not.
+    of_socket: bool,
+}
+
+impl Whos {
+    fn write(&mut self, view: &EventView<'_>, out: &mut Vec<u8>) {
+        let event = view.event;
+        let version = view.state.version();
+        if self.of != version || self.texts.len() >= WHOS_MAX {
+            self.texts.clear();
+            self.of = version;
+        }
+        let who = Who {
+            tid: event.tid,
+            pid: event.pid,
+            cgroup_id: event.cgroup_id,
+            of_socket: matches!(event.data, EventData::TcpState(_)),
+        };
+        let text = self.texts.entry(who).or_insert_with(|| {
+            let mut text = Vec::new();
+            write_who(view, &mut text);
+            text.into()
+        });
+        out.extend_from_slice(text);
+    }
+}
+
+fn write_who(view: &EventView<'_>, out: &mut Vec<u8>) {
+    let event = view.event;
+    out.extend_from_slice(b"  ");
+    let container = match event.cgroup_id {
+        0 => "-",
+        _ => State::label_of(view.container()),
+    };
+    append::one_line_padded(container, CONTAINER_WIDTH, out);
+    out.extend_from_slice(b"  ");
+    match event.pid {
+        0 => out.push(b'-'),
+        pid => {
+            match view.process() {
+                Some(process) => append::one_line(&process.comm, out),
+                None => out.push(b'?'),
+            }
+            out.push(b'(');
+            append::decimal(pid.into(), out);
+            if event.tid != pid {
+                out.push(b'/');
+                append::decimal(event.tid.into(), out);
+            }
+            out.push(b')');
+        }
+    }
+    out.extend_from_slice(b"  ");
 }
 
 /// Of most names, so that the columns after it line up.
 const CONTAINER_WIDTH: usize = 12;
 
-fn write_what(view: &EventView<'_>, out: &mut String) {
-    // Writing into a String cannot fail.
+fn write_what(view: &EventView<'_>, out: &mut Vec<u8>) {
+    // Writing into memory cannot fail.
     let _ = match &view.event.data {
         EventData::Syscall(call) => {
             name(view, call.nr, out);
-            out.push('(');
+            out.push(b'(');
             let arity = syscalls::arity(view.state.arch(), call.nr).unwrap_or(6);
             for (index, argument) in call.args.iter().take(usize::from(arity)).enumerate() {
                 if index > 0 {
-                    out.push_str(", ");
+                    out.extend_from_slice(b", ");
                 }
                 write_number(*argument, out);
             }
-            out.push(')');
+            out.push(b')');
             result(call.ret, out);
             Ok(())
         }
@@ -101,30 +162,30 @@ fn write_what(view: &EventView<'_>, out: &mut String) {
         }
         EventData::Open(open) => {
             name(view, open.nr, out);
-            out.push('(');
+            out.push(b'(');
             append::one_line(&open.path, out);
-            out.push_str(", ");
+            out.extend_from_slice(b", ");
             open_flags(open.flags, out);
             const O_CREAT: u32 = 0o100;
             if open.flags & O_CREAT != 0 {
                 let _ = write!(out, ", {:#o}", open.mode);
             }
-            out.push(')');
+            out.push(b')');
             result(open.ret, out);
             marks(open.marks, out)
         }
         EventData::PathCall(call) => {
             name(view, call.nr, out);
-            out.push('(');
+            out.push(b'(');
             append::one_line(&call.path, out);
             if !call.path2.is_empty() {
-                out.push_str(", ");
+                out.extend_from_slice(b", ");
                 append::one_line(&call.path2, out);
             }
             if call.arg != 0 {
                 let _ = write!(out, ", {:#o}", call.arg);
             }
-            out.push(')');
+            out.push(b')');
             result(call.ret, out);
             marks(call.marks, out)
         }
@@ -140,7 +201,7 @@ fn write_what(view: &EventView<'_>, out: &mut String) {
             }
             endpoint(", local ", &call.local, out);
             endpoint(", remote ", &call.remote, out);
-            out.push(')');
+            out.push(b')');
             result(call.ret, out);
             marks(call.marks, out)
         }
@@ -177,28 +238,34 @@ fn write_what(view: &EventView<'_>, out: &mut String) {
             sample.io_read_bytes / 1024,
             sample.io_write_bytes / 1024
         ),
-        EventData::Declared(declared) if block_text::write(declared, out) => Ok(()),
         EventData::Declared(declared) => {
-            append::one_line(declared.ty().name().as_bytes(), out);
-            for (name, value) in declared.iter() {
-                out.push(' ');
-                append::one_line(name.as_bytes(), out);
-                out.push('=');
-                match value {
-                    Value::Unsigned(value) => write_number(*value, out),
-                    Value::Signed(value) => append::signed(*value, out),
-                    Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-                    Value::Text(text) => append::one_line(text, out),
-                }
-            }
+            write_declared(declared, Kind::of(declared.ty()), out);
             Ok(())
         }
     };
 }
 
-fn name(view: &EventView<'_>, nr: u32, out: &mut String) {
+fn write_declared(declared: &Declared, kind: Option<Kind>, out: &mut Vec<u8>) {
+    if kind.is_some_and(|kind| block_text::write(declared, kind, out)) {
+        return;
+    }
+    append::one_line(declared.ty().name().as_bytes(), out);
+    for (name, value) in declared.iter() {
+        out.push(b' ');
+        append::one_line(name.as_bytes(), out);
+        out.push(b'=');
+        match value {
+            Value::Unsigned(value) => write_number(*value, out),
+            Value::Signed(value) => append::signed(*value, out),
+            Value::Bool(value) => append::flag(*value, out),
+            Value::Text(text) => append::one_line(text, out),
+        }
+    }
+}
+
+fn name(view: &EventView<'_>, nr: u32, out: &mut Vec<u8>) {
     match syscalls::name(view.state.arch(), nr) {
-        Some(name) => out.push_str(name),
+        Some(name) => out.extend_from_slice(name.as_bytes()),
         None => {
             let _ = match nr {
                 syscalls::I386.. => write!(out, "i386_syscall_{}", nr ^ syscalls::I386),
@@ -210,7 +277,7 @@ fn name(view: &EventView<'_>, nr: u32, out: &mut String) {
 }
 
 /// Small numbers as counts and descriptors, small negative ones as such (AT_FDCWD), pointers in hex.
-fn write_number(value: u64, out: &mut String) {
+fn write_number(value: u64, out: &mut Vec<u8>) {
     let signed = value as i64;
     // The lower half alone: a 32-bit -1 or AT_FDCWD in a 64-bit register.
     let half = value as u32 as i32;
@@ -225,19 +292,19 @@ fn write_number(value: u64, out: &mut String) {
     }
 }
 
-fn result(ret: i64, out: &mut String) {
-    out.push_str(" = ");
+fn result(ret: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b" = ");
     match errno::of_result(ret) {
         Some(name) if ret >= -4095 => {
-            out.push('-');
-            out.push_str(name);
+            out.push(b'-');
+            out.extend_from_slice(name.as_bytes());
         }
         _ if ret.unsigned_abs() >= 1 << 20 => append::hexadecimal(ret as u64, out),
         _ => append::signed(ret, out),
     }
 }
 
-fn marks(marks: trace_format::event::PathMarks, out: &mut String) -> std::fmt::Result {
+fn marks(marks: trace_format::event::PathMarks, out: &mut Vec<u8>) -> std::io::Result<()> {
     if marks.0 == 0 {
         Ok(())
     } else {
@@ -245,7 +312,7 @@ fn marks(marks: trace_format::event::PathMarks, out: &mut String) -> std::fmt::R
     }
 }
 
-fn endpoint(before: &str, endpoint: &Endpoint, out: &mut String) {
+fn endpoint(before: &str, endpoint: &Endpoint, out: &mut Vec<u8>) {
     if let Some(address) = address_text(endpoint) {
         let bracketed = address.contains(':');
         let _ = if bracketed {
@@ -257,7 +324,7 @@ fn endpoint(before: &str, endpoint: &Endpoint, out: &mut String) {
 }
 
 /// The flags whose bits are the same on x86-64 and aarch64; the rest in hex.
-fn open_flags(flags: u32, out: &mut String) {
+fn open_flags(flags: u32, out: &mut Vec<u8>) {
     const NAMES: [(u32, &str); 7] = [
         (0o100, "|O_CREAT"),
         (0o200, "|O_EXCL"),
@@ -267,21 +334,21 @@ fn open_flags(flags: u32, out: &mut String) {
         (0o2000000, "|O_CLOEXEC"),
         (0o10000000, "|O_PATH"),
     ];
-    out.push_str(match flags & 3 {
-        0 => "O_RDONLY",
-        1 => "O_WRONLY",
-        2 => "O_RDWR",
-        _ => "O_NOACCESS",
+    out.extend_from_slice(match flags & 3 {
+        0 => &b"O_RDONLY"[..],
+        1 => b"O_WRONLY",
+        2 => b"O_RDWR",
+        _ => b"O_NOACCESS",
     });
     let mut rest = flags & !3;
     for (bit, name) in NAMES {
         if rest & bit != 0 {
             rest &= !bit;
-            out.push_str(name);
+            out.extend_from_slice(name.as_bytes());
         }
     }
     if rest != 0 {
-        out.push('|');
+        out.push(b'|');
         append::hexadecimal(rest.into(), out);
     }
 }

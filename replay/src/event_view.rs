@@ -3,6 +3,8 @@
 //!
 //! One table, [`COLUMNS`], serves every format. A column that an event has nothing for is null.
 
+use std::cell::OnceCell;
+
 use trace_format::{Declared, Event, EventData, columns, event::Endpoint};
 
 use crate::{
@@ -15,29 +17,33 @@ use crate::{
 /// An event at its place in the fold. Valid between `State::before` and `State::after`.
 pub struct EventView<'a> {
     pub event: &'a Event,
-    /// What filters look at: of a capture's block, the event it completes.
-    pub judged: &'a Event,
     pub at: EventRef,
     pub state: &'a State,
-    pub process: Option<&'a Process>,
-    pub container: Option<&'a Container>,
+    process: OnceCell<Option<&'a Process>>,
+    container: OnceCell<Option<&'a Container>>,
 }
 
 impl<'a> EventView<'a> {
     pub fn new(event: &'a Event, at: EventRef, state: &'a State) -> EventView<'a> {
         EventView {
             event,
-            judged: event,
             at,
             state,
-            process: state.process_of(event),
-            container: state.container(event.cgroup_id),
+            process: OnceCell::new(),
+            container: OnceCell::new(),
         }
     }
 
-    /// The same, judged as another event.
-    pub fn judged_as(self, judged: &'a Event) -> EventView<'a> {
-        EventView { judged, ..self }
+    /// Whose event it is.
+    pub fn process(&self) -> Option<&'a Process> {
+        let find = || self.state.process_of(self.event);
+        *self.process.get_or_init(find)
+    }
+
+    /// Where it happened.
+    pub fn container(&self) -> Option<&'a Container> {
+        let find = || self.state.container(self.event.cgroup_id);
+        *self.container.get_or_init(find)
     }
 
     pub fn wall_ns(&self) -> Option<u64> {
@@ -200,16 +206,16 @@ pub const COLUMNS: &[Column] = &[
         Cell::nonzero(view.event.tid)
     }),
     column("comm", Text, "name of the process", |view| {
-        Cell::some(view.process, |process| Cell::text(&process.comm))
+        Cell::some(view.process(), |process| Cell::text(&process.comm))
     }),
     column("exe", Text, "its executable", |view| {
-        Cell::some(view.process, |process| Cell::text(&process.exe_path))
+        Cell::some(view.process(), |process| Cell::text(&process.exe_path))
     }),
     column("ppid", Unsigned, "its parent", |view| {
-        Cell::some(view.process, |process| Cell::nonzero(process.ppid))
+        Cell::some(view.process(), |process| Cell::nonzero(process.ppid))
     }),
     column("uid", Unsigned, "its user", |view| {
-        Cell::some(view.process.and_then(|process| process.uid), |uid| {
+        Cell::some(view.process().and_then(|process| process.uid), |uid| {
             Cell::Unsigned(uid.into())
         })
     }),
@@ -217,17 +223,17 @@ pub const COLUMNS: &[Column] = &[
         Cell::nonzero(view.event.cgroup_id)
     }),
     column("container_id", Text, "container, full id", |view| {
-        Cell::some(view.container, |container| {
+        Cell::some(view.container(), |container| {
             Cell::text(container.id.as_bytes())
         })
     }),
     column("container_name", Text, "its name", |view| {
-        Cell::some(view.container, |container| {
+        Cell::some(view.container(), |container| {
             Cell::text(container.name.as_bytes())
         })
     }),
     column("image", Text, "its image", |view| {
-        Cell::some(view.container, |container| {
+        Cell::some(view.container(), |container| {
             Cell::text(container.image.as_bytes())
         })
     }),

@@ -3,6 +3,7 @@
 //! Start with [`pipeline`]: it says how a chunk becomes findings. Everything here but [`source`] and
 //! `live` is a pure fold over records.
 
+mod ahead;
 mod append;
 pub mod artifact;
 pub mod event_json;

@@ -38,6 +38,12 @@ pub struct EventRef {
 pub trait Fold {
     fn context(&mut self, record: &ContextRecord);
     fn event(&mut self, event: &Event, at: EventRef);
+    /// Asked before each event: true says that the fold has taken all it wants of it from its columns,
+    /// and that nobody needs to put it together.
+    #[inline]
+    fn takes(&mut self, _chunk: &ChunkEvents, _index: usize, _at: EventRef) -> bool {
+        false
+    }
 }
 
 /// What did not go by the watermark. All zero for a sound trace.
@@ -303,15 +309,15 @@ impl Run {
                 }
                 first = false;
                 let row = self.chunk.row(index);
-                fold.event(
-                    &self.chunk.event(index),
-                    EventRef {
-                        part: self.part,
-                        chunk: self.chunk.header.number,
-                        family: row.family,
-                        row: row.row,
-                    },
-                );
+                let at = EventRef {
+                    part: self.part,
+                    chunk: self.chunk.header.number,
+                    family: row.family,
+                    row: row.row,
+                };
+                if !fold.takes(&self.chunk, index, at) {
+                    fold.event(&self.chunk.event(index), at);
+                }
                 self.event_next += 1;
             }
             let Some(record) = self.chunk.context.get(self.context_next) else {

@@ -347,6 +347,11 @@ impl Engines {
     fn tell(&mut self, told: Told, at: EventRef) {
         match told {
             Told::Event(event) => self.judge(&event, at),
+            Told::Bare(event) => {
+                self.advance(event.boot_ns);
+                self.state.saw();
+                self.detect(&event, at);
+            }
             Told::Silent(event) => {
                 self.advance(event.boot_ns);
                 self.state.before(&event);
@@ -364,8 +369,14 @@ impl Engines {
     #[inline]
     fn judge(&mut self, event: &Event, at: EventRef) {
         self.advance(event.boot_ns);
-        self.events += 1;
         self.state.before(event);
+        self.detect(event, at);
+        self.state.after(event);
+    }
+
+    #[inline]
+    fn detect(&mut self, event: &Event, at: EventRef) {
+        self.events += 1;
         let found = &mut self.found;
         for detector in &mut self.detectors {
             detector.event(event, &at, &self.state, &mut |finding| found.push(finding));
@@ -373,6 +384,5 @@ impl Engines {
         if !self.found.is_empty() {
             self.complete();
         }
-        self.state.after(event);
     }
 }

@@ -58,7 +58,7 @@ impl Selection {
         };
         (self.kinds.is_empty() || kind())
             && (self.pids.is_empty() || self.pids.contains(&view.event.pid))
-            && (self.containers.is_empty() || self.wants_container(view.container))
+            && (self.containers.is_empty() || self.wants_container(view.container()))
     }
 
     /// Notes the kinds that a trace declares.

@@ -1,13 +1,15 @@
 //! Walks through a trace's events in order, with the state they happened in: what `cat` and `export`
 //! are made of.
 
-use trace_format::{ChunkEvents, ContextRecord, Event};
+use trace_format::{ChunkEvents, ContextRecord, Event, EventHead};
 
 use crate::{
+    ahead::Kinds,
     event_view::EventView,
     import::native::{Native, Told},
     order::{Disorder, EventRef, Fold, Order},
-    resolve::State,
+    resolve::{Depth, State},
+    rules::Filter,
     time::Point,
 };
 
@@ -33,6 +35,10 @@ struct Visiting<V, E> {
     told: Vec<Told>,
     /// Visit the capture's rows as they are instead of what they tell.
     rows: bool,
+    filter: Option<Filter>,
+    /// What filter and visitor see of the state.
+    looks_at: Depth,
+    kinds: Kinds,
     visit: V,
     range: TimeRange,
     /// Time of the trace's first record.
@@ -53,6 +59,9 @@ where
             native: Native::default(),
             told: Vec::new(),
             rows: false,
+            filter: None,
+            looks_at: Depth::All,
+            kinds: Kinds::default(),
             visit,
             range,
             start_ns: None,
@@ -69,6 +78,21 @@ where
     /// Visits every block of an imported capture instead of the events they make together.
     pub fn showing_rows(mut self) -> Self {
         self.visiting.rows = true;
+        self
+    }
+
+    /// The visitor sees no more than this of the state: not everything has to be kept up to date for it.
+    pub fn looking_at(mut self, depth: Depth) -> Self {
+        self.visiting.looks_at = depth;
+        self
+    }
+
+    /// Visits only what fulfils a condition. Of an imported block, the event that it completes is judged.
+    pub fn filtered(mut self, filter: Option<Filter>) -> Self {
+        if let Some(filter) = &filter {
+            self.visiting.looks_at = self.visiting.looks_at.max(filter.looks_at());
+        }
+        self.visiting.filter = filter;
         self
     }
 
@@ -128,6 +152,32 @@ impl<V, E> Visiting<V, E> {
     }
 }
 
+impl<V, E> Visiting<V, E>
+where
+    V: FnMut(&EventView<'_>) -> Result<(), E>,
+{
+    /// Ends the walk when the range ends with an event of that time; whether the event is in the range.
+    #[inline]
+    fn comes_to(&mut self, boot_ns: u64) -> bool {
+        if self.range.to.is_some_and(|to| self.reached(to, boot_ns)) {
+            self.past_end = true;
+            return false;
+        }
+        let from = self.range.from;
+        from.is_none_or(|from| self.reached(from, boot_ns))
+    }
+
+    /// Whether an event that is left out of the fold is shown; `None`: only the fold can tell.
+    #[inline]
+    fn foresee(&mut self, head: &EventHead<'_>, unwanted: bool) -> Option<bool> {
+        match &mut self.filter {
+            None => Some(true),
+            Some(_) if unwanted => Some(false),
+            Some(filter) => filter.foresee(head, &self.state),
+        }
+    }
+}
+
 impl<V, E> Fold for Visiting<V, E>
 where
     V: FnMut(&EventView<'_>) -> Result<(), E>,
@@ -140,18 +190,10 @@ where
         if self.failed.is_some() || self.past_end {
             return;
         }
-        if self
-            .range
-            .to
-            .is_some_and(|to| self.reached(to, event.boot_ns))
-        {
-            self.past_end = true;
+        let shown = self.comes_to(event.boot_ns);
+        if self.past_end {
             return;
         }
-        let shown = self
-            .range
-            .from
-            .is_none_or(|from| self.reached(from, event.boot_ns));
         let mut told = std::mem::take(&mut self.told);
         if self.native.fold(event, &self.state, &mut told) {
             self.state.passed(event);
@@ -164,19 +206,77 @@ where
         told.clear();
         self.told = told;
     }
+
+    #[inline]
+    fn takes(&mut self, chunk: &ChunkEvents, index: usize, at: EventRef) -> bool {
+        let head = chunk.head(index);
+        let nr = || chunk.first_field(index) as u32;
+        let ahead = self.kinds.of(&head, nr, &self.state, self.filter.as_ref());
+        if !ahead.depth.is_out_of(self.looks_at) {
+            return false;
+        }
+        if self.failed.is_some() || self.past_end {
+            return true;
+        }
+        let in_range = self.comes_to(head.boot_ns);
+        if self.past_end {
+            return true;
+        }
+        let shown = match in_range {
+            false => false,
+            true => match self.foresee(&head, ahead.unwanted) {
+                Some(shown) => shown,
+                None => return false,
+            },
+        };
+        // Of a capture, the folded event is shown, or judged when a condition asks what happened: for
+        // both, the first half of a call has to be there when the second comes.
+        let folded = !self.rows || self.filter.as_ref().is_some_and(|it| !it.is_about_actor());
+        let first_half = ahead.has_exit && folded && !ahead.unwanted;
+        if first_half || (shown && ahead.of_capture && !self.rows) {
+            return false;
+        }
+        self.state.left_out(&head);
+        if ahead.is_call {
+            self.native.left_out(head.tid);
+        }
+        if shown {
+            self.show_row(chunk, index, at);
+        }
+        true
+    }
 }
 
 impl<V, E> Visiting<V, E>
 where
     V: FnMut(&EventView<'_>) -> Result<(), E>,
 {
-    /// Visits a row as `judged`, the event that filters look at.
+    /// Visits a row if `judged`, the event that filters look at, fulfils the condition.
     fn show(&mut self, event: &Event, judged: &Event, at: EventRef, shown: bool) {
-        let view = EventView::new(event, at, &self.state).judged_as(judged);
-        if shown
-            && self.failed.is_none()
-            && let Err(error) = (self.visit)(&view)
-        {
+        let matches = |filter: &mut Filter| filter.matches(judged, &self.state);
+        if shown && self.failed.is_none() && self.filter.as_mut().is_none_or(matches) {
+            self.visit(event, at);
+        }
+    }
+
+    /// Visits a row that is left out of the fold.
+    fn show_row(&mut self, chunk: &ChunkEvents, index: usize, at: EventRef) {
+        let kept = self.kinds.row(at.family);
+        let row = match kept.and_then(Option::take) {
+            Some(mut row) => {
+                chunk.event_into(index, &mut row);
+                row
+            }
+            None => chunk.event(index),
+        };
+        self.visit(&row, at);
+        if let Some(kept) = self.kinds.row(at.family) {
+            *kept = Some(row);
+        }
+    }
+
+    fn visit(&mut self, event: &Event, at: EventRef) {
+        if let Err(error) = (self.visit)(&EventView::new(event, at, &self.state)) {
             self.failed = Some(error);
         }
     }
@@ -194,6 +294,15 @@ where
                     fd,
                     descriptor,
                 } => self.state.has_descriptor(*pid, *fd, (**descriptor).clone()),
+                Told::Bare(event) => {
+                    self.state.saw();
+                    if !row_shown {
+                        self.show(row, event, at, shown);
+                        row_shown = true;
+                    } else if !self.rows {
+                        self.show(event, event, at, shown);
+                    }
+                }
                 Told::Event(event) | Told::Silent(event) => {
                     self.state.before(event);
                     if !row_shown {

@@ -4,6 +4,7 @@ use anyhow::Context;
 use replay::{
     event_text::LineWriter,
     event_view::EventView,
+    resolve::Depth,
     rules::Filter,
     seek::Seek,
     select::Selection,
@@ -133,18 +134,11 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     if arguments.raw {
         return super::cat_raw::run(&arguments.traces, global);
     }
-    let mut filter = arguments.select.compile()?;
     let mut out = Output::new();
     let mut lines = LineWriter::default();
-    let mut line = String::new();
+    let mut line = Vec::new();
     let mut json = Vec::new();
     let mut print = |view: &EventView<'_>| -> anyhow::Result<()> {
-        if filter
-            .as_mut()
-            .is_some_and(|filter| !filter.matches(view.judged, view.state))
-        {
-            return Ok(());
-        }
         if global.json {
             json.clear();
             replay::event_json::write_json(view, &mut json).context("cannot write JSON")?;
@@ -153,14 +147,19 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         } else {
             line.clear();
             lines.write(view, &mut line);
-            line.push('\n');
-            out.bytes(line.as_bytes())
+            line.push(b'\n');
+            out.bytes(&line)
         }
     };
     let condition = walk(
         &arguments.traces,
         &arguments.select,
         Shown::Rows,
+        // A line names its process and its container; an object has columns of everything.
+        match global.json {
+            true => Depth::All,
+            false => Depth::Who,
+        },
         true,
         global,
         &mut print,
@@ -183,12 +182,13 @@ pub enum Shown {
     Events,
 }
 
-/// Visits the events of every trace that the arguments name, each trace with a state of its own, the
-/// parts of a capture with one.
+/// Visits the selected events of every trace that the arguments name, each trace with a state of its
+/// own, the parts of a capture with one. `looks_at` is what `visit` sees of the state.
 pub fn walk(
     traces: &TraceArguments,
     select: &Select,
     shown: Shown,
+    looks_at: Depth,
     results_too: bool,
     global: Global,
     visit: &mut dyn FnMut(&EventView<'_>) -> anyhow::Result<()>,
@@ -196,6 +196,7 @@ pub fn walk(
     // The visitor serves one walk after the other, and each walk is dropped before the next begins.
     let visit = std::cell::RefCell::new(visit);
     let range = select.range();
+    let filter = select.compile()?;
     let selection = select.selection();
     let mut kinds = selection.clone();
     let everything = selection.is_all();
@@ -206,7 +207,9 @@ pub fn walk(
                 false => Ok(()),
             }
         })
-        .started_at(start_ns);
+        .started_at(start_ns)
+        .looking_at(looks_at)
+        .filtered(filter.clone());
         match shown {
             Shown::Rows => walk.showing_rows(),
             Shown::Events => walk,

@@ -4,6 +4,7 @@ use anyhow::Context;
 use replay::{
     event_view::EventView,
     export::{self, Format},
+    resolve::Depth,
     source::Input,
 };
 use std::{
@@ -41,7 +42,8 @@ pub enum TableFormat {
 }
 
 pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
-    let mut filter = arguments.select.compile()?;
+    // A mistake in it is found before there is a file.
+    arguments.select.compile()?;
     let to_stdout = arguments.output.as_os_str() == "-";
     if to_stdout && arguments.format == TableFormat::Parquet && io::stdout().is_terminal() {
         return Err(Usage(
@@ -69,19 +71,15 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         let mut writer = export::writer(format, out).map_err(write_failed)?;
         let mut rows = 0u64;
         let mut write = |view: &EventView<'_>| -> anyhow::Result<()> {
-            if filter
-                .as_mut()
-                .is_none_or(|filter| filter.matches(view.event, view.state))
-            {
-                writer.row(view).map_err(write_failed)?;
-                rows += 1;
-            }
+            writer.row(view).map_err(write_failed)?;
+            rows += 1;
             Ok(())
         };
         let condition = walk(
             &arguments.traces,
             &arguments.select,
             Shown::Events,
+            Depth::All,
             to_stdout,
             global,
             &mut write,

@@ -1,6 +1,6 @@
 //! A block of an imported capture as text: `>` or `<`, its name and its parameters, as captured.
 
-use std::fmt::Write;
+use std::io::Write;
 
 use trace_format::{Declared, Value};
 
@@ -8,25 +8,26 @@ use super::{
     native::values::tuple_text,
     scap::families::{Kind, Parameter, StoredBlock, StoredRecord},
 };
+use crate::append;
 
 /// Bytes of one value that are shown.
 const SHOWN_BYTES_MAX: usize = 256;
 
-/// Writes the block or state record; false where the event is neither.
-pub(crate) fn write(data: &Declared, out: &mut String) -> bool {
-    match Kind::of(data.ty()) {
-        Some(Kind::Event(schema)) => {
-            let Some(block) = StoredBlock::of(data) else {
+/// Writes the block or state record; false where the event is neither. `kind` is its family's.
+pub(crate) fn write(data: &Declared, kind: Kind, out: &mut Vec<u8>) -> bool {
+    match kind {
+        Kind::Event(schema) => {
+            let Some(block) = StoredBlock::of_kind(data, kind) else {
                 return false;
             };
-            out.push_str(if schema.enter { "> " } else { "< " });
-            out.push_str(schema.name);
+            out.extend_from_slice(if schema.enter { b"> " } else { b"< " });
+            out.extend_from_slice(schema.name.as_bytes());
             for (at, parameter) in schema.parameters.iter().enumerate() {
                 let value = block.parameter(at);
                 if value == Parameter::Absent {
                     continue;
                 }
-                let _ = write!(out, " {}=", parameter.name);
+                name(parameter.name, out);
                 match value {
                     Parameter::Value(Value::Text(text)) if parameter.ty == "socktuple" => {
                         match tuple_text(text) {
@@ -36,57 +37,64 @@ pub(crate) fn write(data: &Declared, out: &mut String) -> bool {
                     }
                     Parameter::Value(value) => value_text(value, out),
                     Parameter::Raw(bytes) => escape(bytes, out),
-                    Parameter::Parts => out.push('…'),
+                    Parameter::Parts => out.extend_from_slice("…".as_bytes()),
                     Parameter::Absent | Parameter::Empty => {}
                 }
             }
             true
         }
-        Some(Kind::List(list)) => {
+        Kind::List(list) => {
             let Some(record) = StoredRecord::of(data) else {
                 return false;
             };
-            out.push_str("state ");
-            out.push_str(list.name());
-            for (name, _) in list.fields() {
-                if let Some(value) = record.get(name) {
-                    let _ = write!(out, " {name}=");
+            out.extend_from_slice(b"state ");
+            out.extend_from_slice(list.name().as_bytes());
+            for (field, _) in list.fields() {
+                if let Some(value) = record.get(field) {
+                    name(field, out);
                     value_text(value, out);
                 }
             }
             true
         }
-        Some(Kind::Part | Kind::Opaque) | None => false,
+        Kind::Part | Kind::Opaque => false,
     }
 }
 
-fn value_text(value: &Value, out: &mut String) {
-    // Writing into a String cannot fail.
-    let _ = match value {
-        Value::Unsigned(number) => write!(out, "{number}"),
-        Value::Signed(number) => write!(out, "{number}"),
-        Value::Bool(flag) => write!(out, "{flag}"),
-        Value::Text(text) => {
-            escape(text, out);
-            Ok(())
-        }
-    };
+fn name(name: &str, out: &mut Vec<u8>) {
+    out.push(b' ');
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'=');
+}
+
+fn value_text(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Unsigned(number) => append::decimal(*number, out),
+        Value::Signed(number) => append::signed(*number, out),
+        Value::Bool(flag) => append::flag(*flag, out),
+        Value::Text(text) => escape(text, out),
+    }
 }
 
 /// On one line: NUL between arguments becomes a blank, other control characters an escape.
-fn escape(bytes: &[u8], out: &mut String) {
+fn escape(bytes: &[u8], out: &mut Vec<u8>) {
     let shown = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
     let shown = shown.strip_suffix(&[0]).unwrap_or(shown);
-    for character in String::from_utf8_lossy(shown).chars() {
-        match character {
-            '\0' => out.push(' '),
-            control if control.is_control() => {
-                let _ = write!(out, "\\x{:02x}", control as u32);
+    if shown.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        out.extend_from_slice(shown);
+    } else {
+        for character in String::from_utf8_lossy(shown).chars() {
+            match character {
+                '\0' => out.push(b' '),
+                // Writing into memory cannot fail.
+                control if control.is_control() => {
+                    let _ = write!(out, "\\x{:02x}", control as u32);
+                }
+                other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
             }
-            other => out.push(other),
         }
     }
     if bytes.len() > SHOWN_BYTES_MAX {
-        out.push('…');
+        out.extend_from_slice("…".as_bytes());
     }
 }

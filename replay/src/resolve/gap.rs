@@ -1,9 +1,42 @@
 //! Where events are missing: holes in the sequence of a (CPU, probe) pair, and loss records.
 
-use trace_format::{Event, Provenance, context::Loss};
+use trace_format::{Event, EventHead, Provenance, context::Loss};
 
 /// `CONFIG_NR_CPUS` is at most 8192 on x86-64; a larger number in a trace is damage and is not tracked.
 const CPUS_MAX: usize = 8192;
+
+/// What of an event says whether others are missing.
+#[derive(Clone, Copy)]
+pub(super) struct Numbered {
+    pub boot_ns: u64,
+    pub cpu: u16,
+    pub probe: u8,
+    pub seq: u64,
+}
+
+impl From<&Event> for Numbered {
+    #[inline]
+    fn from(event: &Event) -> Self {
+        Numbered {
+            boot_ns: event.boot_ns,
+            cpu: event.cpu,
+            probe: event.probe,
+            seq: event.seq,
+        }
+    }
+}
+
+impl From<&EventHead<'_>> for Numbered {
+    #[inline]
+    fn from(head: &EventHead<'_>) -> Self {
+        Numbered {
+            boot_ns: head.boot_ns,
+            cpu: head.cpu,
+            probe: head.probe,
+            seq: head.seq,
+        }
+    }
+}
 
 /// What each pair has shown so far.
 #[derive(Default)]
@@ -18,7 +51,7 @@ pub(super) struct Gaps {
 
 impl Gaps {
     #[inline]
-    pub(super) fn event(&mut self, event: &Event) {
+    pub(super) fn event(&mut self, event: Numbered) {
         // Probe 0 is the recorder's own sampling: no sequence.
         if event.probe == 0 || self.selected {
             return;
@@ -38,7 +71,7 @@ impl Gaps {
     }
 
     #[cold]
-    fn first(&mut self, event: &Event) {
+    fn first(&mut self, event: Numbered) {
         let (cpu, probe) = (event.cpu as usize, event.probe as usize);
         if cpu >= CPUS_MAX {
             return;
@@ -53,7 +86,7 @@ impl Gaps {
     }
 
     #[cold]
-    fn jump(&mut self, event: &Event) {
+    fn jump(&mut self, event: Numbered) {
         let next = &mut self.next[event.cpu as usize][event.probe as usize];
         if *next == 0 {
             // A trace may start anywhere: the first number of a pair is where it starts.
@@ -127,8 +160,8 @@ mod tests {
             selected: true,
             ..Provenance::default()
         });
-        gaps.event(&event(10, 1));
-        gaps.event(&event(20, 900));
+        gaps.event((&event(10, 1)).into());
+        gaps.event((&event(20, 900)).into());
         assert_eq!((gaps.lost(), gaps.last_ns()), (0, None));
         gaps.loss(
             &Loss {
@@ -150,8 +183,8 @@ mod tests {
     #[test]
     fn a_recording_says_its_holes_itself() {
         let mut gaps = Gaps::default();
-        gaps.event(&event(10, 1));
-        gaps.event(&event(20, 5));
+        gaps.event((&event(10, 1)).into());
+        gaps.event((&event(20, 5)).into());
         assert_eq!((gaps.lost(), gaps.last_ns()), (3, Some(20)));
     }
 }

@@ -9,6 +9,7 @@
 
 mod birth;
 mod container;
+mod depth;
 mod descriptor;
 mod gap;
 mod process;
@@ -17,6 +18,7 @@ mod tests;
 mod update;
 
 pub use container::Container;
+pub use depth::Depth;
 pub use descriptor::{Descriptor, DescriptorKind, Role};
 pub use process::{Image, Process};
 pub(crate) use update::tcp;
@@ -28,16 +30,29 @@ use descriptor::SocketRoles;
 use gap::Gaps;
 use hashbrown::HashMap;
 use process::{Processes, Slot};
+use std::sync::atomic::{AtomicU64, Ordering};
 use trace_format::{
     context::{Clock, Host, User},
-    {Context, ContextRecord, Event},
+    {Context, ContextRecord, Event, EventHead},
 };
 
 /// Users remembered. A host has hundreds; a directory service may have more, and then the first ones stay.
 const USERS_MAX: usize = 65_536;
 
+/// States made so far by this program: gives each a number.
+static STATES: AtomicU64 = AtomicU64::new(0);
+
+/// Which state it is and how often its processes, containers and users changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Version {
+    state: u64,
+    changes: u64,
+}
+
 /// The state of the traced host at the current record.
 pub struct State {
+    /// From 1 on. Only tells states apart: nothing that comes out depends on it.
+    number: u64,
     processes: Processes,
     containers: Containers,
     users: HashMap<u32, String>,
@@ -72,6 +87,7 @@ impl Default for State {
 impl State {
     pub fn new() -> Self {
         State {
+            number: STATES.fetch_add(1, Ordering::Relaxed) + 1,
             processes: Processes::default(),
             containers: Containers::default(),
             users: HashMap::new(),
@@ -141,7 +157,7 @@ impl State {
     /// exec, the descriptor of an open.
     pub fn before(&mut self, event: &Event) {
         self.events_seen += 1;
-        self.gaps.event(event);
+        self.gaps.event(event.into());
         update::before(self, event);
     }
 
@@ -152,7 +168,22 @@ impl State {
 
     /// Applies what an event says about loss alone: one that is shown as another, or not at all.
     pub(crate) fn passed(&mut self, event: &Event) {
-        self.gaps.event(event);
+        self.gaps.event(event.into());
+    }
+
+    /// The same of one that is left out.
+    #[inline]
+    pub(crate) fn left_out(&mut self, head: &EventHead<'_>) {
+        self.gaps.event(head.into());
+    }
+
+    /// Counts an event that is shown, but of which nobody knows what it changed.
+    pub(crate) fn saw(&mut self) {
+        self.events_seen += 1;
+    }
+
+    pub(crate) fn effects(&self) -> &Effects {
+        &self.effects
     }
 
     /// A living process has this descriptor, however it came by it.
@@ -288,8 +319,12 @@ impl State {
     }
 
     /// While this stays the same, every answer about processes, users and containers does.
-    pub fn actors_changed(&self) -> u64 {
-        self.changes + self.processes.changes()
+    #[inline]
+    pub fn version(&self) -> Version {
+        Version {
+            state: self.number,
+            changes: self.changes + self.processes.changes(),
+        }
     }
 
     /// When the last loss became visible: a hole in a sequence, or a loss record that grew.

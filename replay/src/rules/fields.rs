@@ -5,6 +5,7 @@ use super::{
     syntax::FieldName,
     types::{Type, TypeSet},
 };
+use crate::resolve::Depth;
 use std::sync::Arc;
 
 /// A field in a compiled rule.
@@ -90,6 +91,24 @@ impl Id {
                 | ContainerShort | ContainerFull | ContainerName | Image | Repository | Tag | Privileged | Runtime
                 | Label | Info | Pod | Namespace
         )
+    }
+}
+
+impl Id {
+    /// How much of the state an event's value of it depends on.
+    #[rustfmt::skip]
+    pub fn looks_at(self) -> Depth {
+        use Id::*;
+        match self {
+            Num => Depth::Count,
+            Time | TimeIso | RawTime | Type | CallType | Dir | Res | RawRes | Failed | Cpu | Hostname | Tid | Info
+                => Depth::Nothing,
+            Name | Exe | CommandLine | ExeLine | Arguments | Pid | ParentPid | AncestorPid | ParentUid | ParentName
+                | ParentExe | ParentCommandLine | AncestorName | AncestorExe | AncestorCommandLine | NamespacePid
+                | Uid | UserName | Gid | ContainerShort | ContainerFull | ContainerName | Image | Repository | Tag
+                | Privileged | Runtime | Label | Pod | Namespace => Depth::Who,
+            _ => Depth::All,
+        }
     }
 }
 

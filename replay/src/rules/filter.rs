@@ -10,15 +10,18 @@ use super::{
     subject::Subject,
     types::{Type, TypeSet},
 };
-use crate::resolve::State;
+use crate::resolve::{Depth, State, Version};
 use hashbrown::HashMap;
-use trace_format::{Event, EventData};
+use trace_format::{Event, EventData, EventHead, columns};
 
 /// Actors whose verdict is remembered: twice the kernel's default `pid_max`, 24 bytes each.
 const VERDICTS_MAX: usize = 65_536;
 
+#[derive(Clone)]
 pub struct Filter {
     types: TypeSet,
+    /// All types.
+    whole: bool,
     /// The part about who acted.
     actor: Node,
     /// The part that needs the event.
@@ -36,10 +39,10 @@ struct Actor {
     cgroup_id: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Verdicts {
-    /// [`State::actors_changed`] when they were given.
-    given_at: u64,
+    /// Of the state when they were given.
+    given_at: Version,
     of: HashMap<Actor, bool>,
     /// Threads run for a while: the next event is mostly of the same one.
     last: Option<(Actor, bool)>,
@@ -53,6 +56,7 @@ impl Filter {
         let types = condition.event_types();
         let (actor, rest) = condition.split_actor();
         Ok(Filter {
+            whole: types.complement().is_empty(),
             types,
             actor,
             rest,
@@ -76,6 +80,44 @@ impl Filter {
         }
     }
 
+    /// How much of the state the answer depends on.
+    pub fn looks_at(&self) -> Depth {
+        self.actor.looks_at().max(self.rest.looks_at())
+    }
+
+    /// What is known of an event before it is put together: that it cannot match, that it does, or
+    /// `None`.
+    pub(crate) fn foresee(&mut self, head: &EventHead<'_>, state: &State) -> Option<bool> {
+        let actor = Actor {
+            pid: head.pid,
+            of_socket: head.family == columns::TCP_STATE,
+            cgroup_id: head.cgroup_id,
+        };
+        let fits = match self.actor {
+            Node::Always => true,
+            _ => self.verdicts.given(actor, state)?,
+        };
+        (!fits || self.is_about_actor()).then_some(fits)
+    }
+
+    /// Whether nothing but who acted decides.
+    pub(crate) fn is_about_actor(&self) -> bool {
+        self.whole && matches!(self.rest, Node::Always)
+    }
+
+    /// Whether a block of this name, or the event it completes, can match.
+    pub(crate) fn wants_block(&self, name: &str) -> bool {
+        self.whole
+            || Type::of_block(name)
+                .into_iter()
+                .any(|ty| self.types.contains(ty))
+    }
+
+    /// Whether a system call of this number can match.
+    pub(crate) fn wants_call(&self, nr: u32, state: &State) -> bool {
+        self.whole || self.types.contains(Type::of_call(nr, state.arch()))
+    }
+
     fn actor_fits(&mut self, event: &Event, state: &State, kind: Type) -> bool {
         if matches!(self.actor, Node::Always) {
             return true;
@@ -85,31 +127,42 @@ impl Filter {
             of_socket: matches!(event.data, EventData::TcpState(_)),
             cgroup_id: event.cgroup_id,
         };
-        let verdicts = &mut self.verdicts;
-        let changed = state.actors_changed();
-        if verdicts.given_at != changed {
-            verdicts.of.clear();
-            verdicts.last = None;
-            verdicts.given_at = changed;
-        }
-        if let Some((last, fits)) = verdicts.last
-            && last == actor
-        {
+        if let Some(fits) = self.verdicts.given(actor, state) {
             return fits;
         }
-        let fits = match verdicts.of.get(&actor) {
-            Some(fits) => *fits,
-            None => {
-                let subject = Subject::new(event, state, kind);
-                let fits = self.actor.holds(&subject, &mut self.scratch);
-                if verdicts.of.len() >= VERDICTS_MAX {
-                    verdicts.of.clear();
-                }
-                verdicts.of.insert(actor, fits);
-                fits
-            }
-        };
-        verdicts.last = Some((actor, fits));
+        let subject = Subject::new(event, state, kind);
+        let fits = self.actor.holds(&subject, &mut self.scratch);
+        self.verdicts.give(actor, fits);
         fits
+    }
+}
+
+impl Verdicts {
+    /// The one about this actor, if nothing changed since.
+    #[inline]
+    fn given(&mut self, actor: Actor, state: &State) -> Option<bool> {
+        let version = state.version();
+        if self.given_at != version {
+            self.of.clear();
+            self.last = None;
+            self.given_at = version;
+        }
+        match self.last {
+            Some((last, fits)) if last == actor => Some(fits),
+            _ => {
+                let fits = *self.of.get(&actor)?;
+                self.last = Some((actor, fits));
+                Some(fits)
+            }
+        }
+    }
+
+    /// Right after [`Verdicts::given`] had none.
+    fn give(&mut self, actor: Actor, fits: bool) {
+        if self.of.len() >= VERDICTS_MAX {
+            self.of.clear();
+        }
+        self.of.insert(actor, fits);
+        self.last = Some((actor, fits));
     }
 }

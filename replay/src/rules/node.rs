@@ -7,6 +7,7 @@ use super::{
     test::{AddressTest, NumberTest, Order, TextTest},
     types::TypeSet,
 };
+use crate::resolve::Depth;
 
 /// A condition, ready to judge.
 #[derive(Clone, Debug)]
@@ -45,7 +46,7 @@ pub(super) enum Transformer {
 }
 
 /// Space for values that have to be put together. Kept between events.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Scratch {
     left: Vec<u8>,
     right: Vec<u8>,
@@ -285,6 +286,25 @@ impl Node {
             | Node::Exists(field)
             | Node::Transformed(field, ..) => field.id.is_of_actor(),
             Node::Fields(left, _, right) => left.id.is_of_actor() && right.id.is_of_actor(),
+        }
+    }
+
+    /// How much of the state the answer depends on.
+    pub fn looks_at(&self) -> Depth {
+        match self {
+            Node::Never | Node::Always | Node::Types(_) => Depth::Nothing,
+            Node::All(parts) | Node::Any(parts) => {
+                let parts = parts.iter().map(Node::looks_at);
+                parts.max().unwrap_or(Depth::Nothing)
+            }
+            Node::Not(inner) => inner.looks_at(),
+            Node::Text(field, _)
+            | Node::Number(field, _)
+            | Node::Boolean(field, _)
+            | Node::Address(field, _)
+            | Node::Exists(field)
+            | Node::Transformed(field, ..) => field.id.looks_at(),
+            Node::Fields(left, _, right) => left.id.looks_at().max(right.id.looks_at()),
         }
     }
 

@@ -5,7 +5,7 @@
 //! by event type is a table.
 
 use crate::{
-    import::scap::families as capture,
+    import::{native::kernel_name, scap::families as capture},
     resolve::tcp,
     syscalls::{Arch, ROWS, Row, row, row_named},
 };
@@ -99,10 +99,7 @@ impl Type {
     /// The event's type, by the table of the host that recorded it.
     #[inline]
     pub fn of(event: &Event, arch: Arch) -> Type {
-        let call = |number| match row(arch, number) {
-            Some(row) => Type(row.0),
-            None => UNKNOWN,
-        };
+        let call = |number| Type::of_call(number, arch);
         match &event.data {
             EventData::Syscall(it) => call(it.nr),
             EventData::Open(it) => call(it.nr),
@@ -131,6 +128,18 @@ impl Type {
                 _ => UNKNOWN,
             },
         }
+    }
+
+    /// Of a system call.
+    #[inline]
+    pub fn of_call(number: u32, arch: Arch) -> Type {
+        row(arch, number).map_or(UNKNOWN, |row| Type(row.0))
+    }
+
+    /// A capture's block of this name has one of these, and so has the event it completes.
+    pub fn of_block(name: &str) -> [Type; 3] {
+        let of = |name| row_named(name).map_or(UNKNOWN, |row| Type(row.0));
+        [of(name), of(kernel_name(name)), UNKNOWN]
     }
 
     /// The type of a system call that the table is known to have.

@@ -30,7 +30,12 @@ pub(super) fn fold(call: &Call<'_>, state: &State, told: &mut Vec<Told>) {
         | "symlink" | "symlinkat" | "mkdir" | "mkdirat" | "rmdir" | "chmod" | "fchmodat"
         | "chown" | "lchown" | "fchownat" | "mount" | "umount" | "umount2" | "chdir" | "chroot"
         | "mknod" | "mknodat" | "pivot_root" => path_call(call, state),
-        "syscall" => generic(call),
+        "syscall" => {
+            // A hidden one has nothing to say to the state, and is hidden from all others.
+            let shown = generic(call).filter(|_| call.exit.flags & 1 == 0);
+            told.extend(shown.map(|data| Told::Bare(with(call.event, data))));
+            return;
+        }
         _ => syscall(call, state),
     };
     told.extend(data.map(|data| Told::Event(with(call.event, data))));
@@ -57,14 +62,18 @@ fn nr(call: &Call<'_>, state: &State) -> Option<u32> {
 }
 
 fn named(name: &str, arch: Arch) -> Option<u32> {
-    let name = match name {
+    number(arch, kernel_name(name))
+}
+
+/// The kernel's name of a call that captures name otherwise.
+pub(crate) fn kernel_name(name: &str) -> &str {
+    match name {
         "pread" => "pread64",
         "pwrite" => "pwrite64",
         "prlimit" => "prlimit64",
         "umount" => "umount2",
         name => name,
-    };
-    number(arch, name)
+    }
 }
 
 fn open(call: &Call<'_>, state: &State) -> Option<EventData> {
@@ -122,16 +131,18 @@ fn exec(call: &Call<'_>, state: &State) -> EventData {
         Some(name) if !name.is_empty() => name.clone(),
         _ => exe.clone(),
     };
-    let path = match text("trusted_exepath") {
-        path if !path.is_empty() => path,
-        _ => resolve(call, state, call.number("dirfd"), &filename).0,
-    };
+    // As the kernel names it: after the file as it was called, wherever that led.
     let comm = match text("comm") {
         comm if !comm.is_empty() => comm,
         _ => {
-            let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            let name = filename.rsplit(|byte| *byte == b'/').next();
+            let name = name.unwrap_or_default();
             Text::new(&name[..name.len().min(15)])
         }
+    };
+    let path = match text("trusted_exepath") {
+        path if !path.is_empty() => path,
+        _ => resolve(call, state, call.number("dirfd"), &filename).0,
     };
     let mut args = exe.to_vec();
     let rest = text("args");
@@ -301,7 +312,7 @@ fn path_call(call: &Call<'_>, state: &State) -> Option<EventData> {
     }))
 }
 
-/// A call without a type of its own: all that is known is its number.
+/// A call without a type of its own: all that is known is its number, not what it did.
 fn generic(call: &Call<'_>) -> Option<EventData> {
     let nr = u32::try_from(call.number("nativeID")?).ok()?;
     Some(EventData::Syscall(Syscall {

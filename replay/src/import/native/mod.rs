@@ -10,14 +10,19 @@
 
 mod calls;
 mod lists;
+mod outlook;
 pub(crate) mod values;
 
-use std::sync::Arc;
-
 use hashbrown::HashMap;
-use trace_format::{ContextRecord, Declared, Event, EventData, EventType, columns::DECLARED};
+use trace_format::{ContextRecord, Declared, Event, EventData};
 
-use super::scap::families::{Kind, StoredBlock};
+pub(crate) use calls::kernel_name;
+pub(crate) use outlook::outlook;
+
+use super::scap::{
+    families::{Kind, StoredBlock},
+    kinds::Kinds,
+};
 use crate::resolve::{Descriptor, State};
 
 /// Threads inside a call: twice the kernel's default `pid_max`. Further ones lose what they entered with.
@@ -31,6 +36,8 @@ const JUDGED_EARLY: [&str; 5] = ["open", "openat", "openat2", "creat", "connect"
 pub enum Told {
     /// For everybody.
     Event(Event),
+    /// For everybody, but only that it was: what it did to the state is not known.
+    Bare(Event),
     /// For the state only: the capture hides it from people.
     Silent(Event),
     Context(ContextRecord),
@@ -45,7 +52,7 @@ pub enum Told {
 /// The fold.
 #[derive(Default)]
 pub struct Native {
-    kinds: HashMap<u16, (Arc<EventType>, Option<Kind>)>,
+    kinds: Kinds,
     /// By thread: the call it is in.
     entered: HashMap<u32, Declared>,
 }
@@ -61,7 +68,7 @@ impl Native {
     }
 
     fn row(&mut self, event: &Event, data: &Declared, state: &State, told: &mut Vec<Told>) -> bool {
-        match self.kind(data.ty()) {
+        match self.kinds.of(data.ty()) {
             None => return false,
             Some(Kind::Part | Kind::Opaque) => {}
             Some(Kind::List(_)) => lists::fold(event, data, told),
@@ -100,15 +107,12 @@ impl Native {
         true
     }
 
-    fn kind(&mut self, ty: &Arc<EventType>) -> Option<Kind> {
-        debug_assert!(ty.family() >= DECLARED);
-        match self.kinds.get(&ty.family()) {
-            Some((known, kind)) if Arc::ptr_eq(known, ty) => *kind,
-            _ => {
-                let kind = Kind::of(ty);
-                self.kinds.insert(ty.family(), (Arc::clone(ty), kind));
-                kind
-            }
+    /// Takes notice of a block that is left out, where its kind is [`outlook::Outlook::is_call`]: whatever
+    /// its thread was in is over.
+    #[inline]
+    pub(crate) fn left_out(&mut self, tid: u32) {
+        if !self.entered.is_empty() {
+            self.entered.remove(&tid);
         }
     }
 }
@@ -116,7 +120,9 @@ impl Native {
 /// The block's CPU, and whether it is hidden. Numbers of blocks stay with the blocks: the folded
 /// events leave them out on purpose, which is no loss.
 fn finish(told: &mut Told, data: &Declared) {
-    let Told::Event(event) = told else { return };
+    let (Told::Event(event) | Told::Bare(event)) = told else {
+        return;
+    };
     event.probe = 0;
     event.seq = 0;
     if let Some(block) = StoredBlock::of(data) {

@@ -390,6 +390,9 @@ struct MoreRead<'a> {
 impl<'a> MoreRead<'a> {
     fn of(bytes: &'a [u8]) -> MoreRead<'a> {
         let mut read = MoreRead::default();
+        if bytes.is_empty() {
+            return read;
+        }
         let mut bytes = Bytes(bytes);
         while let Ok(tag) = bytes.number(1, "more")
             && let Some(()) = read.item(tag as u8, &mut bytes)
@@ -564,7 +567,12 @@ pub struct StoredBlock<'a> {
 impl<'a> StoredBlock<'a> {
     /// `None`: the row is no event block, or its family has other fields than that.
     pub fn of(data: &'a Declared) -> Option<StoredBlock<'a>> {
-        let schema = match Kind::of(data.ty())? {
+        StoredBlock::of_kind(data, Kind::of(data.ty())?)
+    }
+
+    /// The same for a row whose family stands for `kind`.
+    pub(crate) fn of_kind(data: &'a Declared, kind: Kind) -> Option<StoredBlock<'a>> {
+        let schema = match kind {
             Kind::Event(schema) => Some(schema),
             Kind::Opaque => None,
             Kind::List(_) | Kind::Part => return None,

@@ -15,6 +15,7 @@ mod framing;
 mod import;
 #[cfg(feature = "import")]
 mod input;
+pub(crate) mod kinds;
 pub mod limits;
 pub mod lists;
 pub mod schema;
