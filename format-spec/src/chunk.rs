@@ -45,7 +45,13 @@ impl SealedChunk {
 
     /// The same with each event put together when it is asked for.
     pub fn events(&self) -> Result<ChunkEvents, Error> {
-        ChunkEvents::new(self.columns()?)
+        ChunkEvents::new(self.columns()?, true)
+    }
+
+    /// The same, and what events of a family have of their own is read and checked when one of them is
+    /// asked for: for who looks at some events, and leaves the others to `verify`.
+    pub fn events_as_asked(&self) -> Result<ChunkEvents, Error> {
+        ChunkEvents::new(self.columns()?, false)
     }
 
     /// Checks the hash, decompresses, and hands out columns as they are asked for.

@@ -99,10 +99,6 @@ impl ColumnChunk {
         &self.directory
     }
 
-    pub(crate) fn into_header(mut self) -> ChunkHeader {
-        std::mem::take(&mut self.header)
-    }
-
     pub fn rows(&self) -> usize {
         self.header.rows as usize
     }

@@ -1,10 +1,10 @@
 //! From columns to events in order of time.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::{
     ContextRecord, Error, Event, EventData, EventType, Text,
-    column_chunk::{ColumnChunk, Layout, at, time_order},
+    column_chunk::{ColumnChunk, FamilyRows, Layout, at, time_order},
     columns,
     header::ChunkHeader,
     rows::{retake_declared, take_declared, take_fields},
@@ -44,8 +44,9 @@ pub struct DecodedChunk {
     pub rows: Vec<RowRef>,
 }
 
-/// A chunk's content with every check made, each event put together only when it is asked for: whoever
-/// reads events once, one after the other, need not hold them all.
+/// A chunk's content, each event put together only when it is asked for: whoever reads events once, one
+/// after the other, need not hold them all. Every check has been made, unless the fields of events were
+/// left until an event is asked for: then those of its family are checked before it is handed out.
 pub struct ChunkEvents {
     pub header: ChunkHeader,
     /// In the order they were written.
@@ -57,6 +58,8 @@ pub struct ChunkEvents {
     cgroup_ids: Vec<u64>,
     cpus: Vec<u64>,
     probes: Vec<u64>,
+    /// What is left to read, if anything.
+    columns: Option<ColumnChunk>,
     families: Vec<Fields>,
     /// Of each row of the table: its family and its row there.
     places: Vec<(u16, u32)>,
@@ -68,9 +71,8 @@ pub struct ChunkEvents {
 
 /// A family's own columns. An empty one is absent, all 0.
 struct Fields {
-    id: u16,
-    layout: Layout,
-    values: Vec<Vec<u64>>,
+    family: FamilyRows,
+    values: OnceLock<Result<Vec<Vec<u64>>, Error>>,
 }
 
 impl EventHead<'_> {
@@ -89,7 +91,8 @@ impl EventHead<'_> {
 }
 
 impl ChunkEvents {
-    pub(crate) fn new(chunk: ColumnChunk) -> Result<Self, Error> {
+    /// `whole`: every column is read now.
+    pub(crate) fn new(chunk: ColumnChunk, whole: bool) -> Result<Self, Error> {
         let texts = chunk.texts()?;
         let context = chunk.context()?;
         let times = chunk.times()?;
@@ -103,16 +106,17 @@ impl ChunkEvents {
         let mut families = Vec::new();
         let mut places = vec![(0u16, 0u32); chunk.rows()];
         let mut unknown = false;
-        for (index, family) in chunk.families(&context)?.into_iter().enumerate() {
+        for (index, mut family) in chunk.families(&context)?.into_iter().enumerate() {
             for (family_row, row) in (0..).zip(&family.rows) {
                 places[*row as usize] = (index as u16, family_row);
             }
             unknown |= matches!(family.layout, Layout::Unknown);
-            families.push(Fields {
-                id: family.id,
-                values: chunk.fields(&family, texts.len())?,
-                layout: family.layout,
-            });
+            let values = OnceLock::new();
+            if whole {
+                let _ = values.set(Ok(chunk.fields(&family, texts.len())?));
+                family.rows = Vec::new();
+            }
+            families.push(Fields { family, values });
         }
         let mut column = |id: u16| std::mem::take(&mut common[columns::position(id)]);
         let (cpus, probes) = (column(columns::CPU), column(columns::PROBE));
@@ -123,7 +127,8 @@ impl ChunkEvents {
             // What a newer writer wrote took part in order and sequence numbers, and is nothing to hand out.
             let known = |row: u32| {
                 let (family, _) = places[row as usize];
-                !matches!(families[usize::from(family)].layout, Layout::Unknown)
+                let family = &families[usize::from(family)].family;
+                !matches!(family.layout, Layout::Unknown)
             };
             (in_time, seqs) = in_time
                 .into_iter()
@@ -144,7 +149,8 @@ impl ChunkEvents {
             places,
             in_time,
             seqs,
-            header: chunk.into_header(),
+            header: chunk.header().clone(),
+            columns: (!whole).then_some(chunk),
         })
     }
 
@@ -171,7 +177,7 @@ impl ChunkEvents {
     pub fn row(&self, index: usize) -> RowRef {
         let row = self.in_time[index];
         RowRef {
-            family: self.families[usize::from(self.places[row as usize].0)].id,
+            family: self.family(row).family.id,
             row,
         }
     }
@@ -191,7 +197,7 @@ impl ChunkEvents {
     #[inline]
     pub fn head(&self, index: usize) -> EventHead<'_> {
         let row = self.in_time[index] as usize;
-        let family = &self.families[usize::from(self.places[row].0)];
+        let family = &self.family(row as u32).family;
         let (cpu, probe, seq) = self.identity(index);
         EventHead {
             boot_ns: self.times[row],
@@ -211,36 +217,39 @@ impl ChunkEvents {
 
     /// The first of that event's own fields, as a number: of a system call, which one it was.
     #[inline]
-    pub fn first_field(&self, index: usize) -> u64 {
-        let (family, row) = self.places[self.in_time[index] as usize];
-        let first = self.families[usize::from(family)].values.first();
-        first.map_or(0, |values| at(values, row as usize))
+    pub fn first_field(&self, index: usize) -> Result<u64, &Error> {
+        let row = self.in_time[index];
+        let first = self.values(self.family(row))?.first();
+        let (_, row) = self.places[row as usize];
+        Ok(first.map_or(0, |values| at(values, row as usize)))
     }
 
-    /// That event.
+    /// That event. Fails where its family's columns were left until now and are malformed.
     #[inline]
-    pub fn event(&self, index: usize) -> Event {
-        let (family, row) = self.places[self.in_time[index] as usize];
-        let family = &self.families[usize::from(family)];
-        let row = row as usize;
-        let data = match &family.layout {
-            Layout::Declared(ty) => take_declared(ty, &family.values, &self.texts, row),
+    pub fn event(&self, index: usize) -> Result<Event, &Error> {
+        let row = self.in_time[index];
+        let family = self.family(row);
+        let values = self.values(family)?;
+        let (_, row) = self.places[row as usize];
+        let data = match &family.family.layout {
+            Layout::Declared(ty) => take_declared(ty, values, &self.texts, row as usize),
             // Rows of an unknown family are not in the order.
             Layout::Native(_) | Layout::Unknown => {
-                take_fields(family.id, &family.values, &self.texts, row)
+                take_fields(family.family.id, values, &self.texts, row as usize)
             }
         };
-        self.head(index).with(data)
+        Ok(self.head(index).with(data))
     }
 
     /// [`ChunkEvents::event`] where another event was: one of the same declared type gives its memory.
     #[inline]
-    pub fn event_into(&self, index: usize, event: &mut Event) {
-        let (family, row) = self.places[self.in_time[index] as usize];
-        let family = &self.families[usize::from(family)];
-        match (&family.layout, &mut event.data) {
+    pub fn event_into(&self, index: usize, event: &mut Event) -> Result<(), &Error> {
+        let row = self.in_time[index];
+        let family = self.family(row);
+        match (&family.family.layout, &mut event.data) {
             (Layout::Declared(ty), EventData::Declared(data)) if Arc::ptr_eq(ty, data.ty()) => {
-                retake_declared(data, &family.values, &self.texts, row as usize);
+                let (_, row) = self.places[row as usize];
+                retake_declared(data, self.values(family)?, &self.texts, row as usize);
                 let head = self.head(index);
                 event.boot_ns = head.boot_ns;
                 event.cpu = head.cpu;
@@ -250,14 +259,34 @@ impl ChunkEvents {
                 event.pid = head.pid;
                 event.cgroup_id = head.cgroup_id;
             }
-            _ => *event = self.event(index),
+            _ => *event = self.event(index)?,
         }
+        Ok(())
     }
 
-    /// Every event put together.
+    #[inline]
+    fn family(&self, row: u32) -> &Fields {
+        &self.families[usize::from(self.places[row as usize].0)]
+    }
+
+    /// A family's columns, read when they are first asked for.
+    #[inline]
+    fn values<'a>(&'a self, fields: &'a Fields) -> Result<&'a [Vec<u64>], &'a Error> {
+        let read = || match &self.columns {
+            Some(columns) => columns.fields(&fields.family, self.texts.len()),
+            // Read with the chunk.
+            None => Ok(Vec::new()),
+        };
+        fields.values.get_or_init(read).as_deref()
+    }
+
+    /// Every event put together, of a chunk that was read as a whole.
     pub(crate) fn into_decoded(self) -> DecodedChunk {
         DecodedChunk {
-            events: (0..self.len()).map(|index| self.event(index)).collect(),
+            // None fails: every column has been read.
+            events: (0..self.len())
+                .filter_map(|index| self.event(index).ok())
+                .collect(),
             rows: (0..self.len()).map(|index| self.row(index)).collect(),
             header: self.header,
             context: self.context,

@@ -22,6 +22,18 @@ fn refused(forge: &Forge, because: &str) {
         .expect_err("a lie must be refused")
         .to_string();
     assert!(error.contains(because), "{error:?} should name {because:?}");
+    assert_eq!(refused_as_asked(forge).as_ref(), Some(&error));
+}
+
+/// What reading the fields of events one by one comes upon.
+fn refused_as_asked(forge: &Forge) -> Option<String> {
+    let events = SealedChunk::from_bytes(forge.close()).and_then(|chunk| chunk.events_as_asked());
+    match events {
+        Ok(events) => {
+            (0..events.len()).find_map(|index| Some(events.event(index).err()?.to_string()))
+        }
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 fn a_chunk() -> Forge {

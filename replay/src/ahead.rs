@@ -31,29 +31,24 @@ pub struct Ahead {
     pub unwanted: bool,
 }
 
-struct Known {
-    ty: Arc<EventType>,
-    ahead: Ahead,
-    /// The last row of the family that was put together: the next one uses its memory.
-    row: Option<Event>,
-}
-
 /// The kinds of rows seen so far.
 #[derive(Default)]
 pub struct Kinds {
     /// Which host's calls the kinds were learnt for.
     arch: Arch,
-    /// By number from [`columns::DECLARED`] on: at most 64,512, each as often as it is declared anew.
-    declared: Vec<Option<Box<Known>>>,
+    /// By number from [`columns::DECLARED`] on, at most 64,512: what was learnt, and of which declaration.
+    declared: Vec<Option<(Arc<EventType>, Ahead)>>,
+    /// The last row of each that was put together: the next one uses its memory.
+    rows: Vec<Option<Event>>,
 }
 
 impl Kinds {
-    /// `nr` is the row's system call, asked for where its family is one.
+    /// `nr` is the row's system call, asked for where its family is one, if it can be read.
     #[inline]
     pub fn of(
         &mut self,
         head: &EventHead<'_>,
-        nr: impl Fn() -> u32,
+        nr: impl Fn() -> Option<u32>,
         state: &State,
         filter: Option<&Filter>,
     ) -> Ahead {
@@ -67,26 +62,24 @@ impl Kinds {
                 of_capture: false,
                 is_call: false,
                 has_exit: false,
-                unwanted: is_call(head.family)
-                    && filter.is_some_and(|filter| !filter.wants_call(nr(), state)),
+                unwanted: filter
+                    .filter(|_| is_call(head.family))
+                    .is_some_and(|filter| nr().is_some_and(|nr| !filter.wants_call(nr, state))),
             };
         };
-        match self.known(head.family) {
-            Some(known) if Arc::ptr_eq(&known.ty, ty) => known.ahead,
+        match self.declared.get(place(head.family)) {
+            Some(Some((known, ahead))) if Arc::ptr_eq(known, ty) => *ahead,
             _ => self.learn(ty, state, filter),
         }
     }
 
-    /// Where the family's rows are put together.
-    pub fn row(&mut self, family: u16) -> Option<&mut Option<Event>> {
-        let at = usize::from(family.checked_sub(columns::DECLARED)?);
-        Some(&mut self.declared.get_mut(at)?.as_mut()?.row)
-    }
-
-    #[inline]
-    fn known(&self, family: u16) -> Option<&Known> {
-        let at = usize::from(family.checked_sub(columns::DECLARED)?);
-        self.declared.get(at)?.as_deref()
+    /// Where rows of a declared family are put together.
+    pub fn row(&mut self, family: u16) -> &mut Option<Event> {
+        let at = place(family);
+        if self.rows.len() <= at {
+            self.rows.resize_with(at + 1, || None);
+        }
+        &mut self.rows[at]
     }
 
     #[cold]
@@ -109,17 +102,18 @@ impl Kinds {
                 unwanted: false,
             },
         };
-        let at = usize::from(ty.family() - columns::DECLARED);
+        let at = place(ty.family());
         if self.declared.len() <= at {
             self.declared.resize_with(at + 1, || None);
         }
-        self.declared[at] = Some(Box::new(Known {
-            ty: Arc::clone(ty),
-            ahead,
-            row: None,
-        }));
+        self.declared[at] = Some((Arc::clone(ty), ahead));
         ahead
     }
+}
+
+/// Of a declared family in the lists; families of our own share the first place.
+fn place(family: u16) -> usize {
+    usize::from(family.saturating_sub(columns::DECLARED))
 }
 
 fn is_call(family: u16) -> bool {

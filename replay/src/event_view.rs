@@ -17,6 +17,9 @@ use crate::{
 /// An event at its place in the fold. Valid between `State::before` and `State::after`.
 pub struct EventView<'a> {
     pub event: &'a Event,
+    /// Of a capture's block, the event it completes, where the walk folds every block: see
+    /// [`crate::resolve::Depth::Count`].
+    pub judged: &'a Event,
     pub at: EventRef,
     pub state: &'a State,
     process: OnceCell<Option<&'a Process>>,
@@ -27,11 +30,17 @@ impl<'a> EventView<'a> {
     pub fn new(event: &'a Event, at: EventRef, state: &'a State) -> EventView<'a> {
         EventView {
             event,
+            judged: event,
             at,
             state,
             process: OnceCell::new(),
             container: OnceCell::new(),
         }
+    }
+
+    /// The same, of a block that completes an event.
+    pub fn judged_as(self, judged: &'a Event) -> EventView<'a> {
+        EventView { judged, ..self }
     }
 
     /// Whose event it is.

@@ -44,6 +44,8 @@ pub trait Fold {
     fn takes(&mut self, _chunk: &ChunkEvents, _index: usize, _at: EventRef) -> bool {
         false
     }
+    /// An event cannot be put together, nor any other of its family in its chunk: nothing is told of it.
+    fn unreadable(&mut self, _at: EventRef, _error: &trace_format::Error) {}
 }
 
 /// What did not go by the watermark. All zero for a sound trace.
@@ -316,7 +318,10 @@ impl Run {
                     row: row.row,
                 };
                 if !fold.takes(&self.chunk, index, at) {
-                    fold.event(&self.chunk.event(index), at);
+                    match self.chunk.event(index) {
+                        Ok(event) => fold.event(&event, at),
+                        Err(error) => fold.unreadable(at, error),
+                    }
                 }
                 self.event_next += 1;
             }

@@ -5,6 +5,7 @@ use replay::{
     parts::{Follower, Step},
     seek::Seek,
     source::{Input, Recorded},
+    walk::Unreadable,
 };
 use std::path::PathBuf;
 use trace_format::{ChunkSource, LossTotal, SealedChunk};
@@ -104,6 +105,12 @@ impl Condition {
             self.incomplete = true;
             self.issues.push(format!("{input}: {missed}"));
         }
+    }
+
+    /// Takes note of what a walk could not read.
+    pub fn cannot_read(&mut self, found: Vec<Unreadable>) {
+        self.incomplete |= !found.is_empty();
+        self.issues.extend(found.iter().map(Unreadable::to_string));
     }
 
     /// Says on standard error what was wrong.
@@ -284,17 +291,19 @@ fn read_live(
     Ok(())
 }
 
-/// Decodes a chunk. One that fails its checks costs only itself.
+/// Decodes a chunk, as a whole or as its events are asked for. One that fails its checks costs only itself.
 pub fn decode(
     input: &Input,
     chunk: &SealedChunk,
+    whole: bool,
     condition: &mut Condition,
 ) -> Option<trace_format::ChunkEvents> {
     condition.decoded += 1;
-    match chunk
-        .events()
-        .with_context(|| format!("{input}: chunk {} is left out", chunk.header.number))
-    {
+    let events = match whole {
+        true => chunk.events(),
+        false => chunk.events_as_asked(),
+    };
+    match events.with_context(|| format!("{input}: chunk {} is left out", chunk.header.number)) {
         Ok(decoded) => Some(decoded),
         Err(error) => {
             condition.incomplete = true;

@@ -3,6 +3,8 @@
 
 use trace_format::{ChunkEvents, ContextRecord, Event, EventHead};
 
+use hashbrown::HashSet;
+
 use crate::{
     ahead::Kinds,
     event_view::EventView,
@@ -18,6 +20,31 @@ use crate::{
 pub struct TimeRange {
     pub from: Option<Point>,
     pub to: Option<Point>,
+}
+
+/// Families of chunks that are remembered as reported: a chunk's can be in the fold twice at most.
+const UNREADABLE_MAX: usize = 65_536;
+
+/// Events that are left out, because their fields are malformed: all of one family in one chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    pub chunk: u64,
+    pub family: u16,
+    pub error: String,
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Unreadable {
+            chunk,
+            family,
+            error,
+        } = self;
+        write!(
+            f,
+            "events of family {family} in chunk {chunk} are left out: {error}"
+        )
+    }
 }
 
 /// The fold: order, state and a visitor that may fail.
@@ -45,6 +72,8 @@ struct Visiting<V, E> {
     start_ns: Option<u64>,
     /// The first failure; nothing is visited after it.
     failed: Option<E>,
+    unreadable: Vec<Unreadable>,
+    unreadable_reported: HashSet<(u32, u64, u16)>,
     /// An event at or after the range's end came: nothing follows.
     past_end: bool,
 }
@@ -66,6 +95,8 @@ where
             range,
             start_ns: None,
             failed: None,
+            unreadable: Vec::new(),
+            unreadable_reported: HashSet::new(),
             past_end: false,
         };
         Walk {
@@ -137,6 +168,11 @@ where
         &self.visiting.state
     }
 
+    /// What was found unreadable since this was last asked.
+    pub fn take_unreadable(&mut self) -> Vec<Unreadable> {
+        std::mem::take(&mut self.visiting.unreadable)
+    }
+
     fn outcome(&mut self) -> Result<bool, E> {
         match self.visiting.failed.take() {
             Some(error) => Err(error),
@@ -178,6 +214,22 @@ where
     }
 }
 
+impl<V, E> Visiting<V, E> {
+    fn cannot_read(&mut self, at: EventRef, error: &trace_format::Error) {
+        let which = (at.part, at.chunk, at.family);
+        if self.unreadable_reported.len() >= UNREADABLE_MAX {
+            self.unreadable_reported.clear();
+        }
+        if self.unreadable_reported.insert(which) {
+            self.unreadable.push(Unreadable {
+                chunk: at.chunk,
+                family: at.family,
+                error: error.to_string(),
+            });
+        }
+    }
+}
+
 impl<V, E> Fold for Visiting<V, E>
 where
     V: FnMut(&EventView<'_>) -> Result<(), E>,
@@ -207,10 +259,14 @@ where
         self.told = told;
     }
 
+    fn unreadable(&mut self, at: EventRef, error: &trace_format::Error) {
+        self.cannot_read(at, error);
+    }
+
     #[inline]
     fn takes(&mut self, chunk: &ChunkEvents, index: usize, at: EventRef) -> bool {
         let head = chunk.head(index);
-        let nr = || chunk.first_field(index) as u32;
+        let nr = || Some(*chunk.first_field(index).as_ref().ok()? as u32);
         let ahead = self.kinds.of(&head, nr, &self.state, self.filter.as_ref());
         if !ahead.depth.is_out_of(self.looks_at) {
             return false;
@@ -255,28 +311,27 @@ where
     fn show(&mut self, event: &Event, judged: &Event, at: EventRef, shown: bool) {
         let matches = |filter: &mut Filter| filter.matches(judged, &self.state);
         if shown && self.failed.is_none() && self.filter.as_mut().is_none_or(matches) {
-            self.visit(event, at);
+            self.visit(event, judged, at);
         }
     }
 
     /// Visits a row that is left out of the fold.
     fn show_row(&mut self, chunk: &ChunkEvents, index: usize, at: EventRef) {
-        let kept = self.kinds.row(at.family);
-        let row = match kept.and_then(Option::take) {
-            Some(mut row) => {
-                chunk.event_into(index, &mut row);
-                row
-            }
+        let row = match self.kinds.row(at.family).take() {
+            Some(mut row) => chunk.event_into(index, &mut row).map(|()| row),
             None => chunk.event(index),
         };
-        self.visit(&row, at);
-        if let Some(kept) = self.kinds.row(at.family) {
-            *kept = Some(row);
-        }
+        let row = match row {
+            Ok(row) => row,
+            Err(error) => return self.cannot_read(at, error),
+        };
+        self.visit(&row, &row, at);
+        *self.kinds.row(at.family) = Some(row);
     }
 
-    fn visit(&mut self, event: &Event, at: EventRef) {
-        if let Err(error) = (self.visit)(&EventView::new(event, at, &self.state)) {
+    fn visit(&mut self, event: &Event, judged: &Event, at: EventRef) {
+        let view = EventView::new(event, at, &self.state).judged_as(judged);
+        if let Err(error) = (self.visit)(&view) {
             self.failed = Some(error);
         }
     }

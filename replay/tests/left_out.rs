@@ -89,9 +89,14 @@ fn shown(
         walk = walk.showing_rows();
     }
     for chunk in chunks {
-        walk.push(chunk.events().unwrap()).unwrap();
+        let events = match all {
+            true => chunk.events(),
+            false => chunk.events_as_asked(),
+        };
+        walk.push(events.unwrap()).unwrap();
     }
     walk.finish().unwrap();
+    assert_eq!(walk.take_unreadable(), []);
     drop(walk);
     out
 }

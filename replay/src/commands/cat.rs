@@ -208,7 +208,11 @@ pub fn walk(
             }
         })
         .started_at(start_ns)
-        .looking_at(looks_at)
+        .looking_at(match select.kind.is_empty() {
+            true => looks_at,
+            // The kind of an event that a block completes is known from folding it.
+            false => Depth::Count,
+        })
         .filtered(filter.clone());
         match shown {
             Shown::Rows => walk.showing_rows(),
@@ -216,8 +220,10 @@ pub fn walk(
         }
     };
     let mut skip = select.skip();
+    // What no event is put together from need not be read.
+    let whole = filter.is_none();
     let mut current = None;
-    let condition = trace::read_all(
+    let mut condition = trace::read_all(
         traces,
         select.seek(),
         results_too,
@@ -238,14 +244,17 @@ pub fn walk(
                     Step::Fold { chunk, anew } => {
                         if anew && let Some(mut ended) = current.replace(new_walk(start_ns)) {
                             ended.finish()?;
+                            condition.cannot_read(ended.take_unreadable());
                         }
                         let walk = current.get_or_insert_with(|| new_walk(start_ns));
-                        if let Some(decoded) = trace::decode(input, &chunk, condition) {
+                        if let Some(decoded) = trace::decode(input, &chunk, whole, condition) {
                             kinds.learn(&decoded.context);
                             if let Some(skip) = &mut skip {
                                 skip.learn(&decoded.context);
                             }
-                            more &= walk.push(decoded)?;
+                            let goes_on = walk.push(decoded);
+                            condition.cannot_read(walk.take_unreadable());
+                            more &= goes_on?;
                         }
                     }
                     Step::Pass { watermark_ns } => {
@@ -260,6 +269,7 @@ pub fn walk(
     )?;
     if let Some(mut last) = current {
         last.finish()?;
+        condition.cannot_read(last.take_unreadable());
     }
     // With an end, the trace may declare it later.
     if select.to.is_none()

@@ -1,7 +1,5 @@
 //! A block of an imported capture as text: `>` or `<`, its name and its parameters, as captured.
 
-use std::io::Write;
-
 use trace_format::{Declared, Value};
 
 use super::{
@@ -83,18 +81,55 @@ fn escape(bytes: &[u8], out: &mut Vec<u8>) {
     if shown.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         out.extend_from_slice(shown);
     } else {
-        for character in String::from_utf8_lossy(shown).chars() {
-            match character {
-                '\0' => out.push(b' '),
-                // Writing into memory cannot fail.
-                control if control.is_control() => {
-                    let _ = write!(out, "\\x{:02x}", control as u32);
-                }
-                other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        for chunk in shown.utf8_chunks() {
+            escape_text(chunk.valid(), out);
+            if !chunk.invalid().is_empty() {
+                out.extend_from_slice("\u{fffd}".as_bytes());
             }
         }
     }
     if bytes.len() > SHOWN_BYTES_MAX {
         out.extend_from_slice("…".as_bytes());
+    }
+}
+
+fn escape_text(text: &str, out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut written = 0;
+    for (at, character) in text.char_indices().filter(|it| it.1.is_control()) {
+        out.extend_from_slice(&text.as_bytes()[written..at]);
+        written = at + character.len_utf8();
+        match character {
+            '\0' => out.push(b' '),
+            // All of them are below U+00A0.
+            control => {
+                let code = control as usize;
+                out.extend_from_slice(b"\\x");
+                out.extend([DIGITS[code >> 4 & 15], DIGITS[code & 15]]);
+            }
+        }
+    }
+    out.extend_from_slice(&text.as_bytes()[written..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escaped(bytes: &[u8]) -> String {
+        let mut out = Vec::new();
+        escape(bytes, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn values_stay_on_one_line() {
+        assert_eq!(escaped(b"/usr/bin/id"), "/usr/bin/id");
+        assert_eq!(escaped(b"id\0-u\0"), "id -u");
+        assert_eq!(escaped(b"a\nb\x7f\0\0"), "a\\x0ab\\x7f ");
+        assert_eq!(escaped("gr\u{f6}\u{85}".as_bytes()), "gr\u{f6}\\x85");
+        assert_eq!(escaped(b"\xff\xfeok\xc3"), "\u{fffd}\u{fffd}ok\u{fffd}");
+        let long = escaped(&[b'x'; SHOWN_BYTES_MAX + 1]);
+        assert_eq!(long, "x".repeat(SHOWN_BYTES_MAX) + "\u{2026}");
     }
 }

@@ -45,11 +45,18 @@ impl Depth {
         }
     }
 
-    /// Of an event of our own; `nr` is its system call, where the family is one.
+    /// Of an event of our own; `nr` is its system call, where the family is one, if it can be read.
     #[inline]
-    pub(crate) fn of_family(family: u16, nr: impl FnOnce() -> u32, effects: &Effects) -> Depth {
+    pub(crate) fn of_family(
+        family: u16,
+        nr: impl FnOnce() -> Option<u32>,
+        effects: &Effects,
+    ) -> Depth {
         match family {
-            columns::SYSCALL => Depth::of_effect(effects.of(nr())),
+            columns::SYSCALL => match nr() {
+                Some(nr) => Depth::of_effect(effects.of(nr)),
+                None => Depth::Who,
+            },
             columns::SYSCALL_COUNT | columns::SAMPLE => Depth::Nothing,
             columns::OPEN | columns::PATH_CALL | columns::SOCK_CALL | columns::TCP_STATE => {
                 Depth::All
