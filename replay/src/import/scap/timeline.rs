@@ -17,8 +17,10 @@ const AHEAD_NS_MAX: u64 = 30 * 86_400 * 1_000_000_000;
 
 pub struct Timeline {
     last_ns: u64,
-    /// Wall time less trace time; `None` before the first time of a section.
+    /// Wall time less trace time, as the last pair of clocks has it; `None` before the first.
     offset_ns: Option<u64>,
+    /// The next time that can be used makes a new pair: a section has begun.
+    renew: bool,
 }
 
 /// Where a block stands in the trace.
@@ -36,6 +38,7 @@ impl Default for Timeline {
         Timeline {
             last_ns: START_NS,
             offset_ns: None,
+            renew: false,
         }
     }
 }
@@ -56,9 +59,9 @@ impl Timeline {
 
     /// Times of another section follow.
     pub fn section(&mut self) {
-        // The next time that can be used makes a new pair. The lists of the section come after all
-        // that was written.
-        self.offset_ns = None;
+        // Until then readers go by the old pair. The lists of the section come after all that was
+        // written.
+        self.renew = true;
         self.last_ns += 1;
     }
 
@@ -71,13 +74,14 @@ impl Timeline {
             (back_ns <= BACK_NS_MAX && ahead_ns <= AHEAD_NS_MAX).then_some(boot_ns)
         };
         let mut clock = None;
-        match self.offset_ns.map(in_step) {
+        match self.offset_ns.filter(|_| !self.renew).map(in_step) {
             _ if !usable => {}
             Some(Some(boot_ns)) => self.last_ns = self.last_ns.max(boot_ns),
             // Strictly later than what is written: the pair must not change that.
             Some(None) | None => {
                 self.last_ns += 1;
                 self.offset_ns = Some(wall_ns.wrapping_sub(self.last_ns));
+                self.renew = false;
                 clock = self.clock();
             }
         }
@@ -142,6 +146,11 @@ mod tests {
         let mut timeline = Timeline::default();
         let before = timeline.place(T + 50).boot_ns;
         timeline.section();
+        // Readers go by the old pair until there is another.
+        let missing = timeline.place(0);
+        assert_eq!(missing.clock, None);
+        let shown = timeline.clock().unwrap().wall_ns;
+        assert_eq!(shown.wrapping_add_signed(missing.ahead_ns), 0);
         let place = timeline.place(T);
         assert_eq!((place.boot_ns, place.ahead_ns), (before + 2, 0));
         assert_eq!(place.clock.unwrap().wall_ns, T);
