@@ -279,7 +279,7 @@ impl<W: Write> Merge<'_, W> {
             let watermark_ns = self.watermark();
             self.rewriter.seal(watermark_ns)?;
         }
-        let mut left = Vec::new();
+        let mut left = member::between_parts(&self.surveys);
         for index in 0..self.members.len() {
             left.extend(self.discards(index));
         }

@@ -42,8 +42,10 @@ pub struct SliceOptions {
     pub to: Option<SlicePoint>,
     /// Names, ids or beginnings of ids (12 characters or more) of containers.
     pub containers: Vec<String>,
-    /// Ids of families.
+    /// Ids of families …
     pub families: Vec<u16>,
+    /// … and names of those that the trace declares.
+    pub declared: Vec<String>,
     /// How the user said it, for the provenance; empty: made from the fields above. Different
     /// selections need different texts, because the UUID follows from it.
     pub arguments: String,
@@ -65,6 +67,8 @@ pub struct Sliced {
     pub chunks: u64,
     pub events: u64,
     pub bytes: u64,
+    /// Of the declared families that were asked for, those that the trace has in the range.
+    pub declared: BTreeSet<String>,
     /// Context for which there was no room.
     pub forgotten: u64,
     /// What was missing in the part of the source that was read.
@@ -88,11 +92,14 @@ pub fn slice<W: Write>(
         ..Sliced::default()
     };
     let mut input = Chunks::new(open, &plan)?;
-    let selected = !options.containers.is_empty() || !options.families.is_empty();
+    let kinds = !options.families.is_empty() || !options.declared.is_empty();
+    let selected = !options.containers.is_empty() || kinds;
     let mut select = Select {
         from_ns: plan.from_ns,
         to_ns: plan.to_ns,
+        kinds,
         families: options.families.clone(),
+        declared: options.declared.clone(),
         cgroups: (!options.containers.is_empty()).then(BTreeSet::new),
     };
 
@@ -187,6 +194,13 @@ pub fn slice<W: Write>(
                 .context(boot_ns, Context::Discard(discard.clone()))?;
             discards.push(discard);
         }
+        for record in &decoded.context {
+            if let Context::EventType(ty) = &record.body
+                && options.declared.iter().any(|name| name == ty.name())
+            {
+                sliced.declared.insert(ty.name().to_owned());
+            }
+        }
         emit.chunk(decoded)?;
     }
     for discard in input.discards.drain(..) {
@@ -219,6 +233,9 @@ fn said(options: &SliceOptions, plan: &Plan) -> String {
     }
     for family in &options.families {
         said += &format!(" family {family}");
+    }
+    for name in &options.declared {
+        said += &format!(" family {name}");
     }
     said
 }
@@ -482,8 +499,10 @@ fn note_container(body: &Context, wanted: &[String], cgroups: &mut BTreeSet<u64>
 struct Select {
     from_ns: u64,
     to_ns: u64,
-    /// Empty: all.
+    /// Only some kinds.
+    kinds: bool,
     families: Vec<u16>,
+    declared: Vec<String>,
     /// `None`: all.
     cgroups: Option<BTreeSet<u64>>,
 }
@@ -499,13 +518,20 @@ impl Select {
             .is_none_or(|cgroups| cgroups.contains(&cgroup_id))
     }
 
+    fn wants_kind(&self, data: &EventData) -> bool {
+        match data {
+            EventData::Declared(data) => self.declared.iter().any(|name| name == data.ty().name()),
+            data => self.families.contains(&family_of(data)),
+        }
+    }
+
     fn wants_event(&self, event: &Event) -> bool {
         let about = match &event.data {
             EventData::Cgroup(change) => self.wants_cgroup(change.id),
             _ => false,
         };
         self.wants_time(event.boot_ns)
-            && (self.families.is_empty() || self.families.contains(&family_of(&event.data)))
+            && (!self.kinds || self.wants_kind(&event.data))
             && (about || self.wants_cgroup(event.cgroup_id))
     }
 }

@@ -7,6 +7,7 @@ use trace_format::{Declared, Value};
 
 use crate::{
     event_view::{COLUMNS, Cell, EventView},
+    import::scap::families::{Fields, Stored},
     time,
 };
 
@@ -37,20 +38,33 @@ pub fn write_json(view: &EventView<'_>, line: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// The fields of a declared event as one object, by their names.
+/// The fields of a declared event as one object, by their names. Of an imported capture: what a block or
+/// record did not have is left out, and what has no value is `null`.
 fn write_fields(declared: &Declared, line: &mut Vec<u8>) -> io::Result<()> {
     line.push(b'{');
+    let fields = Fields::of(declared);
+    let mut separator = "";
     for (at, (name, value)) in declared.iter().enumerate() {
-        if at > 0 {
-            line.push(b',');
+        let field = fields.at(at);
+        if matches!(field, Stored::Absent) {
+            continue;
         }
+        line.extend_from_slice(separator.as_bytes());
+        separator = ",";
         serde_json::to_writer(&mut *line, name)?;
         line.push(b':');
-        match value {
-            Value::Unsigned(value) => write!(line, "{value}")?,
-            Value::Signed(value) => write!(line, "{value}")?,
-            Value::Bool(value) => write!(line, "{value}")?,
-            Value::Text(text) => serde_json::to_writer(&mut *line, &text.to_string_lossy())?,
+        match (field, value) {
+            (Stored::Absent, _) => {}
+            (Stored::Empty, _) => line.extend_from_slice(b"null"),
+            (Stored::Bytes(bytes), _) => {
+                serde_json::to_writer(&mut *line, &String::from_utf8_lossy(bytes))?;
+            }
+            (Stored::Value, Value::Unsigned(value)) => write!(line, "{value}")?,
+            (Stored::Value, Value::Signed(value)) => write!(line, "{value}")?,
+            (Stored::Value, Value::Bool(value)) => write!(line, "{value}")?,
+            (Stored::Value, Value::Text(text)) => {
+                serde_json::to_writer(&mut *line, &text.to_string_lossy())?;
+            }
         }
     }
     line.push(b'}');

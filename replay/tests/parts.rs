@@ -34,6 +34,7 @@ fn capture(items: &[Item], ends: &[usize], changed: Option<usize>) -> Vec<Vec<u8
     let mut writer = TraceWriter::new(Vec::new());
     let mut files = Vec::new();
     let mut loss = Loss::default();
+    let mut host = None;
     let mut last_ns = 0;
     let mut leave_out = changed == Some(0);
     for (index, item) in items.iter().enumerate() {
@@ -42,8 +43,10 @@ fn capture(items: &[Item], ends: &[usize], changed: Option<usize>) -> Vec<Vec<u8
             Item::Event(_) if leave_out => leave_out = false,
             Item::Event(event) => builder.push(event),
             Item::Context(record) => {
-                if let Context::Loss(counts) = &record.body {
-                    loss = counts.clone();
+                match &record.body {
+                    Context::Loss(counts) => loss = counts.clone(),
+                    Context::Host(_) => host = Some(record.body.clone()),
+                    _ => {}
                 }
                 builder.context(record).unwrap();
             }
@@ -69,6 +72,9 @@ fn capture(items: &[Item], ends: &[usize], changed: Option<usize>) -> Vec<Vec<u8
             builder.context(now(Context::Continues(continues))).unwrap();
             let held = Context::Loss(loss.clone());
             builder.context(now(held)).unwrap();
+            if let Some(host) = &host {
+                builder.context(now(host.clone())).unwrap();
+            }
             leave_out = changed == Some(part);
         } else if end % ROWS == 0 || end == items.len() {
             writer.write(&builder.seal(oldest[end])).unwrap();
@@ -248,4 +254,82 @@ fn a_part_counts_what_it_lost_itself() {
     assert_eq!(second["part"], 1);
     assert_eq!(second["part_of"], first["uuid"]);
     assert_eq!(first["part"], Value::Null);
+}
+
+/// Parts are one capture to `merge`: nothing is shifted or counted twice, in whatever order they come.
+#[test]
+fn merged_parts_are_what_one_file_would_have_been() {
+    let items = items(Scenario::ATTACKED);
+    let one = Parts::new(&capture(&items, &[], None));
+    let ends: Vec<usize> = (1..4).map(|nth| nth * items.len() / 4).collect();
+    let parts = Parts::new(&capture(&items, &ends, None));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let merged = elsewhere.path().join("merged.zst");
+    let merged = merged.to_str().unwrap();
+    let merge = |order: &[usize]| {
+        let names: Vec<String> = order.iter().map(|&part| parts.name(part)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let flags = ["merge", "--json", "--force", "-o", merged];
+        let output = replay(&[&flags, &names[..]].concat());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (code(&output), text + stderr(&output))
+    };
+    for order in [[0, 1, 2, 3], [2, 0, 3, 1]] {
+        let (exit, text) = merge(&order);
+        assert_eq!(exit, 0, "{text}");
+        for command in ["detect", "cat"] {
+            let expected = lines(&replay(&[command, "--json", &one.directory()]));
+            let found = lines(&replay(&[command, "--json", merged]));
+            let differs = found
+                .iter()
+                .zip(&expected)
+                .find(|(one, other)| one != other);
+            assert_eq!(differs, None, "{command} of {order:?}");
+            assert_eq!(found.len(), expected.len(), "{command} of {order:?}");
+        }
+        let output = replay(&["verify", merged]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        // The scenario names no probes, which is a warning.
+        let output = replay(&["doctor", merged]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(!said.contains("  error "), "{said}");
+    }
+    // What is not there is lost, and the new trace says so.
+    let (exit, text) = merge(&[0, 1, 3]);
+    assert_eq!(exit, 3, "{text}");
+    let said = "parts 2 to 2 of the capture are not here";
+    assert!(text.contains(said), "{text}");
+    // Whoever wants only some neighbours loses nothing between them.
+    let (exit, text) = merge(&[1, 2]);
+    assert_eq!(exit, 0, "{text}");
+}
+
+/// Selections over parts are the same with chunks passed over and without.
+#[test]
+fn selections_go_over_the_ends_of_parts() {
+    let items = items(Scenario::ATTACKED);
+    let ends: Vec<usize> = (1..6).map(|nth| nth * items.len() / 6).collect();
+    let parts = Parts::new(&capture(&items, &ends, None));
+    let cat = |more: &[&str]| {
+        let output = replay(&[&["cat", "--json", &parts.directory()], more].concat());
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        lines(&output)
+    };
+    let mut pids: Vec<String> = Vec::new();
+    for line in cat(&[]) {
+        let value: Value = serde_json::from_str(&line).unwrap();
+        let pid = value["pid"].to_string();
+        if value["pid"].is_u64() && !pids.contains(&pid) {
+            pids.push(pid);
+        }
+    }
+    let mut compared = 0;
+    let pids: Vec<_> = pids.iter().map(|pid| ["--pid", pid.as_str()]).collect();
+    let others = [["--kind", "exec"], ["--container", "host"]];
+    for selection in pids.iter().chain(&others) {
+        let expected = cat(&[&selection[..], &["--history", "all"]].concat());
+        assert_eq!(cat(selection), expected, "{selection:?}");
+        compared += expected.len();
+    }
+    assert!(compared > 500, "{compared} lines compared");
 }

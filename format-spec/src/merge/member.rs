@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{MergeInput, Probe, Probes, ProvenanceSource, shift::Shift};
 use crate::{
-    ChunkSource, Clock, Context, DecodedChunk, Discard, Error, EventData, Host, Issue, SealedChunk,
-    TraceReader, columns, limits::*,
+    ChunkSource, Clock, Context, Continues, DecodedChunk, Discard, Error, EventData, Host, Issue,
+    SealedChunk, TraceReader, columns, limits::*,
 };
 
 /// Users of which names are compared.
@@ -20,6 +20,8 @@ pub(super) struct Survey {
     pub clock: Option<Clock>,
     /// Parts of one capture have it in common; else the trace's own UUID.
     pub capture: [u8; 16],
+    /// Of a later part: what it continues.
+    pub continues: Option<Continues>,
     pub first_ns: u64,
     pub last_ns: u64,
     /// Oldest time in the first chunk, and what holds for all chunks from it on.
@@ -52,6 +54,42 @@ impl Survey {
         let counted = u16::try_from(self.host.cpus).unwrap_or(u16::MAX);
         counted.max(self.cpu_max.saturating_add(1))
     }
+}
+
+/// What lies between the parts of one capture that are merged, and is in none of them.
+pub(super) fn between_parts(surveys: &[Survey]) -> Vec<Discard> {
+    let lost = surveys.iter().enumerate().filter_map(|(index, survey)| {
+        let continues = survey.continues?;
+        let part = |survey: &Survey| survey.continues.map_or(0, |continues| continues.part);
+        let (before_index, before) = surveys
+            .iter()
+            .enumerate()
+            .filter(|(_, other)| other.capture == survey.capture && part(other) < continues.part)
+            .max_by_key(|(_, other)| part(other))?;
+        let source = &before.source;
+        let mut discard = Discard {
+            source: index as u32,
+            after_ns: before.last_ns,
+            before_ns: survey.first_ns,
+            ..Discard::default()
+        };
+        if source.trace_uuid != continues.previous_uuid {
+            let (from, to) = (part(before) + 1, continues.part - 1);
+            discard.reason = format!("parts {from} to {to} of the capture are not here");
+        } else if source.chain_head != continues.previous_head {
+            discard.source = before_index as u32;
+            discard.first_number = source.chunks;
+            discard.chunks = continues.previous_chunks.saturating_sub(source.chunks);
+            discard.reason = format!(
+                "part {} continues {} chunks, of which this is not the end",
+                continues.part, continues.previous_chunks
+            );
+        } else {
+            return None;
+        }
+        Some(discard)
+    });
+    lost.collect()
 }
 
 pub(super) fn survey(input: &MergeInput<'_>) -> Result<Survey, Error> {
@@ -105,6 +143,10 @@ impl Survey {
                 }
                 Context::Provenance(provenance) => self.selected |= provenance.selected,
                 Context::Origin(_) => self.origins = true,
+                Context::Continues(continues) if decoded.header.number == 0 => {
+                    self.capture = continues.capture_uuid;
+                    self.continues = Some(*continues);
+                }
                 Context::Process(process) => {
                     self.pid_max = self.pid_max.max(process.pid).max(process.ppid);
                     self.cgroup_max = self.cgroup_max.max(process.cgroup_id);

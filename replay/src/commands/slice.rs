@@ -1,6 +1,10 @@
 //! `replay slice`: a part of a trace, as a trace.
 
-use replay::{findings::uuid_text, time::Point};
+use replay::{
+    findings::uuid_text,
+    import::scap::{families::PREFIX, lists::List},
+    time::Point,
+};
 use serde::Serialize;
 use std::path::Path;
 use trace_format::{SliceOptions, SlicePoint, Sliced, columns::FAMILIES, slice};
@@ -25,7 +29,8 @@ pub struct Arguments {
     /// May be given several times
     #[arg(long, value_name = "CONTAINER")]
     pub container: Vec<String>,
-    /// Only events of this family, such as exec or open. May be given several times
+    /// Only events of this kind, such as exec, open or one that the trace declares. May be given several
+    /// times
     #[arg(long, value_name = "KIND")]
     pub kind: Vec<String>,
 }
@@ -51,11 +56,7 @@ struct Report {
 }
 
 pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
-    let families = arguments
-        .kind
-        .iter()
-        .map(|name| family(name))
-        .collect::<Result<Vec<u16>, Usage>>()?;
+    let (families, declared) = kinds(&arguments.kind);
     let output = &arguments.output.output;
     let input = one_input(&arguments.trace, output)?;
     let new = NewTrace::new(&arguments.output, &[&input])?;
@@ -66,6 +67,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         to: arguments.to.map(point),
         containers: arguments.container.clone(),
         families,
+        declared,
         arguments: said(arguments),
     };
     let sliced = new
@@ -77,6 +79,17 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
                     arguments.trace,
                     arguments.container.join(" or ")
                 );
+            }
+            let missing = arguments.kind.iter().find(|kind| {
+                family(kind).is_none() && !sliced.declared.contains(kind.as_str())
+            });
+            if let Some(kind) = missing {
+                let names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+                let names = names.join(", ");
+                return Err(Usage(format!(
+                    "{kind} is no kind of event: the trace declares none of that name, and its own are {names}"
+                ))
+                .into());
             }
             Ok(sliced)
         })
@@ -93,17 +106,23 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     })
 }
 
-fn family(name: &str) -> Result<u16, Usage> {
-    match FAMILIES.iter().find(|family| family.name == name) {
-        Some(family) => Ok(family.id),
-        None => {
-            let names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
-            Err(Usage(format!(
-                "{name} is no kind of event; expected one of {}",
-                names.join(", ")
-            )))
-        }
+fn family(name: &str) -> Option<u16> {
+    let family = FAMILIES.iter().find(|family| family.name == name);
+    family.map(|family| family.id)
+}
+
+/// Ids of our own families, and names of those that the trace declares. A block of an imported capture
+/// means little without the capture's lists of processes and descriptors, and rows of parts belong to
+/// those that follow them: they stay, too.
+fn kinds(wanted: &[String]) -> (Vec<u16>, Vec<String>) {
+    let families = wanted.iter().filter_map(|name| family(name)).collect();
+    let declared = wanted.iter().filter(|name| family(name).is_none());
+    let mut declared: Vec<String> = declared.cloned().collect();
+    if declared.iter().any(|name| name.starts_with(PREFIX)) {
+        let lists = List::ALL.iter().map(|list| list.name()).chain(["part"]);
+        declared.extend(lists.map(|name| format!("{PREFIX}{name}")));
     }
+    (families, declared)
 }
 
 fn point(point: Point) -> SlicePoint {

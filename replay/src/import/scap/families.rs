@@ -696,8 +696,11 @@ impl<'a> StoredRecord<'a> {
     pub fn get(&self, name: &str) -> Option<&'a Value> {
         let fields = self.list.fields();
         let at = fields.iter().position(|field| field.0 == name)?;
-        let absent = self.shapes.get(at) == Some(&(Shape::Absent as u8));
-        self.values.get(at).filter(|_| !absent)
+        self.values.get(at).filter(|_| !self.is_absent(at))
+    }
+
+    fn is_absent(&self, at: usize) -> bool {
+        self.shapes.get(at) == Some(&(Shape::Absent as u8))
     }
 
     pub fn number(&self, name: &str) -> Option<u64> {
@@ -713,6 +716,55 @@ impl<'a> StoredRecord<'a> {
         match self.get(name)? {
             Value::Text(text) => Some(text),
             _ => None,
+        }
+    }
+}
+
+/// What a field of a declared event holds.
+pub enum Stored<'a> {
+    /// The value in its column.
+    Value,
+    /// The block or record did not have it.
+    Absent,
+    /// Zero bytes, or in the rows of `scap.part` before it: there is no value here.
+    Empty,
+    /// Bytes that its column cannot hold.
+    Bytes(&'a [u8]),
+}
+
+/// Of any declared event, a capture's or not.
+pub enum Fields<'a> {
+    Block(StoredBlock<'a>),
+    Record(StoredRecord<'a>),
+    Plain,
+}
+
+impl<'a> Fields<'a> {
+    pub fn of(data: &'a Declared) -> Fields<'a> {
+        match (StoredBlock::of(data), StoredRecord::of(data)) {
+            (Some(block), _) => Fields::Block(block),
+            (None, Some(record)) => Fields::Record(record),
+            (None, None) => Fields::Plain,
+        }
+    }
+
+    /// Of the field at this place.
+    pub fn at(&self, at: usize) -> Stored<'a> {
+        match self {
+            Fields::Plain => Stored::Value,
+            Fields::Record(record) => match at.checked_sub(1) {
+                Some(at) if record.is_absent(at) => Stored::Absent,
+                _ => Stored::Value,
+            },
+            Fields::Block(block) => {
+                let before = PARAMETERS + usize::from(block.schema.is_none());
+                match at.checked_sub(before).map(|at| block.parameter(at)) {
+                    None | Some(Parameter::Value(_)) => Stored::Value,
+                    Some(Parameter::Absent) => Stored::Absent,
+                    Some(Parameter::Empty | Parameter::Parts) => Stored::Empty,
+                    Some(Parameter::Raw(bytes)) => Stored::Bytes(bytes),
+                }
+            }
         }
     }
 }
