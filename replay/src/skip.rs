@@ -33,7 +33,7 @@ const HELD_BYTES_MAX: usize = 32 << 20;
 )]
 pub enum Step {
     /// Fold it; `anew`: the fold so far has ended, and another begins with it.
-    Fold { chunk: SealedChunk, anew: bool },
+    Fold { chunk: Box<SealedChunk>, anew: bool },
     /// Nothing of it is needed but that time went on.
     Pass { watermark_ns: u64 },
 }
@@ -191,7 +191,7 @@ impl Skip {
                     watermark_ns: header.watermark_ns,
                 },
                 false => Step::Fold {
-                    chunk: held.chunk,
+                    chunk: Box::new(held.chunk),
                     anew: held.anew,
                 },
             }

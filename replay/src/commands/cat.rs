@@ -234,7 +234,7 @@ pub fn walk(
                 Some(skip) => (skip.push(chunk, goes_on, started_ns), skip.start_ns()),
                 None => {
                     let anew = !goes_on;
-                    let chunk = chunk.clone();
+                    let chunk = Box::new(chunk.clone());
                     (vec![Step::Fold { chunk, anew }], started_ns)
                 }
             };
