@@ -35,6 +35,7 @@ pub fn compare(text: &str) -> (Vec<String>, usize) {
     page.context();
     page.declared_types();
     page.seek_table();
+    page.signed_message();
     page.issues();
     (page.problems, page.tables.len())
 }
@@ -240,6 +241,39 @@ impl Page<'_> {
                     .push(format!("{name}: tag {tag} is written and not in SPEC.md"));
             }
         }
+    }
+
+    /// The bytes that a signature is over: each field at its offset, and nothing beside them.
+    fn signed_message(&mut self) {
+        let signed = Signed {
+            frame_kind: 2,
+            trace_uuid: *b"abcdefghijklmnop",
+            chunks: 0x0102_0304_0506_0708,
+            head: [0xee; 32],
+        };
+        let number = signed.chunks.to_le_bytes();
+        let fields: [(&str, &[u8]); 5] = [
+            ("trailcam-chain-v1` in ASCII", &SIGNED_DOMAIN),
+            (
+                "kind of the frame that carries it: 1 chunk, 2 summary",
+                &[2],
+            ),
+            ("its trace_uuid", &signed.trace_uuid),
+            ("its number", &number),
+            ("its prev_hash", &signed.head),
+        ];
+        let mut message = Vec::new();
+        let rows = fields.map(|(meaning, bytes)| {
+            let row = [message.len().to_string(), bytes.len().to_string()];
+            message.extend_from_slice(bytes);
+            [&row[..], &[meaning.to_owned()]].concat()
+        });
+        self.same_table("signed message", &rows);
+        self.same(
+            "the signed message",
+            json!(message),
+            json!(signed.message().to_vec()),
+        );
     }
 
     /// Chosen cells of each row, joined by blanks.
