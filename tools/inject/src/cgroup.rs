@@ -425,7 +425,7 @@ mod tests {
         };
         for containers in [1, 2, 7, 40] {
             let part = limits.shared_by(containers).cpu_milli;
-            assert!(part <= 500 && part >= CPU_MILLI_MIN, "{part}");
+            assert!((CPU_MILLI_MIN..=500).contains(&part), "{part}");
             let fits = part * containers as u64 <= cpu_milli_max();
             assert!(fits || part == CPU_MILLI_MIN, "{containers} with {part}");
         }
