@@ -298,7 +298,7 @@ fn a_second_recorder_does_not_take_the_socket_of_a_running_one() {
         .err()
         .expect("in use")
         .to_string();
-    assert!(error.contains("already serves"), "{error}");
+    assert!(error.contains("already listens"), "{error}");
     first.stop();
     assert!(
         !dir.path().join("live.sock").exists(),

@@ -7,7 +7,7 @@ use trace_format::{Declared, Value};
 
 use crate::{
     event_view::{COLUMNS, Cell, EventView},
-    import::scap::families::{Fields, Stored},
+    import::scap::stored::{Fields, Stored},
     time,
 };
 

@@ -12,7 +12,7 @@ use crate::{
     findings::one_line,
     import::{
         block_text,
-        scap::{families::Kind, kinds::Kinds},
+        scap::{kinds::Kinds, stored::Kind},
     },
     resolve::{State, Version},
     syscalls::{self, errno},

@@ -10,10 +10,9 @@ mod captures;
 use blocks::{blocks_of_capture, blocks_of_trace, open};
 use captures::{captures, read_content};
 use replay::import::scap::{
-    Imported,
-    families::StoredRecord,
-    import,
+    Imported, import,
     lists::{Records, Value as ListValue},
+    stored::StoredRecord,
 };
 use std::io::Cursor;
 use trace_format::{ChunkSource, EventData, Provenance, TraceReader, Value};

@@ -6,7 +6,10 @@
 use replay::{
     event_view::family_name,
     findings::{short_id, uuid_text},
-    import::scap::families::{Counted, Kind, PREFIX},
+    import::scap::{
+        families::PREFIX,
+        stored::{Counted, Kind},
+    },
     parts,
     resolve::State,
     source::Input,

@@ -4,7 +4,7 @@ use trace_format::{Declared, Value};
 
 use super::{
     native::values::tuple_text,
-    scap::families::{Kind, Parameter, StoredBlock, StoredRecord},
+    scap::stored::{Kind, Parameter, StoredBlock, StoredRecord},
 };
 use crate::append;
 

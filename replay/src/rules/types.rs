@@ -5,7 +5,7 @@
 //! by event type is a table.
 
 use crate::{
-    import::{native::kernel_name, scap::families as capture},
+    import::{native::kernel_name, scap::stored as capture},
     resolve::tcp,
     syscalls::{Arch, ROWS, Row, row, row_named},
 };

@@ -6,7 +6,7 @@ use replay::import::scap::{
     Capture,
     block::Kind,
     event,
-    families::{Parts, StoredBlock, StoredRecord},
+    stored::{Parts, StoredBlock, StoredRecord},
 };
 use trace_format::{ChunkSource, Context, EventData, TraceReader};
 

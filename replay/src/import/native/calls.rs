@@ -12,7 +12,7 @@ use super::{
     values::{self, CLONE_THREAD, Call, Ends, OPEN_CREATED},
 };
 use crate::{
-    import::scap::{families::Parameter, schema},
+    import::scap::{schema, stored::Parameter},
     resolve::State,
     rules::fold_path,
     syscalls::{Arch, number},

@@ -4,7 +4,7 @@ use trace_format::{Context, ContextRecord, Declared, Endpoint, Event, Text, cont
 
 use super::Told;
 use crate::{
-    import::scap::{families::StoredRecord, lists::List},
+    import::scap::{lists::List, stored::StoredRecord},
     resolve::{Descriptor, DescriptorKind, Role},
 };
 

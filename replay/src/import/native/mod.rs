@@ -20,8 +20,8 @@ pub(crate) use calls::kernel_name;
 pub(crate) use outlook::outlook;
 
 use super::scap::{
-    families::{Kind, StoredBlock},
     kinds::Kinds,
+    stored::{Kind, StoredBlock},
 };
 use crate::resolve::{Descriptor, State};
 

@@ -5,7 +5,7 @@ use trace_format::{EventType, columns::Type};
 
 use super::calls;
 use crate::{
-    import::scap::families::Kind,
+    import::scap::stored::Kind,
     resolve::Depth,
     syscalls::{Effects, row_named},
 };
@@ -47,7 +47,7 @@ pub(crate) fn outlook(ty: &EventType, effects: &Effects) -> Option<Outlook> {
     })
 }
 
-/// As [`crate::import::scap::families::StoredBlock::of`] wants them.
+/// As [`crate::import::scap::stored::StoredBlock::of`] wants them.
 fn has_fields_of_a_block(ty: &EventType) -> bool {
     let field = |at: usize| ty.fields().get(at).map(|field| field.ty);
     let number = matches!(field(0), Some(Type::U8 | Type::U16 | Type::U32 | Type::U64));

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use trace_format::{Endpoint, Event, Text, Value};
 
-use crate::import::scap::families::{Parameter, StoredBlock};
+use crate::import::scap::stored::{Parameter, StoredBlock};
 
 /// A call: its exit, and how it was entered where that is known.
 pub(super) struct Call<'a> {

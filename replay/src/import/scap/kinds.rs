@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use trace_format::{EventType, columns::DECLARED};
 
-use super::families::Kind;
+use super::stored::Kind;
 
 /// Remembers what [`Kind::of`] said of each type.
 #[derive(Default)]

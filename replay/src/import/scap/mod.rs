@@ -18,7 +18,9 @@ mod input;
 pub(crate) mod kinds;
 pub mod limits;
 pub mod lists;
+mod more;
 pub mod schema;
+pub mod stored;
 #[cfg(feature = "import")]
 mod timeline;
 #[cfg(feature = "import")]
