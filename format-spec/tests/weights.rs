@@ -73,7 +73,7 @@ fn bytes_belong_to_the_column_that_needs_them() {
         found.map_or(0, |weight| weight.stored_bytes)
     };
     let noisy = weight(SYSCALL, ret.unwrap().id);
-    assert!(noisy >= 7 * ROWS && noisy <= 8 * ROWS, "{noisy}");
+    assert!((7 * ROWS..=8 * ROWS).contains(&noisy), "{noisy}");
     let time = weight(COMMON_FAMILY, TIME);
     assert!(time < ROWS / 10, "a row of equal steps: {time}");
 }
