@@ -47,6 +47,7 @@ pub struct CtlArgs {
 pub enum Wish {
     /// Write a note into the trace; says at which boot time (ns) it stands there
     Mark {
+        /// What there is to say, 4096 bytes at most
         text: String,
         /// What kind of note it is, in a word
         #[arg(long, default_value = "note")]

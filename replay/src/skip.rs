@@ -27,10 +27,6 @@ use crate::{
 const HELD_BYTES_MAX: usize = 32 << 20;
 
 /// What to do with a chunk, in this order.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "a few at a time, each taken apart at once"
-)]
 pub enum Step {
     /// Fold it; `anew`: the fold so far has ended, and another begins with it.
     Fold { chunk: Box<SealedChunk>, anew: bool },

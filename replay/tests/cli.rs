@@ -1,11 +1,11 @@
 //! What a user meets: outputs, one clear line for each mistake, and the exit codes.
 
+mod program;
 mod support;
 
 use serde_json::Value;
 use std::{
     fs,
-    io::Write,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -53,25 +53,6 @@ fn replay(arguments: &[&str]) -> Output {
         .stdin(Stdio::null())
         .output()
         .unwrap()
-}
-
-fn replay_with_stdin(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_replay"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    let writer = std::thread::spawn(move || {
-        // A command that ends early closes its end.
-        let _ = stdin.write_all(&input);
-    });
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    output
 }
 
 fn stdout(output: &Output) -> &str {
@@ -136,7 +117,7 @@ fn info_says_what_is_in_a_trace() {
         .sum();
     assert_eq!(json["events"], families);
     // Standard input and a directory say the same.
-    let stdin = &objects(&replay_with_stdin(&["info", "--json", "-"], &traces.bytes))[0];
+    let stdin = &objects(&program::replay(&["info", "--json", "-"], &traces.bytes))[0];
     let directory = &objects(&replay(&[
         "info",
         "--json",
@@ -568,7 +549,7 @@ fn a_reader_that_goes_away_is_success() {
 fn stdin_gives_the_same_findings_as_the_file() {
     let traces = Traces::new();
     let file = replay(&["detect", "--json", &traces.whole()]);
-    let stdin = replay_with_stdin(&["detect", "--json", "-"], &traces.bytes);
+    let stdin = program::replay(&["detect", "--json", "-"], &traces.bytes);
     assert_eq!(code(&stdin), 0, "{}", stderr(&stdin));
     assert!(!file.stdout.is_empty());
     assert_eq!(stdin.stdout, file.stdout);

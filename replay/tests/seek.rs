@@ -1,13 +1,10 @@
 //! `--from` begins at a checkpoint: what is printed is what reading everything prints, and nothing
 //! that lies before is looked at.
 
-use std::{
-    fs,
-    io::Write,
-    ops::Range,
-    path::PathBuf,
-    process::{Command, Output, Stdio},
-};
+mod program;
+
+use program::replay;
+use std::{fs, ops::Range, path::PathBuf};
 use tempfile::TempDir;
 use trace_format::SealedChunk;
 
@@ -87,25 +84,6 @@ impl Golden {
             });
         ways.collect()
     }
-}
-
-fn replay(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_replay"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    let writer = std::thread::spawn(move || {
-        // A command that ends early closes its end.
-        let _ = stdin.write_all(&input);
-    });
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    output
 }
 
 /// Standard output, exit code and standard error of a command that succeeds.
