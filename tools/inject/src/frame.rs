@@ -29,6 +29,10 @@ pub enum Order {
         pace_milli: u64,
         /// The container's memory limit.
         memory_bytes: u64,
+        /// Address of the network behind its virtual pair; 0: it has none.
+        network: u64,
+        /// Its part in a shared IPC namespace (see [`crate::act::Shared`]); 0: it shares none.
+        shared: u64,
     },
     /// Fork a task that does act number `class` (see [`crate::act::by_number`]).
     Act {
@@ -59,9 +63,19 @@ impl Order {
                 workload,
                 pace_milli,
                 memory_bytes,
+                network,
+                shared,
             } => (
                 1,
-                [seed, lifetime_ms, workload, pace_milli, memory_bytes, 0, 0],
+                [
+                    seed,
+                    lifetime_ms,
+                    workload,
+                    pace_milli,
+                    memory_bytes,
+                    network,
+                    shared,
+                ],
             ),
             Order::Act {
                 task,
@@ -94,7 +108,7 @@ impl Order {
         if u32_at(0) != MAGIC {
             return Err(FrameError::Magic { found: u32_at(0) });
         }
-        let [a, b, c, d, e, _, _] = fields;
+        let [a, b, c, d, e, f, g] = fields;
         match u32_at(4) {
             1 => Ok(Order::Begin {
                 seed: a,
@@ -102,6 +116,8 @@ impl Order {
                 workload: c,
                 pace_milli: d,
                 memory_bytes: e,
+                network: f,
+                shared: g,
             }),
             2 => Ok(Order::Act {
                 task: a,
@@ -299,6 +315,8 @@ mod tests {
                 workload: 2,
                 pace_milli: 20_000,
                 memory_bytes: 96 << 20,
+                network: 0x0ad5_0700,
+                shared: 0x0100_0003,
             },
             Order::Act {
                 task: 1,

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 /// Where the program is, and what its other names are (links to it).
 pub const PROGRAM: &str = "/usr/bin/appd";
-pub const LINKS: [&str; 13] = [
+pub const LINKS: [&str; 14] = [
     SERVER,
     "/usr/bin/fetchd",
     "/usr/bin/kvd",
@@ -18,6 +18,7 @@ pub const LINKS: [&str; 13] = [
     "/usr/bin/feedd",
     "/usr/bin/workd",
     "/usr/bin/idled",
+    "/usr/bin/stated",
     COMPACT,
     "/usr/bin/named",
     SHELL,

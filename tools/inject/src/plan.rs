@@ -5,7 +5,11 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde::Serialize;
 
-use crate::{act, inside::workload::Workload};
+use crate::{
+    act,
+    inside::workload::Workload,
+    pairs::{self, Half},
+};
 
 /// Containers of one run: each is four processes and some 8 MiB.
 pub const CONTAINERS_MAX: usize = 200;
@@ -60,6 +64,8 @@ pub struct PlannedContainer {
     pub seed: u64,
     pub workload: Workload,
     pub pace_milli: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shares_ipc: Option<Half>,
     pub acts: Vec<PlannedAct>,
 }
 
@@ -76,14 +82,16 @@ pub struct PlannedAct {
 }
 
 impl Plan {
-    /// `acts`: the time from the end of the warm-up to the end of the last act.
+    /// `acts`: the time from the end of the warm-up to the end of the last act. Containers that are to
+    /// share an IPC namespace are paired here.
     pub fn new(
         seed: u64,
         warmup: Duration,
         acts: Duration,
         cooldown: Duration,
-        containers: Vec<PlannedContainer>,
+        mut containers: Vec<PlannedContainer>,
     ) -> Plan {
+        pairs::pair_up(&mut containers, seed);
         let total_ms = millis(warmup) + millis(acts) + millis(cooldown);
         Plan {
             seed,
@@ -157,6 +165,7 @@ pub fn plan(request: &Request) -> Result<Plan, PlanError> {
             seed: small(&mut rng),
             workload: *workload,
             pace_milli: rng.random_range(PACE_MILLI),
+            shares_ipc: None,
             acts,
         })
         .collect();

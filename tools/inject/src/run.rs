@@ -20,8 +20,9 @@ use crate::{
     mark::{self, Edge, Marker},
     plan::{Plan, PlannedAct, PlannedContainer},
     proc,
+    raise::{self, Place, Raised},
     record::{Recorded, Recorder},
-    runtime::{self, Container, Heard, Identity, Runtime},
+    runtime::{Heard, Identity, Runtime},
     signal,
 };
 
@@ -199,9 +200,11 @@ struct Stage<'a> {
 /// A container and what is still to be done in it.
 struct Live<'a> {
     planned: &'a PlannedContainer,
+    /// In the plan.
+    place: usize,
     /// Of its image.
     version: u32,
-    container: Box<dyn Container>,
+    raised: Raised,
     /// By the time they are due, the next one last.
     due: Vec<PlannedAct>,
     acting: Vec<Acting>,
@@ -223,14 +226,39 @@ struct Acting {
 impl Stage<'_> {
     /// Starts the containers and their workloads.
     fn raise(&mut self, runtime: &mut dyn Runtime, watch: &mut dyn FnMut(Step)) -> Result<()> {
-        for planned in &self.plan.containers {
-            let container = raise_one(planned, 1, self.plan, &self.limits, runtime)?;
+        let mut told = false;
+        for (place, planned) in self.plan.containers.iter().enumerate() {
+            let partner = self
+                .containers
+                .iter()
+                .find(|live| live.is_shared_by(planned));
+            let raised = raise::one(
+                planned,
+                &Place {
+                    version: 1,
+                    place,
+                    plan: self.plan,
+                    limits: &self.limits,
+                    partner: partner.map(|live| live.raised.container.identity()),
+                },
+                runtime,
+            )?;
+            if let Some(reason) = &raised.no_network
+                && !runtime.is_guest()
+                && !told
+            {
+                told = true;
+                watch(Step::Warning(&format!(
+                    "containers have no network but loopback: {reason}"
+                )));
+            }
             let mut due = planned.acts.clone();
             due.sort_by_key(|act| std::cmp::Reverse(act.at_ms));
             self.containers.push(Live {
                 planned,
+                place,
                 version: 1,
-                container,
+                raised,
                 due,
                 acting: Vec::new(),
                 ordered: 0,
@@ -280,7 +308,10 @@ impl Stage<'_> {
                                 begun.push(acted.mark(Edge::Start));
                                 ended.push(acted);
                             }
-                            None => live.order(act, &mut next_task),
+                            None => {
+                                let refused = live.order(act, &mut next_task, &self.run);
+                                ended.extend(refused);
+                            }
                         }
                     }
                 }
@@ -327,7 +358,7 @@ impl Stage<'_> {
     fn strike(&mut self) -> Result<()> {
         let mut result = Ok(());
         for live in &mut self.containers {
-            let stopped = live.container.stop();
+            let stopped = live.raised.container.stop();
             // The first error counts, but every container is stopped.
             result = result.and(stopped);
         }
@@ -337,7 +368,7 @@ impl Stage<'_> {
 
 impl Live<'_> {
     fn identity(&self) -> Identity {
-        self.container.identity().clone()
+        self.raised.container.identity().clone()
     }
 
     fn next_due(&mut self, time: Duration) -> Option<PlannedAct> {
@@ -345,7 +376,26 @@ impl Live<'_> {
             .pop_if(|act| u128::from(act.at_ms) <= time.as_millis())
     }
 
-    fn order(&mut self, act: PlannedAct, next_task: &mut u64) {
+    /// Whether it is the first half of the pair that this one is to be the second of.
+    fn is_shared_by(&self, planned: &PlannedContainer) -> bool {
+        let with = planned.shares_ipc.as_ref().filter(|half| !half.first);
+        with.is_some_and(|half| half.with == self.planned.name)
+    }
+
+    /// Orders it, or says why not.
+    fn order(&mut self, act: PlannedAct, next_task: &mut u64, run: &str) -> Option<Acted> {
+        if let Some(reason) = self.raised.refuses(act.number) {
+            let acting = Acting {
+                task: 0,
+                act,
+                started: None,
+                pids: Vec::new(),
+                lost_at: Instant::now(),
+            };
+            let identity = self.raised.container.identity();
+            let outcome = format!("refused: {reason}");
+            return Some(acting.into_acted(run, identity, Moment::now(), outcome, String::new()));
+        }
         let task = *next_task;
         *next_task += 1;
         let order = Order::Act {
@@ -363,11 +413,12 @@ impl Live<'_> {
             pids: Vec::new(),
             lost_at,
         });
-        if self.container.wire().order(&order).is_err()
+        if self.raised.container.wire().order(&order).is_err()
             && let Some(acting) = self.acting.last_mut()
         {
             acting.lost_at = Instant::now();
         }
+        None
     }
 
     /// Stops the container and starts one in its place. What still acted in it is lost with it.
@@ -386,17 +437,23 @@ impl Live<'_> {
         }
         let replaced = match runtime.is_guest() {
             true => Err(anyhow::anyhow!("this container is not ours to replace")),
-            false => self
-                .container
-                .stop()
-                .and_then(|()| raise_one(self.planned, self.version, plan, limits, runtime)),
+            false => self.raised.container.stop().and_then(|()| {
+                let place = Place {
+                    version: self.version,
+                    place: self.place,
+                    plan,
+                    limits,
+                    partner: None,
+                };
+                raise::one(self.planned, &place, runtime)
+            }),
         };
         for acting in &mut self.acting {
             acting.lost_at = Instant::now();
         }
         let outcome = match replaced {
-            Ok(container) => {
-                self.container = container;
+            Ok(raised) => {
+                self.raised = raised;
                 "done".to_owned()
             }
             Err(error) if runtime.is_guest() => format!("refused: {error:#}"),
@@ -409,7 +466,7 @@ impl Live<'_> {
             pids: Vec::new(),
             lost_at: Instant::now(),
         };
-        let identity = self.container.identity();
+        let identity = self.raised.container.identity();
         acting.into_acted(run, identity, Moment::now(), outcome, String::new())
     }
 
@@ -422,8 +479,8 @@ impl Live<'_> {
         watch: &mut dyn FnMut(Step),
     ) {
         loop {
-            let name = self.container.identity().name.clone();
-            let said = match self.container.wire().hear(Duration::ZERO) {
+            let name = self.raised.container.identity().name.clone();
+            let said = match self.raised.container.wire().hear(Duration::ZERO) {
                 Heard::Said(said) => said,
                 Heard::Nothing => return,
                 Heard::Closed => {
@@ -439,7 +496,7 @@ impl Live<'_> {
                     if let Some(acting) = self.acting.iter_mut().find(|acting| acting.task == task)
                     {
                         acting.started = Some((pid, at));
-                        let id = &self.container.identity().id;
+                        let id = &self.raised.container.identity().id;
                         begun.push(mark::text(
                             Edge::Start,
                             run,
@@ -468,7 +525,7 @@ impl Live<'_> {
                     let outcome = outcome(&how, &detail);
                     ended.push(acting.into_acted(
                         run,
-                        self.container.identity(),
+                        self.raised.container.identity(),
                         at,
                         outcome,
                         detail,
@@ -485,7 +542,7 @@ impl Live<'_> {
     }
 
     fn look_up_pids(&mut self) {
-        let cgroup = self.container.identity().cgroup.clone();
+        let cgroup = self.raised.container.identity().cgroup.clone();
         for acting in &mut self.acting {
             let Some((task, _)) = acting.started else {
                 continue;
@@ -507,7 +564,7 @@ impl Live<'_> {
             (false, None) => "lost: the container said nothing of its end".to_owned(),
         };
         for acting in self.acting.extract_if(.., over) {
-            let identity = self.container.identity();
+            let identity = self.raised.container.identity();
             ended.push(acting.into_acted(
                 run,
                 identity,
@@ -517,29 +574,6 @@ impl Live<'_> {
             ));
         }
     }
-}
-
-/// A container whose normal workload runs.
-fn raise_one(
-    planned: &PlannedContainer,
-    version: u32,
-    plan: &Plan,
-    limits: &Limits,
-    runtime: &mut dyn Runtime,
-) -> Result<Box<dyn Container>> {
-    let mut container = runtime.start(&planned.name, limits, version)?;
-    let order = Order::Begin {
-        seed: planned.seed,
-        lifetime_ms: plan.lifetime_ms,
-        workload: match runtime.is_guest() {
-            true => 0,
-            false => planned.workload.number(),
-        },
-        pace_milli: planned.pace_milli,
-        memory_bytes: container.identity().memory_bytes,
-    };
-    runtime::begin(&mut *container, &order, runtime.may_share())?;
-    Ok(container)
 }
 
 fn outcome(how: &Ending, detail: &str) -> String {

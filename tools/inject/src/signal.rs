@@ -98,6 +98,7 @@ signals! {
     KernelCalls "kernel_calls" ONCE, "calls that change the kernel";
     MemfdCalls "memfd_calls" ONCE, "files made in memory";
     IpcCalls "ipc_calls" ONCE, "System V shared memory, queues and semaphores asked for";
+    IpcAcross "ipc_across" SEVERAL, "System V objects that another container has made, asked for by their key";
     SignalRate "signal_rate" SEVERAL, "signals sent";
 }
 

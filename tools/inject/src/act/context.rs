@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
+    ops::Range,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -12,10 +14,60 @@ use super::ActError;
 use crate::image::SCRATCH;
 
 /// What an act must know of its container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Surroundings {
     /// The container's memory limit.
     pub memory_bytes: u64,
+    /// The /24 behind its virtual pair.
+    pub network: Option<Ipv4Addr>,
+    /// Its part in an IPC namespace that it shares with another container.
+    pub shared: Option<Shared>,
+}
+
+/// Two containers that share an IPC namespace each have objects of System V IPC there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// Even: its first half's key. The other half's is the next one.
+    key: u32,
+    second: bool,
+}
+
+/// Keys are positive numbers of `key_t`, and 0 makes private objects.
+const KEYS: Range<u32> = 0x0100_0000..0x7fff_0000;
+
+impl Shared {
+    pub fn new(rng: &mut StdRng, second: bool) -> Shared {
+        Shared {
+            key: rng.random_range(KEYS) & !1,
+            second,
+        }
+    }
+
+    /// The same objects, seen from the other container.
+    pub fn other(self) -> Shared {
+        Shared {
+            second: !self.second,
+            ..self
+        }
+    }
+
+    /// Of the own objects.
+    pub fn key(self) -> i32 {
+        (self.key | u32::from(self.second)) as i32
+    }
+
+    /// As an order and a program's arguments have it.
+    pub fn number(part: Option<Shared>) -> u64 {
+        part.map_or(0, |shared| u64::from(shared.key | u32::from(shared.second)))
+    }
+
+    pub fn from_number(number: u64) -> Option<Shared> {
+        let number = u32::try_from(number).ok().filter(|&number| number != 0)?;
+        Some(Shared {
+            key: number & !1,
+            second: number & 1 == 1,
+        })
+    }
 }
 
 pub struct Ctx {
@@ -104,10 +156,21 @@ mod tests {
 
     #[test]
     fn an_act_ends_with_its_time() {
-        let ctx = Ctx::new(0.5, Duration::ZERO, 1, Surroundings { memory_bytes: 1 });
+        let ctx = Ctx::new(0.5, Duration::ZERO, 1, Surroundings::default());
         ctx.sleep(Duration::from_secs(3600));
         assert!(ctx.over());
         assert_eq!(ctx.scale(10.0, 20.0), 15.0);
         assert_eq!(ctx.pause(1.0, 3.0), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn a_part_of_a_shared_namespace_survives_an_order() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let first = Shared::new(&mut rng, false);
+        assert_eq!(first.key() + 1, first.other().key());
+        assert_eq!(first.other().other(), first);
+        for part in [None, Some(first), Some(first.other())] {
+            assert_eq!(Shared::from_number(Shared::number(part)), part);
+        }
     }
 }

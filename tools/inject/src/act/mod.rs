@@ -2,7 +2,7 @@
 //!
 //! One module and one [`Act`] each. An act runs as a task process of the supervisor inside a
 //! container that already does its normal work; it stays inside its time, its container and
-//! loopback. Its class is known inside only by its number.
+//! the networks of it. Its class is known inside only by its number.
 
 mod beacon;
 mod capabilities;
@@ -49,7 +49,7 @@ use serde::Serialize;
 use crate::errand;
 pub use crate::errand::FromOutside;
 pub use crate::signal::Signal;
-pub use context::{Ctx, Surroundings};
+pub use context::{Ctx, Shared, Surroundings};
 
 /// Matrix version of every [`Info::attack_id`].
 pub const ATTACK_VERSION: &str = "16";
@@ -102,6 +102,11 @@ pub trait Act: Sync {
     /// Acts until [`Ctx::over`], then returns one line that says what it did.
     fn run(&self, ctx: &mut Ctx) -> Result<String, ActError>;
 
+    /// What it needs that such a container does not have: there it is refused.
+    fn lacks(&self, _surroundings: &Surroundings) -> Option<&'static str> {
+        None
+    }
+
     /// What is done to the container instead of in it; then [`Act::run`] is never called.
     fn done_outside(&self) -> Option<FromOutside> {
         None
@@ -127,6 +132,8 @@ pub enum ActError {
         object: String,
         error: io::Error,
     },
+    #[error(transparent)]
+    Ipc(#[from] crate::sysv::NotGot),
     #[error("found none of the {tried} decoy files that the image should hold")]
     NoDecoys { tried: usize },
     #[error("this container has no {what}")]

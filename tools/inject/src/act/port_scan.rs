@@ -1,4 +1,5 @@
-//! Connects to port after port on loopback, the only address the container can reach.
+//! Connects to port after port of a neighbour behind the container's virtual pair; of loopback, where
+//! there is none.
 
 use std::{
     io::ErrorKind,
@@ -9,6 +10,7 @@ use std::{
 use rand::seq::SliceRandom;
 
 use super::{Act, ActError, Ctx, Info, Kind, Signal};
+use crate::neighbours;
 
 pub struct PortScan;
 
@@ -16,7 +18,7 @@ static INFO: Info = Info {
     name: "port_scan",
     kind: Kind::Anomaly,
     attack_id: "T1046",
-    about: "connects to ports 1 to 1024 of loopback in random order, 50 to 1000 a second",
+    about: "connects to ports 1 to 1024 of its peer in random order, 50 to 1000 a second",
     needs: "nothing",
     signals: &[
         Signal::DistinctPorts,
@@ -25,7 +27,7 @@ static INFO: Info = Info {
     ],
 };
 
-/// Loopback answers at once: more means that the listener's queue is full.
+/// The peer answers at once: more means that a listener's queue is full.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl Act for PortScan {
@@ -34,7 +36,10 @@ impl Act for PortScan {
     }
 
     fn run(&self, ctx: &mut Ctx) -> Result<String, ActError> {
-        // The normal workload's own port is the one that a scan finds open.
+        let target = match ctx.surroundings.network {
+            Some(network) => neighbours::host(network, neighbours::HOSTS[0]),
+            None => Ipv4Addr::LOCALHOST,
+        };
         let mut ports: Vec<u16> = (1..=1024).chain([crate::inside::web::PORT]).collect();
         let pause = Duration::from_secs_f64(1.0 / ctx.scale(50.0, 1000.0));
         let (mut tried, mut refused, mut open) = (0u64, 0u64, 0u64);
@@ -44,7 +49,7 @@ impl Act for PortScan {
                 if ctx.over() {
                     break;
                 }
-                let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                let peer = SocketAddr::from((target, port));
                 tried += 1;
                 match TcpStream::connect_timeout(&peer, CONNECT_TIMEOUT) {
                     Ok(_) => open += 1,

@@ -55,6 +55,7 @@ pub fn plan(config: &Config, seed: u64) -> Plan {
             seed: plan::small(&mut rng),
             workload: workload(&mut rng, config),
             pace_milli: rng.random_range(plan::PACE_MILLI),
+            shares_ipc: None,
             acts: act.into_iter().collect(),
         })
         .collect();

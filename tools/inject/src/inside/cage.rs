@@ -1,7 +1,8 @@
 //! Builds the sandbox around a process: the part that Docker's runtime does for its containers.
 //!
-//! `inject` starts `workload cage HOSTNAME VERSION`, a process with one thread, and leads it by single
-//! bytes on its stdin, because some steps must be taken from outside:
+//! `inject` starts `workload cage HOSTNAME VERSION [PID]`, a process with one thread, and leads it by single
+//! bytes on its stdin, because some steps must be taken from outside. PID is the first process of a container whose IPC
+//! namespace it shares:
 //!
 //! ```text
 //! inject                                     cage
@@ -28,7 +29,7 @@ use std::{
 
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
-    sched::{CloneFlags, unshare},
+    sched::{CloneFlags, setns, unshare},
     sys::{
         prctl,
         resource::{Resource, setrlimit},
@@ -55,17 +56,21 @@ const ROOT_MIB: u32 = 16;
 const DESCRIPTORS_MAX: u64 = 1024;
 
 pub fn main(args: &[String]) -> i32 {
-    let [mode, hostname, version] = args else {
-        eprintln!(
-            "This is the program that `inject` puts into its containers; it is not for use by hand."
-        );
-        return 2;
+    let (mode, hostname, version, partner) = match args {
+        [mode, hostname, version] => (mode, hostname, version, None),
+        [mode, hostname, version, pid] => (mode, hostname, version, Some(pid.as_str())),
+        _ => {
+            eprintln!(
+                "This is the program that `inject` puts into its containers; it is not for use by hand."
+            );
+            return 2;
+        }
     };
     let (true, Ok(version)) = (mode == "cage", version.parse()) else {
         eprintln!("error: unknown part {mode:?} or version {version:?}");
         return 2;
     };
-    match build(hostname, version) {
+    match build(hostname, version, partner) {
         Ok(()) => 0,
         Err(error) => {
             println!("{}", Said::Fatal(error.to_string()));
@@ -84,17 +89,27 @@ impl<T, E: std::fmt::Display> Doing<T> for Result<T, E> {
     }
 }
 
-fn build(hostname: &str, version: u32) -> io::Result<()> {
+fn build(hostname: &str, version: u32, partner: Option<&str>) -> io::Result<()> {
     // Read while the host's files can still be reached.
     let program = fs::read("/proc/self/exe").doing("read the own program")?;
     let outside = guard::namespaces("self").doing("read the own namespaces")?;
     wait_for(b'u')?;
+    let ipc = match partner {
+        // While still root on the host: afterwards the namespace is another user namespace's.
+        Some(pid) => {
+            let path = format!("/proc/{pid}/ns/ipc");
+            let namespace = File::open(&path).doing(&format!("open {path}"))?;
+            setns(namespace, CloneFlags::CLONE_NEWIPC).doing(&format!("enter {path}"))?;
+            CloneFlags::empty()
+        }
+        None => CloneFlags::CLONE_NEWIPC,
+    };
     unshare(
         CloneFlags::CLONE_NEWUSER
             | CloneFlags::CLONE_NEWPID
             | CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWNET
-            | CloneFlags::CLONE_NEWIPC
+            | ipc
             | CloneFlags::CLONE_NEWUTS,
     )
     .doing("leave the host's namespaces")?;

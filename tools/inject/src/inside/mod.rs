@@ -45,6 +45,7 @@ pub fn main() -> i32 {
         "brokerd" => workload::messages::broker(),
         "feedd" => workload::messages::feed(&args),
         "workd" => workload::messages::work(),
+        "stated" => workload::shared_state::main(&args),
         "idled" => workload::idle::main(&args),
         "named" => resolver::serve(),
         "sh" => shell::main(&args),

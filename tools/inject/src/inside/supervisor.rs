@@ -8,6 +8,7 @@
 use std::{
     collections::HashMap,
     io::{self, Read, Write},
+    net::Ipv4Addr,
     os::{
         fd::{AsFd, IntoRawFd, OwnedFd},
         unix::process::CommandExt,
@@ -31,7 +32,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{guard, job, workload};
 use crate::{
-    act::{self, Ctx, Surroundings},
+    act::{self, Ctx, Shared, Surroundings},
     frame::{Ending, FRAME_BYTES, LINE_BYTES_MAX, Moment, Order, Said, cut},
 };
 
@@ -141,6 +142,8 @@ fn supervise() -> io::Result<()> {
         workload,
         pace_milli,
         memory_bytes,
+        network,
+        shared,
     }) = next_order()?
     else {
         return Ok(());
@@ -153,14 +156,21 @@ fn supervise() -> io::Result<()> {
         rng: StdRng::seed_from_u64(seed),
         next_job: Some(now),
         ends_at: now + Duration::from_millis(lifetime_ms),
-        surroundings: Surroundings { memory_bytes },
+        surroundings: Surroundings {
+            memory_bytes,
+            network: u32::try_from(network)
+                .ok()
+                .filter(|&network| network != 0)
+                .map(Ipv4Addr::from_bits),
+            shared: Shared::from_number(shared),
+        },
     };
     let guest = workload == 0;
     if guest {
         // The container has a workload of its own, and this program is a stranger in it.
         supervisor.next_job = None;
     } else {
-        let parts = workload::parts(workload, pace_milli, seed)
+        let parts = workload::parts(workload, pace_milli, seed, supervisor.surroundings.shared)
             .ok_or_else(|| io::Error::other(format!("workload number {workload} is unknown")))?;
         supervisor.parts = parts
             .into_iter()

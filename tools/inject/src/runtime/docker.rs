@@ -1,6 +1,6 @@
 //! Containers of a Docker engine (or one that speaks its API), from an image made on the spot.
 //!
-//! Containers have no network but loopback, a read-only root, no capability, and remove themselves.
+//! Containers have no network but loopback and what [`crate::neighbours`] gives them, a read-only root, no capability, and remove themselves.
 //! The supervisor's stdin is this process's connection (`StdinOnce`): when it breaks, however that
 //! happens, the engine closes the stdin and the container ends.
 
@@ -28,7 +28,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::{Container, Heard, Identity, Runtime, Wire, wire::Ear};
+use super::{Container, Heard, Identity, Ipc, Runtime, Wire, wire::Ear};
 use crate::{
     cgroup::{self, Hierarchies, Limits},
     frame::Order,
@@ -178,7 +178,7 @@ impl Docker {
         Ok(own.then(|| format!("/{}/{}", cgroup::PARENT, cgroup::ENGINE)))
     }
 
-    fn host_config(&self, limits: &Limits, parent: Option<String>) -> HostConfig {
+    fn host_config(&self, limits: &Limits, parent: Option<String>, ipc: Ipc) -> HostConfig {
         let tmpfs = |mib: u32, exec: &str| {
             format!(
                 "rw,{exec},nosuid,nodev,size={mib}m,nr_inodes={},mode=755",
@@ -198,6 +198,11 @@ impl Docker {
             cap_drop: Some(vec!["ALL".into()]),
             security_opt: Some(vec!["no-new-privileges".into()]),
             network_mode: Some("none".into()),
+            ipc_mode: Some(match ipc {
+                Ipc::Own => "private".into(),
+                Ipc::Shareable => "shareable".into(),
+                Ipc::Of(other) => format!("container:{}", other.id),
+            }),
             sysctls: Some(HashMap::from([(
                 "net.ipv4.ip_unprivileged_port_start".to_owned(),
                 "0".to_owned(),
@@ -278,7 +283,13 @@ impl Runtime for Docker {
         &guard::MAY_BE_SHARED
     }
 
-    fn start(&mut self, name: &str, limits: &Limits, version: u32) -> Result<Box<dyn Container>> {
+    fn start(
+        &mut self,
+        name: &str,
+        limits: &Limits,
+        version: u32,
+        ipc: Ipc,
+    ) -> Result<Box<dyn Container>> {
         if !self.imported.contains(&version) {
             self.import(version)?;
         }
@@ -303,7 +314,7 @@ impl Runtime for Docker {
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             labels: Some(HashMap::from([(OWNER_LABEL.to_owned(), own_name()?)])),
-            host_config: Some(self.host_config(limits, parent)),
+            host_config: Some(self.host_config(limits, parent, ipc)),
             ..ContainerCreateBody::default()
         };
         let options = CreateContainerOptionsBuilder::default().name(name).build();

@@ -14,7 +14,7 @@ use bollard::{
 use bytes::Bytes;
 
 use super::{
-    Container, Heard, Identity, Runtime, Wire,
+    Container, Heard, Identity, Ipc, Runtime, Wire,
     docker::{Docker, Orders, listen},
 };
 use crate::{
@@ -67,6 +67,7 @@ impl Runtime for Guests {
         _name: &str,
         _limits: &Limits,
         _version: u32,
+        _ipc: Ipc,
     ) -> Result<Box<dyn Container>> {
         let asked = &self.container;
         let (tokio, client) = (&self.docker.tokio, &self.docker.client);

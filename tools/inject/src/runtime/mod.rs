@@ -39,6 +39,16 @@ pub struct Identity {
     pub memory_bytes: u64,
 }
 
+/// Whose IPC namespace a container is in.
+#[derive(Clone, Copy, Debug)]
+pub enum Ipc<'a> {
+    Own,
+    /// Its own, which another container will share.
+    Shareable,
+    /// That of a container that was started as shareable.
+    Of(&'a Identity),
+}
+
 pub trait Runtime {
     fn name(&self) -> &'static str;
 
@@ -47,7 +57,13 @@ pub trait Runtime {
 
     /// Starts a container of a version of the image (the first is 1), whose supervisor waits for its
     /// first order.
-    fn start(&mut self, name: &str, limits: &Limits, version: u32) -> Result<Box<dyn Container>>;
+    fn start(
+        &mut self,
+        name: &str,
+        limits: &Limits,
+        version: u32,
+        ipc: Ipc,
+    ) -> Result<Box<dyn Container>>;
 
     /// Namespaces that its containers share with the host by design.
     fn may_share(&self) -> &'static [&'static str];
@@ -74,17 +90,21 @@ pub trait Container {
     fn stop(&mut self) -> Result<()>;
 }
 
-/// Waits for the supervisor, makes sure that it is apart from the host, and starts its workload.
-pub fn begin(container: &mut dyn Container, order: &Order, may_share: &[&str]) -> Result<()> {
+/// Waits for the supervisor and makes sure that it is apart from the host.
+pub fn greet(container: &mut dyn Container, may_share: &[&str]) -> Result<()> {
     let name = container.identity().name.clone();
     let wire = container.wire();
     match hear(wire).with_context(|| format!("container {name} did not start"))? {
-        Said::Hello { namespaces } => {
-            proc::refuse_shared(&namespaces, may_share)
-                .with_context(|| format!("container {name} is refused"))?;
-        }
+        Said::Hello { namespaces } => proc::refuse_shared(&namespaces, may_share)
+            .with_context(|| format!("container {name} is refused")),
         said => bail!("container {name} began with {said:?} instead of its namespaces"),
     }
+}
+
+/// Starts the workload of a container that was greeted.
+pub fn begin(container: &mut dyn Container, order: &Order) -> Result<()> {
+    let name = container.identity().name.clone();
+    let wire = container.wire();
     wire.order(order)?;
     match hear(wire).with_context(|| format!("the workload of container {name} did not start"))? {
         Said::Ready => Ok(()),

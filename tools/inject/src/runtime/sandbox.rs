@@ -23,7 +23,7 @@ use nix::{
     unistd::{Pid, Uid},
 };
 
-use super::{Container, Heard, Identity, Runtime, START_MAX, Wire};
+use super::{Container, Heard, Identity, Ipc, Runtime, START_MAX, Wire};
 use crate::{
     cgroup::{self, Cgroup, Hierarchies, Limits},
     entropy,
@@ -71,7 +71,13 @@ impl Runtime for Sandbox {
         &[]
     }
 
-    fn start(&mut self, name: &str, limits: &Limits, version: u32) -> Result<Box<dyn Container>> {
+    fn start(
+        &mut self,
+        name: &str,
+        limits: &Limits,
+        version: u32,
+        ipc: Ipc,
+    ) -> Result<Box<dyn Container>> {
         let id = entropy::hex::<32>()?;
         let (mut output, said) = io::pipe().context("cannot make a pipe")?;
         let also_said = said.try_clone().context("cannot share a pipe")?;
@@ -80,6 +86,10 @@ impl Runtime for Sandbox {
                 let mut cage = Command::new(&self.workload)
                     .arg0("workload")
                     .args(["cage", &id[..12], &version.to_string()])
+                    .args(match ipc {
+                        Ipc::Own | Ipc::Shareable => None,
+                        Ipc::Of(other) => Some(other.pid.to_string()),
+                    })
                     .env_clear()
                     .stdin(Stdio::piped())
                     .stdout(said)

@@ -175,6 +175,8 @@ pub struct Tracker {
     /// Sockets of a process.
     sockets: HashSet<(u32, i32)>,
     written: HashSet<(u64, Text)>,
+    /// By call, key and id: the container that made it.
+    objects: HashMap<(u32, u64, i64), u64>,
     edges: HashSet<(u64, Text, Text)>,
 }
 
@@ -211,6 +213,7 @@ impl Tracker {
             parents: HashMap::new(),
             sockets: HashSet::new(),
             written: HashSet::new(),
+            objects: HashMap::new(),
             edges: HashSet::new(),
         }
     }
@@ -252,6 +255,7 @@ impl Tracker {
             }
             self.parents.insert(fork.child_pid, event.pid);
         }
+        let maker = self.maker(event);
         if !self.by_cgroup.contains_key(&event.cgroup_id) {
             if let EventData::Exec(exec) = &event.data {
                 self.name(event.pid, exec.path.clone());
@@ -260,6 +264,10 @@ impl Tracker {
         }
         let mut seen = Seen::default();
         self.look(event, &mut seen);
+        seen.count_if(
+            maker.is_some_and(|maker| maker != event.cgroup_id),
+            Signal::IpcAcross,
+        );
         let late = matches!(
             event.data,
             EventData::SyscallCount(_) | EventData::Sample(_)
@@ -273,6 +281,27 @@ impl Tracker {
         for place in places {
             self.tallies[*place].take(event, &seen, late, of_an_act);
         }
+    }
+
+    /// Who made the object of System V IPC that was asked for, of any container.
+    fn maker(&mut self, event: &Event) -> Option<u64> {
+        let EventData::Syscall(call) = &event.data else {
+            return None;
+        };
+        let flags = match syscalls::name(self.arch, call.nr)? {
+            "msgget" => call.args[1],
+            "shmget" | "semget" => call.args[2],
+            _ => return None,
+        };
+        let key = call.args[0];
+        if key == libc::IPC_PRIVATE as u64 || call.ret < 0 {
+            return None;
+        }
+        let object = (call.nr, key, call.ret);
+        if flags & libc::IPC_CREAT as u64 != 0 && self.objects.len() < REMEMBERED_MAX {
+            self.objects.entry(object).or_insert(event.cgroup_id);
+        }
+        self.objects.get(&object).copied()
     }
 
     /// Which signals an event is.

@@ -16,6 +16,8 @@ use std::{
 
 use serde_json::Value;
 
+pub mod network;
+
 pub const INJECT: &str = env!("CARGO_BIN_EXE_inject");
 pub const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
 
@@ -177,6 +179,36 @@ pub fn docker_container(name: &str) -> Option<String> {
 
 pub fn members(cgroup: &Path) -> Vec<u32> {
     inject::cgroup::members(cgroup)
+}
+
+/// The first process of a container that this injector started, with its cgroup.
+pub fn first_container(injector: u32) -> Option<(u32, PathBuf)> {
+    for cgroup in cgroups().into_values() {
+        for pid in members(&cgroup) {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let child = status
+                .lines()
+                .any(|line| line == format!("PPid:\t{injector}"));
+            let apart = status
+                .lines()
+                .any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"));
+            // The workload of the last step runs: everything is set up.
+            if child && apart && members(&cgroup).len() >= 3 {
+                return Some((pid, cgroup));
+            }
+        }
+    }
+    None
+}
+
+/// Names of the containers that these arguments plan.
+pub fn dry_run_names(args: &[&str]) -> Vec<String> {
+    let plan = finish(&[args, &["--dry-run"]].concat()).json();
+    let containers = plan["containers"].as_array().unwrap();
+    containers
+        .iter()
+        .map(|container| container["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// What was seen of one container while it ran. Everything comes from the kernel, nothing from the acts.

@@ -1,15 +1,19 @@
 //! The normal workloads: what a container does when nobody injects anything.
 //!
 //! A workload is a few programs that the supervisor starts by their names and starts again when
-//! they die; beside them every container has a resolver and a job now and then ([`super::job`]).
+//! they die; beside them every container has a resolver and a job now and then ([`super::job`]), and
+//! one that shares an IPC namespace its half of a service ([`shared_state`]).
 
 pub mod batch;
 pub mod database;
 pub mod idle;
 pub mod key_value;
 pub mod messages;
+pub mod shared_state;
 
 use serde::{Serialize, Serializer};
+
+use crate::act::Shared;
 
 /// In the order of their numbers, which start at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,11 +88,15 @@ impl Serialize for Workload {
 /// A program and its arguments.
 pub type Part = (&'static str, Vec<String>);
 
-/// What a workload consists of; `None`: no such number.
-pub fn parts(number: u64, pace_milli: u64, seed: u64) -> Option<Vec<Part>> {
+/// What a workload consists of, also where the container shares its IPC namespace; `None`: no such number.
+pub fn parts(number: u64, pace_milli: u64, seed: u64, shared: Option<Shared>) -> Option<Vec<Part>> {
     let place = usize::try_from(number.checked_sub(1)?).ok()?;
     let asks = vec![pace_milli.to_string(), seed.to_string()];
     let mut parts = vec![("named", vec![])];
+    if shared.is_some() {
+        let part = Shared::number(shared).to_string();
+        parts.push(("stated", [asks.clone(), vec![part]].concat()));
+    }
     parts.extend(match Workload::ALL.get(place)? {
         Workload::Web => vec![("webd", vec![]), ("fetchd", asks)],
         Workload::KeyValue => vec![("kvd", vec![]), ("kvc", asks)],
@@ -108,12 +116,13 @@ mod tests {
     fn numbers_and_names_lead_back_and_every_part_is_in_the_image() {
         for workload in Workload::ALL {
             assert_eq!(Workload::by_name(workload.name()), Some(workload));
-            let parts = parts(workload.number(), 1000, 1).unwrap();
+            let shared = Shared::from_number(0x0100_0000);
+            let parts = parts(workload.number(), 1000, 1, shared).unwrap();
             for (name, _) in parts {
                 let path = format!("/usr/bin/{name}");
                 assert!(crate::image::LINKS.contains(&&*path), "{path}");
             }
         }
-        assert!(parts(0, 1, 1).is_none() && parts(99, 1, 1).is_none());
+        assert!(parts(0, 1, 1, None).is_none() && parts(99, 1, 1, None).is_none());
     }
 }
