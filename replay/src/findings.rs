@@ -192,6 +192,10 @@ pub struct Finding {
     pub degraded: Option<String>,
     /// Identical findings left out since the previous one of this kind.
     pub suppressed: u64,
+    /// Findings of this container and severity left out since the previous one, because there were too many.
+    pub rate_limited: u64,
+    /// The story it belongs to: [`crate::incidents`].
+    pub incident: u64,
 }
 
 impl Finding {
@@ -215,6 +219,8 @@ impl Finding {
             window_ns: 0,
             degraded: None,
             suppressed: 0,
+            rate_limited: 0,
+            incident: 0,
         }
     }
 
@@ -282,6 +288,13 @@ impl Finding {
                 self.suppressed
             );
         }
+        if self.rate_limited > 0 {
+            let _ = write!(
+                text,
+                "\n    {} of this container and severity before this one were left out: too many",
+                self.rate_limited
+            );
+        }
         text
     }
 }
@@ -308,6 +321,11 @@ pub fn short_id(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
+/// How an incident's id is written: 16 digits.
+pub fn hex_id(id: u64) -> String {
+    format!("{id:016x}")
+}
+
 /// Lower-case hexadecimal in the usual groups.
 pub fn uuid_text(uuid: [u8; 16]) -> String {
     let mut text = String::with_capacity(36);
@@ -322,7 +340,7 @@ pub fn uuid_text(uuid: [u8; 16]) -> String {
 
 impl Serialize for Finding {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("Finding", 16)?;
+        let mut object = serializer.serialize_struct("Finding", 17)?;
         object.serialize_field("schema", &SCHEMA)?;
         object.serialize_field("time", &self.wall_ns.map(time::rfc3339))?;
         object.serialize_field("boot_ns", &self.boot_ns)?;
@@ -338,6 +356,8 @@ impl Serialize for Finding {
         object.serialize_field("degraded", &self.degraded.is_some())?;
         object.serialize_field("degraded_reason", &self.degraded)?;
         object.serialize_field("suppressed", &self.suppressed)?;
+        object.serialize_field("rate_limited", &self.rate_limited)?;
+        object.serialize_field("incident", &hex_id(self.incident))?;
         object.end()
     }
 }
@@ -444,7 +464,7 @@ mod tests {
         assert!(json.contains(r#""fields":{"z":1,"a":0.3}"#), "{json}");
         assert!(json.contains(r#""evidence":{"trace":"00000000-0000-0000-0000-000000000000","chunk":null,"family":null,"row":null}"#), "{json}");
         assert!(
-            json.ends_with(r#""degraded":false,"degraded_reason":null,"suppressed":0}"#),
+            json.ends_with(r#""degraded":false,"degraded_reason":null,"suppressed":0,"rate_limited":0,"incident":"0000000000000000"}"#),
             "{json}"
         );
     }

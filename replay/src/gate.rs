@@ -1,5 +1,6 @@
-//! Between the detectors and the sinks: a finding waits until its container's metadata is known, and
-//! identical ones in a short time are reported once.
+//! Between the detectors and the sinks: a finding waits until its container's metadata is known,
+//! identical ones in a short time are reported once, and a container gets at most [`RATE_MAX`] findings of
+//! a severity in [`RATE_NS`], so that noise of one kind hides nothing worse.
 //!
 //! The wait is in trace time, so that live and offline agree: the recorder writes *pending* and then
 //! *resolved* or *gave up*, and a finding of a pending container waits for that at most
@@ -10,7 +11,7 @@ use std::{collections::VecDeque, sync::Arc};
 use trace_format::context::Resolution;
 
 use crate::{
-    findings::{EngineKind, Finding, FoundContainer},
+    findings::{EngineKind, Finding, FoundContainer, Severity},
     resolve::State,
 };
 
@@ -25,6 +26,15 @@ pub const REPEAT_NS: u64 = 10_000_000_000;
 
 /// Kinds of finding remembered for that; past it, the oldest is forgotten and may be reported again.
 pub const REPEATS_MAX: usize = 16_384;
+
+/// The time in which findings of a container are counted for the limit.
+pub const RATE_NS: u64 = 60_000_000_000;
+
+/// Findings of one container and severity in that time: more than anybody reads, less than floods a sink.
+pub const RATE_MAX: u32 = 200;
+
+/// Containers and severities counted at a time; past it, the oldest begins anew.
+pub const RATES_MAX: usize = 8_192;
 
 /// Rules counted by name in the summary of what was left out; the others share one entry.
 const RULES_COUNTED_MAX: usize = 1_000;
@@ -56,7 +66,19 @@ pub struct Gate {
     /// Oldest first.
     order: VecDeque<(u64, Kind)>,
     left_out: HashMap<Arc<str>, u64>,
+    /// By container and severity.
+    rates: HashMap<(u64, Severity), Rate>,
+    /// Oldest first.
+    rate_order: VecDeque<(u64, (u64, Severity))>,
+    rate_limited: u64,
     passed: u64,
+}
+
+/// What a container had of a severity since `since_ns`.
+struct Rate {
+    since_ns: u64,
+    passed: u32,
+    left_out: u64,
 }
 
 struct Waiting {
@@ -65,8 +87,9 @@ struct Waiting {
 }
 
 impl Gate {
-    /// Takes a finding in, unless it repeats one of the last [`REPEAT_NS`].
-    pub fn take(&mut self, mut finding: Finding, now_ns: u64) {
+    /// Takes a finding in, unless it repeats one of the last [`REPEAT_NS`] or its container has had too many.
+    /// `container_key` is one number for all cgroups of a container, 0 for the host.
+    pub fn take(&mut self, mut finding: Finding, container_key: u64, now_ns: u64) {
         self.expire(now_ns);
         let kind = Kind {
             engine: finding.engine,
@@ -79,6 +102,7 @@ impl Gate {
                 .map_or(0, |process| process.start_ns),
         };
         let mut left_out = 0;
+        // Of a finding that the limit leaves out, the next identical one is no repeat.
         if let Some(repeat) = self.repeats.get_mut(&kind) {
             if now_ns < repeat.first_ns.saturating_add(REPEAT_NS) {
                 repeat.left_out += 1;
@@ -86,6 +110,10 @@ impl Gate {
                 return;
             }
             left_out = repeat.left_out;
+        }
+        match self.within_rate((container_key, finding.severity), now_ns) {
+            Some(rate_limited) => finding.rate_limited = rate_limited,
+            None => return,
         }
         finding.suppressed = left_out;
         self.order.push_back((now_ns, kind.clone()));
@@ -145,6 +173,51 @@ impl Gate {
         list
     }
 
+    /// Findings left out by the limit.
+    pub fn rate_limited(&self) -> u64 {
+        self.rate_limited
+    }
+
+    /// `None`: one too many. Else how many were, since the last one that was not.
+    fn within_rate(&mut self, key: (u64, Severity), now_ns: u64) -> Option<u64> {
+        self.expire_rates(now_ns);
+        if let Some(rate) = self.rates.get_mut(&key)
+            && now_ns < rate.since_ns.saturating_add(RATE_NS)
+        {
+            if rate.passed == RATE_MAX {
+                rate.left_out += 1;
+                self.rate_limited += 1;
+                return None;
+            }
+            rate.passed += 1;
+            return Some(0);
+        }
+        let rate = Rate {
+            since_ns: now_ns,
+            passed: 1,
+            left_out: 0,
+        };
+        self.rate_order.push_back((now_ns, key));
+        let before = self.rates.insert(key, rate);
+        Some(before.map_or(0, |before| before.left_out))
+    }
+
+    /// Forgets what counts for nothing any more; what left something out stays for a second period, so
+    /// that the next finding can say so.
+    fn expire_rates(&mut self, now_ns: u64) {
+        while let Some((since_ns, key)) = self.rate_order.front() {
+            let over = since_ns.saturating_add(2 * RATE_NS) <= now_ns;
+            if !over && self.rate_order.len() < RATES_MAX {
+                return;
+            }
+            let ended = |rate: &Rate| rate.since_ns == *since_ns;
+            if self.rates.get(key).is_some_and(ended) {
+                self.rates.remove(key);
+            }
+            self.rate_order.pop_front();
+        }
+    }
+
     fn let_out(&mut self, state: &State, out: &mut Vec<Finding>) {
         let Some(Waiting { mut finding, .. }) = self.waiting.pop_front() else {
             return;
@@ -200,7 +273,6 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::findings::Severity;
     use trace_format::{Container, Context, ContextRecord};
 
     fn finding(rule: &str, pid: u32) -> Finding {
@@ -230,7 +302,7 @@ mod tests {
         let mut gate = Gate::default();
         let mut out = Vec::new();
         for pid in 1..=WAITING_MAX as u32 + 3 {
-            gate.take(finding("r", pid), 0);
+            gate.take(finding("r", pid), pid.into(), 0);
         }
         gate.advance(0, &state, &mut out);
         let pids: Vec<u32> = out.iter().map(|finding| finding.pid).collect();
@@ -245,18 +317,18 @@ mod tests {
     #[test]
     fn kinds_remembered_are_bounded() {
         let mut gate = Gate::default();
-        gate.take(finding("r", 1), 0);
-        gate.take(finding("r", 1), 1);
+        gate.take(finding("r", 1), 0, 0);
+        gate.take(finding("r", 1), 0, 1);
         assert_eq!(gate.passed(), 1);
         for pid in 2..=REPEATS_MAX as u32 + 1 {
-            gate.take(finding("r", pid), 2);
+            gate.take(finding("r", pid), pid.into(), 2);
         }
         assert_eq!(
             (gate.repeats.len(), gate.order.len()),
             (REPEATS_MAX, REPEATS_MAX)
         );
         // The first kind made room: it is reported again rather than lost.
-        gate.take(finding("r", 1), 3);
+        gate.take(finding("r", 1), 0, 3);
         assert_eq!(gate.passed(), REPEATS_MAX as u64 + 2);
         assert_eq!(gate.suppressed(), [(Arc::from("r"), 1)]);
     }
@@ -264,14 +336,48 @@ mod tests {
     #[test]
     fn a_repeat_is_left_out_until_just_before_ten_seconds() {
         let mut gate = Gate::default();
-        gate.take(finding("r", 1), 0);
-        gate.take(finding("r", 1), REPEAT_NS - 1);
+        gate.take(finding("r", 1), 0, 0);
+        gate.take(finding("r", 1), 0, REPEAT_NS - 1);
         assert_eq!(gate.passed(), 1);
-        gate.take(finding("r", 1), REPEAT_NS);
+        gate.take(finding("r", 1), 0, REPEAT_NS);
         assert_eq!(gate.passed(), 2);
         let mut out = Vec::new();
         gate.finish(&State::new(), &mut out);
         let suppressed: Vec<u64> = out.iter().map(|finding| finding.suppressed).collect();
         assert_eq!(suppressed, [0, 1]);
+    }
+
+    #[test]
+    fn a_container_gets_so_many_of_a_severity_and_is_told_of_the_rest() {
+        let mut gate = Gate::default();
+        for pid in 1..=RATE_MAX + 3 {
+            gate.take(finding("r", pid), 7, u64::from(pid));
+        }
+        assert_eq!((gate.passed(), gate.rate_limited()), (RATE_MAX.into(), 3));
+        // Neither what is worse nor another container is hidden by that.
+        let mut worse = finding("worse", 1);
+        worse.severity = Severity::Critical;
+        gate.take(worse, 7, 1_000);
+        gate.take(finding("r", 1_000_000), 8, 1_000);
+        assert_eq!(gate.passed(), u64::from(RATE_MAX) + 2);
+        gate.take(finding("later", 1), 7, RATE_NS);
+        assert_eq!(gate.rate_limited(), 4, "the minute began with the first");
+        gate.take(finding("later", 1), 7, RATE_NS + 1);
+        let mut out = Vec::new();
+        gate.finish(&State::new(), &mut out);
+        assert_eq!(out.last().unwrap().rate_limited, 4);
+        assert!(out[..out.len() - 1].iter().all(|it| it.rate_limited == 0));
+    }
+
+    #[test]
+    fn rates_counted_are_bounded() {
+        let mut gate = Gate::default();
+        for pid in 0..RATES_MAX as u32 + 5 {
+            gate.take(finding("r", pid), pid.into(), 0);
+        }
+        assert_eq!(
+            (gate.rates.len(), gate.rate_order.len()),
+            (RATES_MAX, RATES_MAX)
+        );
     }
 }

@@ -16,6 +16,8 @@ pub mod features;
 pub mod findings;
 pub mod gate;
 pub mod import;
+mod incident_json;
+pub mod incidents;
 #[cfg(feature = "messages")]
 pub mod live;
 pub mod model_detector;

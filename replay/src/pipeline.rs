@@ -6,7 +6,7 @@
 //!                                                                      │
 //!                                             complete (container, lineage, wall time, loss)
 //!                                                                      │
-//!                                                             gate (wait, de-duplicate) ─▶ findings
+//!                                            gate (wait, de-duplicate, limit) ─▶ incidents ─▶ findings
 //! ```
 //!
 //! Nothing here reads a clock, a file or the network, and nothing depends on where chunks end: time
@@ -18,6 +18,7 @@ use crate::{
     findings::{Finding, FoundProcess},
     gate::{Gate, Suppressed},
     import::native::{Native, Told},
+    incidents::{Incident, Incidents},
     order::{Disorder, EventRef, Fold, Order},
     resolve::{News, State},
     rules::RuleSet,
@@ -88,6 +89,8 @@ pub struct Totals {
     pub disorder: Disorder,
     /// Findings left out as identical, see [`Gate::suppressed`].
     pub suppressed: u64,
+    /// Findings left out because their container had too many, see [`Gate::rate_limited`].
+    pub rate_limited: u64,
 }
 
 /// One trace's fold, or that of a capture's parts in order ([`crate::parts`]): a chunk of another
@@ -161,7 +164,13 @@ impl Pipeline {
 
     /// What was found since the last call, in order.
     pub fn findings(&mut self) -> impl Iterator<Item = Finding> + '_ {
+        self.engines.grouped = 0;
         self.engines.out.drain(..)
+    }
+
+    /// The incidents that ended since the last call, in order.
+    pub fn incidents(&mut self) -> impl Iterator<Item = Incident> + '_ {
+        self.engines.incidents.ended()
     }
 
     pub fn state(&self) -> &State {
@@ -189,6 +198,7 @@ impl Pipeline {
                 .iter()
                 .map(|(_, count)| count)
                 .sum(),
+            rate_limited: self.engines.gate.rate_limited(),
         }
     }
 
@@ -207,9 +217,12 @@ struct Engines {
     told: Vec<Told>,
     detectors: Vec<Box<dyn Detector>>,
     gate: Gate,
+    incidents: Incidents,
     /// Reused: found in the current record, not yet completed.
     found: Vec<Finding>,
     out: Vec<Finding>,
+    /// Of `out`, those that have an incident.
+    grouped: usize,
     /// By [`EventRef::part`].
     traces: Vec<[u8; 16]>,
     now_ns: u64,
@@ -227,8 +240,10 @@ impl Engines {
             told: Vec::new(),
             detectors,
             gate: Gate::default(),
+            incidents: Incidents::default(),
             found: Vec::new(),
             out: Vec::new(),
+            grouped: 0,
             traces: Vec::new(),
             now_ns: 0,
             hole_ns: None,
@@ -254,7 +269,20 @@ impl Engines {
         }
         if self.gate.waits() {
             self.gate.advance(boot_ns, &self.state, &mut self.out);
+            self.group();
         }
+        if boot_ns >= self.incidents.due_ns() {
+            self.incidents.advance(boot_ns);
+        }
+    }
+
+    /// Gives what has just left the gate its incident.
+    fn group(&mut self) {
+        for finding in &mut self.out[self.grouped..] {
+            let key = container_key(&self.state, finding.cgroup_id);
+            self.incidents.take(finding, key, self.now_ns);
+        }
+        self.grouped = self.out.len();
     }
 
     /// Adds to each new finding what the state knows now, and hands it to the gate.
@@ -292,9 +320,11 @@ impl Engines {
                     window_ns as f64 / 1e9
                 ));
             }
-            self.gate.take(finding, self.now_ns);
+            let key = container_key(&self.state, finding.cgroup_id);
+            self.gate.take(finding, key, self.now_ns);
         }
         self.gate.advance(self.now_ns, &self.state, &mut self.out);
+        self.group();
         self.findings = self.gate.passed();
     }
 
@@ -305,8 +335,17 @@ impl Engines {
         }
         self.complete();
         self.gate.finish(&self.state, &mut self.out);
+        self.group();
+        self.incidents.finish();
         self.findings = self.gate.passed();
     }
+}
+
+/// One number for all cgroups of a container; 0: the host.
+fn container_key(state: &State, cgroup_id: u64) -> u64 {
+    state
+        .container(cgroup_id)
+        .map_or(cgroup_id, |container| container.key)
 }
 
 impl Fold for Engines {
@@ -324,6 +363,7 @@ impl Fold for Engines {
         }
         if self.gate.waits() {
             self.gate.advance(self.now_ns, &self.state, &mut self.out);
+            self.group();
         }
     }
 

@@ -103,7 +103,8 @@ fn findings_are_the_same_for_any_chunking() {
     let mut expected: Option<Vec<String>> = None;
     for (name, chunks) in chunkings(&items) {
         let found = without_places(detect(MemorySource::new(chunks)));
-        assert!(found.len() > 1000, "{name}: only {} findings", found.len());
+        // Two containers at the limit of a minute at least.
+        assert!(found.len() > 400, "{name}: only {} findings", found.len());
         match &expected {
             None => expected = Some(found),
             Some(expected) => {

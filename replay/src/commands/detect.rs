@@ -55,6 +55,10 @@ pub struct Detection {
     /// Exit with 4 when a finding is at least this severe (debug … emergency)
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<Severity>,
+    /// Print incidents instead of single findings: what belongs to one process tree or container and one
+    /// time, as one story
+    #[arg(long)]
+    pub incidents: bool,
 }
 
 /// Rule files larger than this are a mistake: Falco's whole stock set is 64 KiB.
@@ -92,6 +96,7 @@ pub struct Findings {
     model: Option<Arc<Model>>,
     fail_on: Option<Severity>,
     json: bool,
+    incidents: bool,
     out: Output,
     pipeline: Option<Pipeline>,
     range: TimeRange,
@@ -108,6 +113,10 @@ struct Summary {
     findings: u64,
     /// Findings left out because an identical one had just been reported.
     suppressed: u64,
+    /// Findings left out because their container had too many of that severity.
+    rate_limited: u64,
+    /// Stories that the findings make.
+    incidents: u64,
     /// By severity, worst first; severities without findings are left out.
     #[serde(serialize_with = "as_object")]
     by_severity: Vec<(&'static str, u64)>,
@@ -143,6 +152,7 @@ impl Findings {
                 .map(Arc::new),
             fail_on: detection.fail_on,
             json: global.json,
+            incidents: detection.incidents,
             out: Output::new(),
             pipeline: None,
             range: TimeRange::default(),
@@ -249,10 +259,35 @@ impl Findings {
             }
             self.summary.count(&finding);
             self.summary.fail_on |= self.fail_on.is_some_and(|least| finding.severity >= least);
+            if self.incidents {
+                continue;
+            }
             let line = if self.json {
                 finding.to_json()
             } else {
                 finding.to_text()
+            };
+            self.out.line(&line)?;
+            printed = true;
+        }
+        for incident in pipeline.incidents() {
+            // One that reaches into the range is of it.
+            let at = |point: Point, boot_ns: u64, wall_ns: Option<u64>| {
+                point.is_reached(boot_ns, || wall_ns, self.start_ns)
+            };
+            let before = |from| !at(from, incident.end_ns, incident.end_wall_ns);
+            let after = |to| at(to, incident.start_ns, incident.start_wall_ns);
+            if self.range.from.is_some_and(before) || self.range.to.is_some_and(after) {
+                continue;
+            }
+            self.summary.incidents += 1;
+            if !self.incidents {
+                continue;
+            }
+            let line = if self.json {
+                incident.to_json()
+            } else {
+                incident.to_text()
             };
             self.out.line(&line)?;
             printed = true;
@@ -289,6 +324,7 @@ impl Summary {
         self.chunks += totals.chunks;
         self.events += totals.events;
         self.suppressed += totals.suppressed;
+        self.rate_limited += totals.rate_limited;
         self.events_lost += totals.lost;
         self.chunks_missing += totals.chunks_missing;
         self.chunks_repeated += totals.chunks_repeated;
@@ -307,8 +343,17 @@ impl Summary {
                 .collect();
             text.push_str(&format!(" ({})", counts.join(", ")));
         }
+        if self.incidents > 0 {
+            text.push_str(&format!(" in {} incidents", self.incidents));
+        }
         if self.suppressed > 0 {
             text.push_str(&format!(", {} repetitions left out", self.suppressed));
+        }
+        if self.rate_limited > 0 {
+            text.push_str(&format!(
+                ", {} over the limit of a container left out",
+                self.rate_limited
+            ));
         }
         if self.chunks_repeated > 0 {
             text.push_str(&format!(
