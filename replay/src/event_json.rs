@@ -9,6 +9,7 @@ use crate::{
     event_view::{COLUMNS, Cell, EventView},
     import::scap::stored::{Fields, Stored},
     time,
+    walk::Noted,
 };
 
 /// Appends the object, without a newline.
@@ -34,6 +35,24 @@ pub fn write_json(view: &EventView<'_>, line: &mut Vec<u8>) -> io::Result<()> {
             Cell::Fields(declared) => write_fields(declared, line)?,
         }
     }
+    line.push(b'}');
+    Ok(())
+}
+
+/// A mark as an object, under the names that events have for the same.
+pub fn write_mark(noted: &Noted<'_>, line: &mut Vec<u8>) -> io::Result<()> {
+    line.push(b'{');
+    if let Some(wall_ns) = noted.wall_ns {
+        write!(line, "\"time\":\"{}\",", time::rfc3339(wall_ns))?;
+    }
+    write!(
+        line,
+        "\"boot_ns\":{},\"event\":\"mark\",\"label\":",
+        noted.boot_ns
+    )?;
+    serde_json::to_writer(&mut *line, &noted.mark.label)?;
+    line.extend_from_slice(b",\"text\":");
+    serde_json::to_writer(&mut *line, &noted.mark.text)?;
     line.push(b'}');
     Ok(())
 }

@@ -16,6 +16,7 @@ use crate::{
     },
     resolve::{State, Version},
     syscalls::{self, errno},
+    walk::Noted,
 };
 
 /// Writes lines; remembers what most lines share with one before.
@@ -38,6 +39,19 @@ impl LineWriter {
             }
             _ => write_what(view, out),
         }
+    }
+}
+
+impl LineWriter {
+    /// Appends the line of a mark, which is nobody's.
+    pub fn write_mark(&mut self, noted: &Noted<'_>, out: &mut Vec<u8>) {
+        append::time(noted.wall_ns, noted.boot_ns, &mut self.of_second, out);
+        out.extend_from_slice(b"  ");
+        append::one_line_padded("-", CONTAINER_WIDTH, out);
+        out.extend_from_slice(b"  -  mark ");
+        append::one_line(noted.mark.label.as_bytes(), out);
+        out.extend_from_slice(b": ");
+        append::one_line(noted.mark.text.as_bytes(), out);
     }
 }
 

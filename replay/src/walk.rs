@@ -1,7 +1,7 @@
 //! Walks through a trace's events in order, with the state they happened in: what `cat` and `export`
 //! are made of.
 
-use trace_format::{ChunkEvents, ContextRecord, Event, EventHead};
+use trace_format::{ChunkEvents, Context, ContextRecord, Event, EventHead, Mark};
 
 use hashbrown::HashSet;
 
@@ -47,14 +47,23 @@ impl std::fmt::Display for Unreadable {
     }
 }
 
+/// A note that stands between events.
+pub struct Noted<'a> {
+    pub boot_ns: u64,
+    pub wall_ns: Option<u64>,
+    pub mark: &'a Mark,
+}
+
+type Note<'n, E> = Box<dyn FnMut(&Noted<'_>) -> Result<(), E> + 'n>;
+
 /// The fold: order, state and a visitor that may fail.
-pub struct Walk<V, E> {
+pub struct Walk<'n, V, E> {
     order: Order,
-    visiting: Visiting<V, E>,
+    visiting: Visiting<'n, V, E>,
     trace_uuid: Option<[u8; 16]>,
 }
 
-struct Visiting<V, E> {
+struct Visiting<'n, V, E> {
     state: State,
     /// Of an imported capture: the view that state, rules and everything else has of it.
     native: Native,
@@ -67,6 +76,8 @@ struct Visiting<V, E> {
     looks_at: Depth,
     kinds: Kinds,
     visit: V,
+    /// Visits marks; without it they are passed over.
+    note: Option<Note<'n, E>>,
     range: TimeRange,
     /// Time of the trace's first record.
     start_ns: Option<u64>,
@@ -78,7 +89,7 @@ struct Visiting<V, E> {
     past_end: bool,
 }
 
-impl<V, E> Walk<V, E>
+impl<'n, V, E> Walk<'n, V, E>
 where
     V: FnMut(&EventView<'_>) -> Result<(), E>,
 {
@@ -92,6 +103,7 @@ where
             looks_at: Depth::All,
             kinds: Kinds::default(),
             visit,
+            note: None,
             range,
             start_ns: None,
             failed: None,
@@ -124,6 +136,12 @@ where
             self.visiting.looks_at = self.visiting.looks_at.max(filter.looks_at());
         }
         self.visiting.filter = filter;
+        self
+    }
+
+    /// Visits marks too, in their place between the events, whatever the filter.
+    pub fn noting(mut self, note: impl FnMut(&Noted<'_>) -> Result<(), E> + 'n) -> Self {
+        self.visiting.note = Some(Box::new(note));
         self
     }
 
@@ -181,14 +199,14 @@ where
     }
 }
 
-impl<V, E> Visiting<V, E> {
+impl<V, E> Visiting<'_, V, E> {
     fn reached(&self, point: Point, boot_ns: u64) -> bool {
         let start_ns = self.start_ns.unwrap_or(0);
         point.is_reached(boot_ns, || self.state.wall_ns(boot_ns), start_ns)
     }
 }
 
-impl<V, E> Visiting<V, E>
+impl<V, E> Visiting<'_, V, E>
 where
     V: FnMut(&EventView<'_>) -> Result<(), E>,
 {
@@ -214,7 +232,7 @@ where
     }
 }
 
-impl<V, E> Visiting<V, E> {
+impl<V, E> Visiting<'_, V, E> {
     fn cannot_read(&mut self, at: EventRef, error: &trace_format::Error) {
         let which = (at.part, at.chunk, at.family);
         if self.unreadable_reported.len() >= UNREADABLE_MAX {
@@ -230,12 +248,15 @@ impl<V, E> Visiting<V, E> {
     }
 }
 
-impl<V, E> Fold for Visiting<V, E>
+impl<V, E> Fold for Visiting<'_, V, E>
 where
     V: FnMut(&EventView<'_>) -> Result<(), E>,
 {
     fn context(&mut self, record: &ContextRecord) {
         self.state.context(record);
+        if let Context::Mark(mark) = &record.body {
+            self.noted(record.boot_ns, mark);
+        }
     }
 
     fn event(&mut self, event: &Event, at: EventRef) {
@@ -303,10 +324,30 @@ where
     }
 }
 
-impl<V, E> Visiting<V, E>
+impl<V, E> Visiting<'_, V, E>
 where
     V: FnMut(&EventView<'_>) -> Result<(), E>,
 {
+    fn noted(&mut self, boot_ns: u64, mark: &Mark) {
+        let over = self.failed.is_some() || self.past_end;
+        let TimeRange { from, to } = self.range;
+        let before = from.is_some_and(|from| !self.reached(from, boot_ns));
+        let after = to.is_some_and(|to| self.reached(to, boot_ns));
+        if over || before || after {
+            return;
+        }
+        let noted = Noted {
+            boot_ns,
+            wall_ns: self.state.wall_ns(boot_ns),
+            mark,
+        };
+        if let Some(note) = &mut self.note
+            && let Err(error) = note(&noted)
+        {
+            self.failed = Some(error);
+        }
+    }
+
     /// Visits a row if `judged`, the event that filters look at, fulfils the condition.
     fn show(&mut self, event: &Event, judged: &Event, at: EventRef, shown: bool) {
         let matches = |filter: &mut Filter| filter.matches(judged, &self.state);

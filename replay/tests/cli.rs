@@ -11,6 +11,7 @@ use std::{
 };
 use support::{SECOND_NS, START_NS, Scenario, items, seal};
 use tempfile::TempDir;
+use trace_format::{Context, ContextRecord, Mark};
 
 /// A directory with a whole trace in it.
 struct Traces {
@@ -692,5 +693,80 @@ mod export {
                 stderr(&output)
             );
         }
+    }
+}
+
+/// Marks stand where they were made, in every form; they are no events and nobody's.
+#[test]
+fn marks_are_listed_and_stand_between_the_events() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("marked.zst");
+    let mut items = items(Scenario::QUIET);
+    for second in 1..=25 {
+        let boot_ns = START_NS + second * SECOND_NS;
+        let mark = support::Item::Context(ContextRecord {
+            boot_ns,
+            body: Context::Mark(Mark {
+                label: "deploy\n".into(),
+                text: format!("note {second}"),
+            }),
+        });
+        let place = items.iter().position(|item| item.boot_ns() >= boot_ns);
+        items.insert(place.unwrap(), mark);
+    }
+    fs::write(&path, support::file(&seal(&items, |_| 500))).unwrap();
+    let path = path.to_str().unwrap();
+
+    let info = replay(&["info", "--marks", path]);
+    assert_eq!(code(&info), 0, "{}", stderr(&info));
+    let listed: Vec<&str> = stdout(&info)
+        .lines()
+        .filter(|line| line.contains("note"))
+        .collect();
+    assert_eq!(listed.len(), 20);
+    let first = "2023-11-14T22:15:01.000000000Z  deploy\\n: note 1";
+    assert!(listed[0].ends_with(first), "{}", listed[0]);
+    assert!(stdout(&info).contains("25, the first 20:"));
+    let json = &objects(&replay(&["info", "--marks", "--json", path]))[0]["marks"];
+    assert_eq!(
+        (&json["count"], &json["unread_chunks"]),
+        (&25.into(), &0.into())
+    );
+    assert_eq!(json["listed"][19]["text"], "note 20");
+    let without = &objects(&replay(&["info", "--json", path]))[0];
+    assert!(without["marks"].is_null());
+
+    let cat = replay(&["cat", path]);
+    let lines = stdout(&cat);
+    assert!(lines.lines().map(|line| &line[..30]).is_sorted());
+    let marks = |text: &str| text.lines().filter(|line| line.contains("note ")).count();
+    assert_eq!(marks(lines), 25);
+    assert_eq!(
+        lines.lines().count() as u64,
+        25 + without["events"].as_u64().unwrap()
+    );
+    let line = "2023-11-14T22:15:03.000000000Z  -             -  mark deploy\\n: note 3";
+    assert!(lines.lines().any(|known| known == line), "{line}");
+    let json = objects(&replay(&["cat", "--json", path]));
+    let mark = json.iter().find(|one| one["event"] == "mark").unwrap();
+    assert_eq!(mark["label"], "deploy\n");
+    assert_eq!(mark["boot_ns"], START_NS + SECOND_NS);
+    assert_eq!(mark["time"], "2023-11-14T22:15:01.000000000Z");
+
+    // A range holds for them, with or without what lies before it; any other selection leaves them out.
+    for history in ["all", "checkpoint"] {
+        let range = ["--from", "3s", "--to", "6s", "--history", history];
+        let cut = replay(&[&["cat", path][..], &range].concat());
+        assert_eq!(marks(stdout(&cut)), 3, "{history}");
+    }
+    for selection in [
+        ["--container", "web"],
+        ["--kind", "open"],
+        ["--pid", "1500"],
+        ["--filter", "evt.type exists"],
+    ] {
+        let cut = replay(&[&["cat", path][..], &selection].concat());
+        assert_eq!(code(&cut), 0, "{}", stderr(&cut));
+        assert_eq!(marks(stdout(&cut)), 0, "{selection:?}");
     }
 }

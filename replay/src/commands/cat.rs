@@ -1,7 +1,8 @@
-//! `replay cat`: the events of a trace in order, one line each; `--raw` is [`super::cat_raw`].
+//! `replay cat`: the events of a trace in order, one line each, with its marks between them; `--raw` is [`super::cat_raw`].
 
 use anyhow::Context;
 use replay::{
+    event_json,
     event_text::LineWriter,
     event_view::EventView,
     resolve::Depth,
@@ -10,7 +11,7 @@ use replay::{
     select::Selection,
     skip::{Skip, Step},
     time::Point,
-    walk::{TimeRange, Walk},
+    walk::{Noted, TimeRange, Walk},
 };
 
 use trace_format::columns::FAMILIES;
@@ -137,21 +138,22 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     let mut out = Output::new();
     let mut lines = LineWriter::default();
     let mut line = Vec::new();
-    let mut json = Vec::new();
-    let mut print = |view: &EventView<'_>| -> anyhow::Result<()> {
-        if global.json {
-            json.clear();
-            replay::event_json::write_json(view, &mut json).context("cannot write JSON")?;
-            json.push(b'\n');
-            out.bytes(&json)
-        } else {
-            line.clear();
-            lines.write(view, &mut line);
-            line.push(b'\n');
-            out.bytes(&line)
+    let mut print = |seen: Seen<'_, '_>| -> anyhow::Result<()> {
+        line.clear();
+        match (seen, global.json) {
+            (Seen::Event(view), true) => {
+                event_json::write_json(view, &mut line).context("cannot write JSON")?;
+            }
+            (Seen::Event(view), false) => lines.write(view, &mut line),
+            (Seen::Mark(noted), true) => {
+                event_json::write_mark(noted, &mut line).context("cannot write JSON")?;
+            }
+            (Seen::Mark(noted), false) => lines.write_mark(noted, &mut line),
         }
+        line.push(b'\n');
+        out.bytes(&line)
     };
-    let condition = walk(
+    let condition = walk_all(
         &arguments.traces,
         &arguments.select,
         Shown::Rows,
@@ -182,8 +184,14 @@ pub enum Shown {
     Events,
 }
 
-/// Visits the selected events of every trace that the arguments name, each trace with a state of its
-/// own, the parts of a capture with one. `looks_at` is what `visit` sees of the state.
+/// What stands in a trace's order of time.
+pub enum Seen<'a, 'v> {
+    Event(&'a EventView<'v>),
+    Mark(&'a Noted<'v>),
+}
+
+/// [`walk_all`] for whoever looks at events only.
+#[cfg_attr(not(feature = "export"), allow(dead_code, reason = "what exports use"))]
 pub fn walk(
     traces: &TraceArguments,
     select: &Select,
@@ -193,19 +201,51 @@ pub fn walk(
     global: Global,
     visit: &mut dyn FnMut(&EventView<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<trace::Condition> {
+    let mut events = |seen: Seen<'_, '_>| match seen {
+        Seen::Event(view) => visit(view),
+        Seen::Mark(_) => Ok(()),
+    };
+    walk_all(
+        traces,
+        select,
+        shown,
+        looks_at,
+        results_too,
+        global,
+        &mut events,
+    )
+}
+
+/// Visits the selected events of every trace that the arguments name, each trace with a state of its
+/// own, the parts of a capture with one. `looks_at` is what `visit` sees of the state. Marks are visited
+/// in their place where the selection is by time alone: they are no container's, process's or kind's.
+pub fn walk_all(
+    traces: &TraceArguments,
+    select: &Select,
+    shown: Shown,
+    looks_at: Depth,
+    results_too: bool,
+    global: Global,
+    visit: &mut dyn FnMut(Seen<'_, '_>) -> anyhow::Result<()>,
+) -> anyhow::Result<trace::Condition> {
     // The visitor serves one walk after the other, and each walk is dropped before the next begins.
-    let visit = std::cell::RefCell::new(visit);
+    let visit = &std::cell::RefCell::new(visit);
     let range = select.range();
     let filter = select.compile()?;
     let selection = select.selection();
     let mut kinds = selection.clone();
     let everything = selection.is_all();
+    let marks_too = everything && filter.is_none();
     let new_walk = |start_ns| {
         let walk = Walk::new(range, |view: &EventView<'_>| {
             match everything || selection.wants(view) {
-                true => (visit.borrow_mut())(view),
+                true => (visit.borrow_mut())(Seen::Event(view)),
                 false => Ok(()),
             }
+        })
+        .noting(move |noted| match marks_too {
+            true => (visit.borrow_mut())(Seen::Mark(noted)),
+            false => Ok(()),
         })
         .started_at(start_ns)
         .looking_at(match select.kind.is_empty() {

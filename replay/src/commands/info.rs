@@ -1,7 +1,7 @@
 //! `replay info`: what a trace holds, from its summary; of an unfinished one, from the chunk headers.
 //!
 //! Of the bodies only the first chunk's is read: it holds the host and the first pair of clocks. With
-//! `--columns` all are.
+//! `--columns` and `--marks` all are.
 
 use replay::{
     event_view::family_name,
@@ -18,7 +18,10 @@ use replay::{
 use serde::Serialize;
 use trace_format::{ChunkSource, Context, LossTotal, SealedChunk, Summary, TraceReader, read_info};
 
-use super::info_columns::{self, Columns, Weighing};
+use super::{
+    info_columns::{self, Columns, Weighing},
+    info_marks::{self, Listing, Marks},
+};
 use crate::{Global, Outcome, output::Output, trace};
 
 #[derive(clap::Args)]
@@ -29,6 +32,9 @@ pub struct Arguments {
     /// Say what each family and column weighs in the file; reads all of it
     #[arg(long)]
     pub columns: bool,
+    /// List the marks, such as the acts of an injector; reads all of it
+    #[arg(long)]
+    pub marks: bool,
 }
 
 /// What is said about one trace.
@@ -70,6 +76,8 @@ struct Info {
     issues: Vec<String>,
     /// With `--columns`; else `null`.
     columns: Option<Columns>,
+    /// With `--marks`; else `null`.
+    marks: Option<Marks>,
 }
 
 #[derive(Serialize)]
@@ -92,16 +100,19 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     let mut out = Output::new();
     let mut outcome = Outcome::default();
     for (index, input) in trace::inputs(&arguments.traces)?.iter().enumerate() {
-        let mut weighing = arguments.columns.then(Weighing::default);
+        let mut whole = Whole {
+            weighing: arguments.columns.then(Weighing::default),
+            listing: arguments.marks.then(Listing::default),
+        };
         let mut info = match input {
             Input::File(path) => {
                 let info = read_info(path)?;
                 let mut reader = TraceReader::open(path)?;
                 let first = reader.next_chunk().ok().flatten();
-                if let Some(weighing) = &mut weighing {
-                    first.iter().for_each(|chunk| weighing.add(chunk));
+                if whole.is_wanted() {
+                    first.iter().for_each(|chunk| whole.add(chunk));
                     while let Some(chunk) = reader.next_chunk()? {
-                        weighing.add(&chunk);
+                        whole.add(&chunk);
                     }
                 }
                 describe(
@@ -113,12 +124,13 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
                     info.issues.iter(),
                 )
             }
-            Input::Stdin => from_stream(input, weighing.as_mut())?,
+            Input::Stdin => from_stream(input, &mut whole)?,
             Input::Live(url) => {
                 anyhow::bail!("{url}: replay info reads files; replay live shows a stream")
             }
         };
-        if let Some(weighing) = weighing {
+        info.marks = whole.listing.map(Listing::finish);
+        if let Some(weighing) = whole.weighing {
             if weighing.failed > 0 {
                 let failed = weighing.failed;
                 info.issues
@@ -140,8 +152,29 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
+/// What is asked of every chunk.
+struct Whole {
+    weighing: Option<Weighing>,
+    listing: Option<Listing>,
+}
+
+impl Whole {
+    fn is_wanted(&self) -> bool {
+        self.weighing.is_some() || self.listing.is_some()
+    }
+
+    fn add(&mut self, chunk: &SealedChunk) {
+        if let Some(weighing) = &mut self.weighing {
+            weighing.add(chunk);
+        }
+        if let Some(listing) = &mut self.listing {
+            listing.add(chunk);
+        }
+    }
+}
+
 /// Standard input cannot seek: every chunk passes by.
-fn from_stream(input: &Input, mut weighing: Option<&mut Weighing>) -> anyhow::Result<Info> {
+fn from_stream(input: &Input, whole: &mut Whole) -> anyhow::Result<Info> {
     let mut reader = TraceReader::from_read(std::io::stdin());
     let mut summary = None;
     let mut first = None;
@@ -152,9 +185,7 @@ fn from_stream(input: &Input, mut weighing: Option<&mut Weighing>) -> anyhow::Re
             .get_or_insert_with(|| Summary::new(chunk.header.trace_uuid))
             .add(&chunk.header, offset, header_len as u32);
         offset += chunk.bytes.len() as u64;
-        if let Some(weighing) = &mut weighing {
-            weighing.add(&chunk);
-        }
+        whole.add(&chunk);
         first.get_or_insert(chunk);
     }
     let complete = reader.summary().is_some();
@@ -269,6 +300,7 @@ fn describe<'a>(
         part: continues.map(|continues| continues.part),
         issues: issues.map(ToString::to_string).collect(),
         columns: None,
+        marks: None,
     }
 }
 
@@ -367,6 +399,9 @@ fn print(info: &Info, out: &mut Output) -> anyhow::Result<()> {
     }
     for issue in &info.issues {
         line("issue", issue.clone())?;
+    }
+    if let Some(marks) = &info.marks {
+        info_marks::print(marks, out)?;
     }
     if let Some(columns) = &info.columns {
         info_columns::print(columns, out)?;

@@ -11,6 +11,7 @@ pub mod export;
 pub mod import;
 pub mod info;
 mod info_columns;
+mod info_marks;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod merge;
