@@ -4,9 +4,10 @@
 use super::{
     condition::SyntaxError,
     fields::{Field, Id, Kind},
-    node::{Comparison, Node, Transformer},
-    pattern::PathPrefix,
-    services,
+    node::{Comparison, Node, Test},
+    operand::{Operand, Shape},
+    pattern::{PathPrefix, hex},
+    regex, services,
     syntax::*,
     test::{AddressTest, Network, NumberTest, Order, TextTest},
     types::{TypeSet, canonical},
@@ -63,40 +64,44 @@ pub(super) fn field(written: &FieldName) -> Result<Field, SyntaxError> {
 }
 
 fn check(check: &Check) -> Result<Node, SyntaxError> {
-    let field = field(&check.left.field)?;
+    let field = match (&check.left, &check.right) {
+        (Term::Field(name), Right::None | Right::One(_) | Right::List(_)) => field(name)?,
+        _ => return computed(check),
+    };
     let never = field.types.is_empty();
     let node = typed(check, field)?;
     // No event has the field: no comparison of it ever holds.
     Ok(if never { Node::Never } else { node })
 }
 
-fn typed(check: &Check, field: Field) -> Result<Node, SyntaxError> {
-    if !check.left.transformers.is_empty() {
-        return transformed(check, field);
+fn values(check: &Check) -> &[Value] {
+    match &check.right {
+        Right::One(value) => std::slice::from_ref(value),
+        Right::List(values) => values,
+        Right::None | Right::Term(_) => &[],
     }
+}
+
+fn typed(check: &Check, field: Field) -> Result<Node, SyntaxError> {
     if check.operator == Operator::Exists {
         return Ok(Node::Exists(field));
     }
-    let values = match &check.right {
-        Right::None => &[][..],
-        Right::One(value) => std::slice::from_ref(value),
-        Right::List(values) => values,
-        Right::Field(other) => return compared(check, field, other),
-    };
+    let values = values(check);
     match (field.id, field.kind) {
         (Id::Type | Id::CallType, _) => event_types(check, &field, values),
         (_, Kind::Text) => Ok(Node::text(field, text_test(check, values)?)),
         (_, Kind::Number) => {
-            let test = number_test(check, &field, values)?;
+            let test = number_test(check, Some(&field), values)?;
             Ok(Node::number(field, test))
         }
-        (_, Kind::Boolean) => boolean(check, field, values),
+        (_, Kind::Boolean) => Ok(Node::Boolean(field, boolean(check, values)?)),
         (_, Kind::Address | Kind::Network) => address(check, field, values),
     }
 }
 
-fn unfit(check: &Check, field: &str, kind: &str, expected: &str) -> SyntaxError {
+fn unfit(check: &Check, kind: &str, expected: &str) -> SyntaxError {
     let name = check.operator.name();
+    let field = check.left.shown().1;
     problem(
         check.operator_at,
         quoted(name),
@@ -152,27 +157,54 @@ fn text_test(check: &Check, values: &[Value]) -> Result<TextTest, SyntaxError> {
                 .map(|value| PathPrefix::new(&value.text))
                 .collect(),
         ),
-        Operator::BytesContain | Operator::BytesStartWith | Operator::Regex | Operator::Exists => {
+        Operator::BytesContain => TextTest::Contains(bytes(values, check)?),
+        Operator::BytesStartWith => TextTest::StartsWith(bytes(values, check)?),
+        Operator::Regex => {
+            let pattern = first()?;
+            let pattern = String::from_utf8_lossy(&pattern);
+            let at = values.first().map_or(check.operator_at, |value| value.at);
+            let compiled =
+                regex::compile(&pattern).map_err(|error| problem(at, quoted(&pattern), error))?;
+            TextTest::Regex(compiled)
+        }
+        Operator::Exists => {
             return Err(problem(
                 check.operator_at,
                 quoted(check.operator.name()),
-                "another operator: this one is not supported yet",
+                "`exists` without a modifier",
             ));
         }
     })
 }
 
-fn number_test(check: &Check, field: &Field, values: &[Value]) -> Result<NumberTest, SyntaxError> {
+/// The hex digits of `bcontains` and `bstartswith` as bytes.
+fn bytes(values: &[Value], check: &Check) -> Result<Vec<u8>, SyntaxError> {
+    let Some(value) = values.first() else {
+        return Err(problem(check.operator_at, "()", "a value"));
+    };
+    hex(&value.text).ok_or_else(|| {
+        let shown = String::from_utf8_lossy(&value.text);
+        problem(value.at, quoted(&shown), "pairs of hex digits")
+    })
+}
+
+fn number_test(
+    check: &Check,
+    field: Option<&Field>,
+    values: &[Value],
+) -> Result<NumberTest, SyntaxError> {
     if let Some(modifier) = check.modifier {
         let tests = per_value(check, values, |check, value| {
             number_test(check, field, std::slice::from_ref(value))
         })?;
         return Ok(NumberTest::Many(modifier, tests));
     }
-    let port = matches!(
-        field.id,
-        Id::FdPort | Id::FdClientPort | Id::FdServerPort | Id::FdLocalPort | Id::FdRemotePort
-    );
+    let port = field.is_some_and(|field| {
+        matches!(
+            field.id,
+            Id::FdPort | Id::FdClientPort | Id::FdServerPort | Id::FdLocalPort | Id::FdRemotePort
+        )
+    });
     let first = || match values.first() {
         Some(value) => number(value, port),
         None => Err(problem(check.operator_at, "()", "a number")),
@@ -192,12 +224,7 @@ fn number_test(check: &Check, field: &Field, values: &[Value]) -> Result<NumberT
             NumberTest::In(Arc::new(set))
         }
         _ => {
-            return Err(unfit(
-                check,
-                &check.left.field.name,
-                "a number",
-                "= != < <= > >= or in",
-            ));
+            return Err(unfit(check, "a number", "= != < <= > >= or in"));
         }
     })
 }
@@ -219,36 +246,38 @@ fn number(value: &Value, port: bool) -> Result<i64, SyntaxError> {
     }
 }
 
-fn boolean(check: &Check, field: Field, values: &[Value]) -> Result<Node, SyntaxError> {
-    let name = &check.left.field.name;
-    let fits =
-        matches!(check.operator, Operator::Equal | Operator::NotEqual) && check.modifier.is_none();
-    let (true, [value]) = (fits, values) else {
-        return Err(unfit(check, name, "true or false", "= or !="));
-    };
-    let wanted = match value.text.as_slice() {
-        b"true" => true,
-        b"false" => false,
-        other => {
-            return Err(problem(
-                value.at,
-                quoted(&String::from_utf8_lossy(other)),
-                "true or false",
-            ));
-        }
-    };
-    Ok(Node::Boolean(
-        field,
-        wanted == (check.operator == Operator::Equal),
-    ))
+/// The values that a boolean may have: [false, true].
+fn boolean(check: &Check, values: &[Value]) -> Result<[bool; 2], SyntaxError> {
+    let listed = matches!(check.operator, Operator::In | Operator::Intersects);
+    let negated = check.operator == Operator::NotEqual;
+    let single = matches!(check.operator, Operator::Equal | Operator::NotEqual);
+    if check.modifier.is_some() || !(listed || single && values.len() == 1) {
+        return Err(unfit(check, "true or false", "= or !="));
+    }
+    let mut allowed = [negated; 2];
+    for value in values {
+        let flag = match value.text.as_slice() {
+            b"true" => true,
+            b"false" => false,
+            other => {
+                return Err(problem(
+                    value.at,
+                    quoted(&String::from_utf8_lossy(other)),
+                    "true or false",
+                ));
+            }
+        };
+        allowed[usize::from(flag)] = !negated;
+    }
+    Ok(allowed)
 }
 
 fn address(check: &Check, field: Field, values: &[Value]) -> Result<Node, SyntaxError> {
-    let name = &check.left.field.name;
+    let name = check.left.shown().1;
     let negated = match (check.operator, check.modifier) {
         (Operator::Equal | Operator::In | Operator::Intersects, None) => false,
         (Operator::NotEqual, None) => true,
-        _ => return Err(unfit(check, name, "an address", "=, != or in")),
+        _ => return Err(unfit(check, "an address", "=, != or in")),
     };
     let parse = |value: &Value| {
         let text = String::from_utf8_lossy(&value.text);
@@ -297,25 +326,59 @@ fn event_types(check: &Check, field: &Field, values: &[Value]) -> Result<Node, S
     Ok(Node::types(types))
 }
 
-/// `left op val(right)`.
-fn compared(check: &Check, left: Field, right: &FieldName) -> Result<Node, SyntaxError> {
-    let right_field = field(right)?;
-    if left.kind != right_field.kind || left.many || right_field.many {
-        let expected = format!("a field of the same type as {}", check.left.field.name);
-        return Err(problem(right.at, quoted(&right.name), expected));
+/// A check with a transformer, or with another field on the right side.
+fn computed(check: &Check) -> Result<Node, SyntaxError> {
+    let left = Operand::compile(&check.left)?;
+    let mut possible = TypeSet::all();
+    let Right::Term(right) = &check.right else {
+        left.fields(&mut |field| possible = possible.intersection(&field.types));
+        let values = values(check);
+        let test = match (check.operator, left.shape()) {
+            (Operator::Exists, _) => Test::Exists,
+            (_, Shape::Number) => Test::Number(number_test(check, None, values)?),
+            (_, Shape::Text | Shape::List) => Test::Text(text_test(check, values)?),
+            (_, Shape::Flag) => Test::Flag(boolean(check, values)?),
+        };
+        return Ok(match possible.is_empty() {
+            true => Node::Never,
+            false => Node::Computed(left.into(), test),
+        });
+    };
+    let (at, name) = right.shown();
+    let right = Operand::compile(right)?;
+    if check.modifier.is_some() {
+        return Err(problem(at, quoted(name), "values in parentheses"));
     }
-    let comparison = match (check.operator, left.kind) {
-        (Operator::Equal, _) => Comparison::Equal,
-        (Operator::NotEqual, _) => Comparison::NotEqual,
-        (Operator::Less, _) => Comparison::Order(Order::Less),
-        (Operator::LessEqual, _) => Comparison::Order(Order::LessEqual),
-        (Operator::Greater, _) => Comparison::Order(Order::Greater),
-        (Operator::GreaterEqual, _) => Comparison::Order(Order::GreaterEqual),
-        (Operator::Contains, Kind::Text) => Comparison::Contains,
-        (Operator::StartsWith, Kind::Text) => Comparison::StartsWith,
-        (Operator::EndsWith, Kind::Text) => Comparison::EndsWith,
+    let fits = match (left.shape(), right.shape()) {
+        (Shape::List, Shape::List) => false,
+        (left, Shape::List) => left == Shape::Text,
+        (Shape::List, right) => right == Shape::Text,
+        (left, right) => left == right,
+    };
+    if !fits {
+        let expected = format!("a field of the same type as {}", check.left.shown().1);
+        return Err(problem(at, quoted(name), expected));
+    }
+    let text = matches!(left.shape(), Shape::Text | Shape::List);
+    let ordered = left.shape() != Shape::Flag;
+    let comparison = match check.operator {
+        Operator::Equal => Comparison::Equal,
+        Operator::NotEqual => Comparison::NotEqual,
+        Operator::Less if ordered => Comparison::Order(Order::Less),
+        Operator::LessEqual if ordered => Comparison::Order(Order::LessEqual),
+        Operator::Greater if ordered => Comparison::Order(Order::Greater),
+        Operator::GreaterEqual if ordered => Comparison::Order(Order::GreaterEqual),
+        Operator::In | Operator::Intersects => Comparison::Equal,
+        Operator::Contains if text => Comparison::Contains,
+        Operator::IgnoreCaseContains if text => Comparison::ContainsIgnoringCase,
+        Operator::StartsWith if text => Comparison::StartsWith,
+        Operator::EndsWith if text => Comparison::EndsWith,
+        Operator::Glob if text => Comparison::Glob(false),
+        Operator::IgnoreCaseGlob if text => Comparison::Glob(true),
+        Operator::PrefixMatch if text => Comparison::Below,
         _ => {
-            let expected = "= != < <= > >= contains startswith or endswith before val()";
+            let expected = "= != < <= > >= in contains icontains startswith endswith glob iglob or pmatch \
+                            before another field";
             return Err(problem(
                 check.operator_at,
                 quoted(check.operator.name()),
@@ -323,52 +386,11 @@ fn compared(check: &Check, left: Field, right: &FieldName) -> Result<Node, Synta
             ));
         }
     };
-    if matches!(left.kind, Kind::Address | Kind::Network | Kind::Boolean) {
-        return Err(problem(
-            right.at,
-            quoted(&right.name),
-            "a text or number field in val()",
-        ));
-    }
-    Ok(Node::Fields(left, comparison, right_field))
-}
-
-fn transformed(check: &Check, field: Field) -> Result<Node, SyntaxError> {
-    let mut transformers = Vec::new();
-    // Innermost first: that is the order in which they work.
-    for (name, at) in check.left.transformers.iter().rev() {
-        transformers.push(match name.as_str() {
-            "tolower" => Transformer::Lower,
-            "toupper" => Transformer::Upper,
-            "basename" => Transformer::Basename,
-            _ => return Err(problem(*at, quoted(name), "tolower, toupper or basename")),
-        });
-    }
-    let values = match &check.right {
-        Right::None => {
-            return Ok(Node::Exists(field));
-        }
-        Right::One(value) => std::slice::from_ref(value),
-        Right::List(values) => values,
-        Right::Field(other) => {
-            return Err(problem(
-                other.at,
-                quoted(&other.name),
-                "a value after a transformer",
-            ));
-        }
-    };
-    if field.kind != Kind::Text || field.many {
-        let left = &check.left.field;
-        return Err(problem(
-            left.at,
-            quoted(&left.name),
-            "a text field in a transformer",
-        ));
-    }
-    Ok(Node::Transformed(
-        field,
-        transformers.into(),
-        text_test(check, values)?,
-    ))
+    let mut both = |field: &Field| possible = possible.intersection(&field.types);
+    left.fields(&mut both);
+    right.fields(&mut both);
+    Ok(match possible.is_empty() {
+        true => Node::Never,
+        false => Node::Compared(left.into(), comparison, right.into()),
+    })
 }

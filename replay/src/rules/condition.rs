@@ -3,8 +3,9 @@
 //! ```text
 //! or    := and ("or" and)*            and := not ("and" not)*          not := "not"* term
 //! term  := "(" or ")" | left operator right | left "exists" | macro
-//! left  := field | transformer "(" left ("," …)* ")"
-//! right := value | "(" [value ("," value)*] ")" | "val" "(" field ")"
+//! left  := field | call               call := name "(" argument ("," argument)* ")" ["[" … "]"]
+//! right := value | "(" [value ("," value)*] ")" | "val" "(" left ")" | call
+//! argument := left | value | "(" argument ("," argument)* ")"
 //! ```
 
 use super::syntax::*;
@@ -35,6 +36,17 @@ pub(super) fn parse(text: &str) -> Result<Expression, SyntaxError> {
         return Err(parser.error("`and`, `or` or the end"));
     }
     Ok(expression)
+}
+
+/// A field or transformer at the start of a text, and where it ends.
+pub(super) fn term(text: &str) -> Result<(Term, usize), SyntaxError> {
+    let mut parser = Parser {
+        text,
+        at: 0,
+        depth: 0,
+    };
+    let term = parser.left()?;
+    Ok((term, parser.at))
 }
 
 struct Parser<'a> {
@@ -188,33 +200,72 @@ impl<'a> Parser<'a> {
         Some(name)
     }
 
-    fn left(&mut self) -> Result<Left, SyntaxError> {
-        let mut transformers = Vec::new();
+    /// A field or a transformer. Fields have a dot, transformers a parenthesis.
+    fn left(&mut self) -> Result<Term, SyntaxError> {
+        self.blanks();
+        let at = self.at;
+        let Some(name) = self.identifier() else {
+            return Err(self.error("a field"));
+        };
+        if name.contains('.') {
+            self.at = at;
+            return Ok(Term::Field(self.field()?));
+        }
+        if !self.takes(b'(') {
+            self.at = at;
+            return Err(self.error("a field or a transformer with `(`"));
+        }
+        Ok(Term::Call(self.call(name.to_owned(), at)?))
+    }
+
+    /// What follows a transformer's opening parenthesis.
+    fn call(&mut self, name: String, at: usize) -> Result<Call, SyntaxError> {
+        let arguments = self.arguments()?;
+        let index = match self.peek() {
+            Some(b'[') => Some(self.argument()?),
+            _ => None,
+        };
+        Ok(Call {
+            name,
+            at,
+            arguments,
+            index,
+        })
+    }
+
+    /// Up to the closing parenthesis.
+    fn arguments(&mut self) -> Result<Vec<Argument>, SyntaxError> {
+        if self.depth >= DEPTH_MAX {
+            return Err(self.error(&format!("at most {DEPTH_MAX} nested parentheses")));
+        }
+        self.depth += 1;
+        let mut arguments = Vec::new();
         loop {
             self.blanks();
-            let at = self.at;
-            let Some(name) = self.identifier() else {
-                return Err(self.error("a field"));
-            };
-            if name.contains('.') {
-                self.at = at;
-                let field = self.field()?;
-                for _ in &transformers {
-                    if !self.takes(b')') {
-                        return Err(self.error("`)`"));
-                    }
+            let start = self.at;
+            let argument = if self.takes(b'(') {
+                Argument::List(self.arguments()?)
+            } else {
+                let called = self.identifier().map(|name| name.contains('.'));
+                let is_term = match called {
+                    Some(true) => true,
+                    Some(false) => self.takes(b'('),
+                    None => false,
+                };
+                self.at = start;
+                match is_term {
+                    true => Argument::Term(self.left()?),
+                    false => Argument::Value(self.value()?),
                 }
-                return Ok(Left {
-                    transformers,
-                    field,
-                });
+            };
+            arguments.push(argument);
+            if self.takes(b')') {
+                self.depth -= 1;
+                return Ok(arguments);
             }
-            let name = name.to_owned();
-            if !self.takes(b'(') || transformers.len() >= DEPTH_MAX {
-                self.at = at;
-                return Err(self.error("a field or a transformer with `(`"));
+            if !self.takes(b',') {
+                return Err(self.error("`,` or `)`"));
             }
-            transformers.push((name, at));
         }
     }
 
@@ -272,7 +323,7 @@ impl<'a> Parser<'a> {
         None
     }
 
-    fn check(&mut self, left: Left) -> Result<Expression, SyntaxError> {
+    fn check(&mut self, left: Term) -> Result<Expression, SyntaxError> {
         let Some((operator, operator_at)) = self.operator() else {
             return Err(self.error(OPERATOR_NAMES));
         };
@@ -304,11 +355,20 @@ impl<'a> Parser<'a> {
     fn right(&mut self) -> Result<Right, SyntaxError> {
         let before = self.at;
         if self.takes_word("val") && self.takes(b'(') {
-            let field = self.field()?;
+            let term = self.left()?;
             if !self.takes(b')') {
                 return Err(self.error("`)`"));
             }
-            return Ok(Right::Field(field));
+            return Ok(Right::Term(term));
+        }
+        self.at = before;
+        self.blanks();
+        let at = self.at;
+        if let Some(name) = self.identifier()
+            && TRANSFORMERS.contains(&name)
+            && self.takes(b'(')
+        {
+            return Ok(Right::Term(Term::Call(self.call(name.to_owned(), at)?)));
         }
         self.at = before;
         Ok(Right::One(self.value()?))
@@ -435,59 +495,7 @@ fn joined(mut parts: Vec<Expression>, join: fn(Vec<Expression>) -> Expression) -
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A condition's text again, with every parenthesis that the tree implies.
-    fn print(expression: &Expression) -> String {
-        let joined = |parts: &[Expression], word: &str| {
-            let parts: Vec<_> = parts.iter().map(print).collect();
-            format!("({})", parts.join(word))
-        };
-        let value = |value: &Value| {
-            let text = String::from_utf8_lossy(&value.text);
-            format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
-        };
-        let field = |field: &FieldName| match &field.argument {
-            Some(argument) => format!("{}[{argument}]", field.name),
-            None => field.name.clone(),
-        };
-        match expression {
-            Expression::And(parts) => joined(parts, " and "),
-            Expression::Or(parts) => joined(parts, " or "),
-            Expression::Not(inner) => format!("not {}", print(inner)),
-            Expression::Macro { name, .. } => name.clone(),
-            Expression::Check(check) => {
-                let names = check
-                    .left
-                    .transformers
-                    .iter()
-                    .map(|it| format!("{}(", it.0));
-                let open: String = names.collect();
-                let close = ")".repeat(check.left.transformers.len());
-                let right = match &check.right {
-                    Right::None => String::new(),
-                    Right::One(one) => value(one),
-                    Right::List(list) => {
-                        format!(
-                            "({})",
-                            list.iter().map(value).collect::<Vec<_>>().join(", ")
-                        )
-                    }
-                    Right::Field(other) => format!("val({})", field(other)),
-                };
-                let modifier = match check.modifier {
-                    None => "",
-                    Some(Modifier::One) => "oneof ",
-                    Some(Modifier::Any) => "anyof ",
-                    Some(Modifier::All) => "allof ",
-                };
-                let operator = check.operator.name();
-                format!(
-                    "{open}{}{close} {operator} {modifier}{right}",
-                    field(&check.left.field)
-                )
-            }
-        }
-    }
+    use proptest::prelude::*;
 
     #[test]
     fn a_condition_printed_from_its_tree_means_the_same_tree() {
@@ -498,19 +506,27 @@ mod tests {
                 "a.b=c or d.e>=3 and not macro",
                 "(a.b = 'c' or (d.e >= '3' and not macro))",
             ),
-            ("(a.b exists)and(not(m))", "(a.b exists  and not m)"),
+            ("(a.b exists)and(not(m))", "(a.b exists and not m)"),
             ("not not not m", "not m"),
             ("a.b in(x,'y z' , \"(\")", "a.b in ('x', 'y z', '(')"),
             ("a.b in ()", "a.b in ()"),
             ("a.b in x", "a.b in ('x')"),
-            ("a.b[2] contains anyof (x)", "a.b[2] contains anyof ('x')"),
+            ("a.b[2] contains anyof (x)", "a.b['2'] contains anyof ('x')"),
             (
                 "a.b[\"k.x/y\"] startswith /etc",
-                "a.b[k.x/y] startswith '/etc'",
+                "a.b['k.x/y'] startswith '/etc'",
             ),
             (
                 "toupper( basename(a.b) ) = X",
                 "toupper(basename(a.b)) = 'X'",
+            ),
+            (
+                "join( \"-\" , (a.b,c.d)) = concat(a.b , 'x y',z)",
+                "join('-', (a.b, c.d)) = concat(a.b, 'x y', 'z')",
+            ),
+            (
+                "getopt(a.b,'f:')[f] in (1) or a.b = val( len(c.d))",
+                "(getopt(a.b, 'f:')['f'] in ('1') or a.b = len(c.d))",
             ),
             ("a.b = val( c.d )", "a.b = val(c.d)"),
             ("a.b='it\\'s \\x41\\\\'", "a.b = 'it\\'s A\\\\'"),
@@ -521,9 +537,124 @@ mod tests {
             ),
         ] {
             let tree = parse(text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
-            assert_eq!(print(&tree), printed, "{text}");
+            assert_eq!(tree.to_string(), printed, "{text}");
             let again = parse(printed).unwrap_or_else(|error| panic!("{printed}: {error:?}"));
-            assert_eq!(print(&again), printed, "{text}");
+            assert_eq!(again.to_string(), printed, "{text}");
+        }
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop::collection::vec(1u8.., 0..6).prop_map(|text| Value { text, at: 0 })
+    }
+
+    fn field() -> impl Strategy<Value = FieldName> {
+        let name = "[a-z]{1,4}\\.[a-z_]{1,4}";
+        (name, prop::option::of("[ -~]{0,4}")).prop_map(|(name, argument)| FieldName {
+            name,
+            argument,
+            at: 0,
+        })
+    }
+
+    fn term() -> impl Strategy<Value = Term> {
+        field()
+            .prop_map(Term::Field)
+            .prop_recursive(3, 8, 3, |inner| {
+                let leaf = prop_oneof![
+                    inner.prop_map(Argument::Term),
+                    value().prop_map(Argument::Value)
+                ];
+                let argument = prop_oneof![
+                    leaf.clone(),
+                    prop::collection::vec(leaf, 1..3).prop_map(Argument::List)
+                ];
+                let name = prop::sample::select(&TRANSFORMERS[..]);
+                let arguments = prop::collection::vec(argument, 1..4);
+                let index = prop::option::of("[a-z]");
+                (name, arguments, index).prop_map(|(name, arguments, index)| {
+                    Term::Call(Call {
+                        name: name.to_owned(),
+                        at: 0,
+                        arguments,
+                        index,
+                    })
+                })
+            })
+    }
+
+    fn check() -> impl Strategy<Value = Expression> {
+        let operators: Vec<Operator> = OPERATORS.iter().map(|row| row.1).collect();
+        let modifiers = vec![Modifier::One, Modifier::Any, Modifier::All];
+        let list = prop::collection::vec(value(), 0..4).prop_map(Right::List);
+        let single = prop_oneof![value().prop_map(Right::One), term().prop_map(Right::Term)];
+        (
+            term(),
+            prop::sample::select(operators),
+            prop::option::of(prop::sample::select(modifiers)),
+            list,
+            single,
+        )
+            .prop_map(|(left, operator, modifier, list, single)| {
+                let modifier = modifier.filter(|_| operator != Operator::Exists);
+                let right = match operator {
+                    Operator::Exists => Right::None,
+                    _ if modifier.is_some() || operator.takes_list() => list,
+                    _ => single,
+                };
+                Expression::Check(Check {
+                    left,
+                    operator,
+                    operator_at: 0,
+                    modifier,
+                    right,
+                })
+            })
+    }
+
+    fn expression() -> impl Strategy<Value = Expression> {
+        let name = "[a-z_]{1,8}".prop_filter("no word of the language", |name| {
+            !["and", "or", "not", "exists"].contains(&name.as_str())
+                && Operator::named(name).is_none()
+        });
+        let leaf = prop_oneof![
+            3 => check(),
+            1 => name.prop_map(|name| Expression::Macro { name, at: 0 })
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 2..4).prop_map(Expression::And),
+                prop::collection::vec(inner.clone(), 2..4).prop_map(Expression::Or),
+                // Repeated `not` toggles: it never stands twice.
+                inner
+                    .prop_filter("not of not", |inner| !matches!(inner, Expression::Not(_)))
+                    .prop_map(|inner| Expression::Not(Box::new(inner))),
+            ]
+        })
+    }
+
+    /// The tree without its places, as text.
+    fn bare(expression: &Expression) -> String {
+        let text = format!("{expression:?}");
+        ::regex::Regex::new("at: [0-9]+")
+            .unwrap()
+            .replace_all(&text, "at: _")
+            .into_owned()
+    }
+
+    proptest! {
+        #[test]
+        fn any_tree_is_parsed_from_its_own_text(tree in expression()) {
+            let text = tree.to_string();
+            let again = parse(&text);
+            prop_assert!(again.is_ok(), "{text}: {again:?}");
+            prop_assert_eq!(bare(&again.unwrap()), bare(&tree), "{}", text);
+        }
+
+        #[test]
+        fn any_text_is_a_condition_or_an_error(text in "\\PC{0,60}") {
+            if let Err(error) = parse(&text) {
+                prop_assert!(error.at <= text.len() && !error.expected.is_empty());
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Exceptions of rules: values that turn into `and not (…)` behind the condition.
 
 use super::{
-    LoadError,
+    ItemKind, LoadCode, LoadError,
     source::{Origin, Source},
     syntax::Operator,
     yaml::{File, Node, Value},
@@ -37,87 +37,105 @@ pub(super) fn read(
         return Err(file.error(node.at, node.what(), "a list of exceptions"));
     };
     for item in items {
-        let Value::Mapping(pairs) = &item.value else {
-            return Err(file.error(
-                item.at,
-                item.what(),
-                "an exception with name, fields and values",
-            ));
+        let name = match &item.value {
+            Value::Mapping(pairs) => super::items::get(pairs, "name").and_then(Node::scalar),
+            _ => None,
         };
-        let get = |key: &str| {
-            pairs
-                .iter()
-                .find(|pair| pair.0.scalar() == Some(key))
-                .map(|pair| &pair.1)
-        };
-        let Some(name) = get("name").and_then(Node::scalar) else {
-            return Err(file.error(item.at, "an exception without name", "`name`"));
-        };
-        let origin = Origin {
-            file: index,
-            node: Rc::new(item.clone()),
-        };
-        let mut values = Vec::new();
-        match get("values").map(|node| (&node.value, node)) {
-            Some((Value::Sequence(given), _)) => {
-                values.extend(given.iter().map(|value| {
-                    (
-                        value.clone(),
-                        Origin {
-                            node: Rc::new(value.clone()),
-                            ..origin.clone()
-                        },
-                    )
-                }));
-            }
-            Some((_, node)) if !node.is_null() => {
-                return Err(file.error(node.at, node.what(), "a list of values"));
-            }
-            _ => {}
+        read_one(file, index, item, known)
+            .map_err(|error| error.about(ItemKind::Exception, name))?;
+    }
+    Ok(())
+}
+
+fn read_one(
+    file: &File<'_>,
+    index: usize,
+    item: &Node,
+    known: &mut Vec<Exception>,
+) -> Result<(), LoadError> {
+    let Value::Mapping(pairs) = &item.value else {
+        return Err(file.error(
+            item.at,
+            item.what(),
+            "an exception with name, fields and values",
+        ));
+    };
+    let get = |key: &str| {
+        pairs
+            .iter()
+            .find(|pair| pair.0.scalar() == Some(key))
+            .map(|pair| &pair.1)
+    };
+    let Some(name) = get("name").and_then(Node::scalar) else {
+        return Err(file.error(item.at, "an exception without name", "`name`"));
+    };
+    let origin = Origin {
+        file: index,
+        node: Rc::new(item.clone()),
+    };
+    let mut values = Vec::new();
+    match get("values").map(|node| (&node.value, node)) {
+        Some((Value::Sequence(given), _)) => {
+            values.extend(given.iter().map(|value| {
+                (
+                    value.clone(),
+                    Origin {
+                        node: Rc::new(value.clone()),
+                        ..origin.clone()
+                    },
+                )
+            }));
         }
-        let exception = match (
-            known.iter_mut().find(|exception| exception.name == name),
-            get("fields"),
-        ) {
-            (Some(exception), None) => {
-                if let Some(comps) = get("comps") {
-                    return Err(file.error(
+        Some((_, node)) if !node.is_null() => {
+            return Err(file.error(node.at, node.what(), "a list of values"));
+        }
+        _ => {}
+    }
+    let exception = match (
+        known.iter_mut().find(|exception| exception.name == name),
+        get("fields"),
+    ) {
+        (Some(exception), None) => {
+            if let Some(comps) = get("comps") {
+                return Err(file
+                    .error(
                         comps.at,
                         comps.what(),
                         "comps only where the exception is defined",
-                    ));
-                }
-                exception.values.extend(values);
-                exception
+                    )
+                    .with(LoadCode::Validate));
             }
-            (Some(_), Some(fields)) => {
-                return Err(file.error(
+            exception.values.extend(values);
+            exception
+        }
+        (Some(_), Some(fields)) => {
+            return Err(file
+                .error(
                     fields.at,
                     fields.what(),
                     "values only: the exception is defined already",
-                ));
-            }
-            (None, None) => {
-                return Err(file.error(
-                    item.at,
-                    format!("exception `{name}` without fields"),
-                    "`fields`",
-                ));
-            }
-            (None, Some(fields)) => {
-                let fields = fields_of(file, fields, get("comps"))?;
-                known.push(Exception {
-                    name: name.to_owned(),
-                    fields,
-                    values,
-                });
-                let last = known.len() - 1;
-                &mut known[last]
-            }
-        };
-        exception.check(file)?;
-    }
-    Ok(())
+                )
+                .with(LoadCode::Validate));
+        }
+        (None, None) => {
+            return Err(file.error(
+                item.at,
+                format!("exception `{name}` without fields"),
+                "`fields`",
+            ));
+        }
+        (None, Some(fields)) => {
+            let fields = fields_of(file, fields, get("comps"))?;
+            known.push(Exception {
+                name: name.to_owned(),
+                fields,
+                values,
+            });
+            let last = known.len() - 1;
+            &mut known[last]
+        }
+    };
+    exception.check(file)
 }
 
 fn fields_of(file: &File<'_>, fields: &Node, comps: Option<&Node>) -> Result<Fields, LoadError> {
@@ -127,7 +145,9 @@ fn fields_of(file: &File<'_>, fields: &Node, comps: Option<&Node>) -> Result<Fie
         {
             Ok(name.to_owned())
         }
-        _ => Err(file.error(node.at, node.what(), "an operator")),
+        _ => Err(file
+            .error(node.at, node.what(), "an operator")
+            .with(LoadCode::Validate)),
     };
     if let Some(field) = fields.scalar() {
         let comparison = match comps {
@@ -140,11 +160,13 @@ fn fields_of(file: &File<'_>, fields: &Node, comps: Option<&Node>) -> Result<Fie
             ["in" | "pmatch" | "intersects"] | [_, "oneof" | "anyof" | "allof"]
         ) {
             let at = comps.map_or(fields.at, |node| node.at);
-            return Err(file.error(
-                at,
-                format!("`{comparison}`"),
-                "in, pmatch, intersects or an operator with anyof",
-            ));
+            return Err(file
+                .error(
+                    at,
+                    format!("`{comparison}`"),
+                    "in, pmatch, intersects or an operator with anyof",
+                )
+                .with(LoadCode::Validate));
         }
         return Ok(Fields::One {
             field: field.to_owned(),
@@ -158,11 +180,13 @@ fn fields_of(file: &File<'_>, fields: &Node, comps: Option<&Node>) -> Result<Fie
             nodes.iter().map(comparison).collect::<Result<_, _>>()?
         }
         Some((_, node)) => {
-            return Err(file.error(
-                node.at,
-                node.what(),
-                format!("a list of {} operators", names.len()),
-            ));
+            return Err(file
+                .error(
+                    node.at,
+                    node.what(),
+                    format!("a list of {} operators", names.len()),
+                )
+                .with(LoadCode::Validate));
         }
     };
     Ok(Fields::Many {
@@ -187,7 +211,9 @@ impl Exception {
                         fields.len(),
                         self.name
                     );
-                    return Err(file.error(value.at, value.what(), expected));
+                    return Err(file
+                        .error(value.at, value.what(), expected)
+                        .with(LoadCode::Validate));
                 }
             }
         }

@@ -38,7 +38,6 @@ pub(super) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wants {
     Nothing,
-    Generation,
     MaybeGeneration,
     Key,
 }
@@ -176,7 +175,7 @@ const FIELDS: &[Row] = {
         ("proc.args", Id::Arguments, Text, Nothing, Any),
         ("proc.pid", Id::Pid, Number, Nothing, Any),
         ("proc.ppid", Id::ParentPid, Number, Nothing, Any),
-        ("proc.apid", Id::AncestorPid, Number, Generation, Any),
+        ("proc.apid", Id::AncestorPid, Number, MaybeGeneration, Any),
         ("proc.puid", Id::ParentUid, Number, Nothing, Any),
         ("proc.pname", Id::ParentName, Text, Nothing, Any),
         ("proc.pexe", Id::ParentExe, Text, Nothing, Any),
@@ -271,11 +270,10 @@ impl Field {
         let index = match (wants, argument) {
             (Wants::Nothing, None) | (Wants::MaybeGeneration, None) => 0,
             (Wants::Nothing, Some(_)) => return Err(format!("{name} without an argument")),
-            (Wants::Generation | Wants::MaybeGeneration, Some(text)) => match text.parse() {
+            (Wants::MaybeGeneration, Some(text)) => match text.parse() {
                 Ok(index) => index,
                 Err(_) => return Err(format!("{name}[n] with a number of generations")),
             },
-            (Wants::Generation, None) => return Err(format!("{name}[n]")),
             (Wants::Key, Some(_)) => 0,
             (Wants::Key, None) => return Err(format!("{name}[key]")),
         };
@@ -428,7 +426,7 @@ mod tests {
                 .unwrap_err()
                 .contains("number")
         );
-        assert!(named("proc.apid", None).is_err());
+        assert!(named("proc.apid", None).unwrap().many);
         assert!(named("proc.name", Some("1")).is_err());
         assert!(named("container.label", None).is_err());
         assert_eq!(

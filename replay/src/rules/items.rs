@@ -4,12 +4,13 @@
 //! and `override` change parts. What is kept is text with its places; [`super::load`] compiles it.
 
 use super::{
-    LoadError, Priority, Warning,
+    Item as Named, ItemKind, LoadCode, LoadError, Priority, Warning, WarningCode,
     exceptions::{self, Exception},
     requirements,
     source::{Origin, Source},
     yaml::{File, Node, Place, Value},
 };
+use hashbrown::HashMap;
 use std::rc::Rc;
 
 #[derive(Default)]
@@ -18,6 +19,10 @@ pub(super) struct Items {
     pub macros: Vec<Macro>,
     pub rules: Vec<RuleItem>,
     pub warnings: Vec<Warning>,
+    /// Rules of sources that no trace has, which are skipped: name and source.
+    foreign: HashMap<String, String>,
+    /// Definitions of macros so far, to tell which came before which.
+    macros_defined: usize,
 }
 
 pub(super) struct List {
@@ -32,6 +37,10 @@ pub(super) struct Macro {
     pub condition: Source,
     pub file: usize,
     pub at: Place,
+    /// When it was first defined …
+    pub first: usize,
+    /// … and last: it may use macros that were there by then.
+    pub last: usize,
 }
 
 pub(super) struct RuleItem {
@@ -48,6 +57,18 @@ pub(super) struct RuleItem {
     pub skip_if_unknown: bool,
     pub warn_event_types: bool,
 }
+
+/// Keys of a rule that `append` adds to.
+const APPENDABLE: [&str; 5] = ["condition", "output", "desc", "tags", "exceptions"];
+/// Further keys that `override` can replace.
+const REPLACEABLE: [&str; 6] = [
+    "priority",
+    "enabled",
+    "warn_evttypes",
+    "skip-if-unknown-filter",
+    "capture",
+    "capture_duration",
+];
 
 const RULE_KEYS: [&str; 16] = [
     "rule",
@@ -86,98 +107,124 @@ enum Change {
 }
 
 impl Items {
-    pub fn read(&mut self, index: usize, file: &File<'_>) -> Result<(), LoadError> {
-        for document in file.parse()? {
-            if document.is_null() {
-                continue;
-            }
+    /// Adds a file's items; those that are wrong are left out and told.
+    pub fn read(&mut self, index: usize, file: &File<'_>) -> Vec<LoadError> {
+        let documents = match file.parse() {
+            Ok(documents) => documents,
+            Err(error) => return vec![error.about(ItemKind::RulesContent, None)],
+        };
+        let mut errors = Vec::new();
+        for document in documents.iter().filter(|document| !document.is_null()) {
             let Value::Sequence(items) = &document.value else {
-                return Err(file.error(
-                    document.at,
-                    document.what(),
-                    "a list of rules, macros and lists",
-                ));
+                let expected = "a list of rules, macros and lists";
+                let error = file.error(document.at, document.what(), expected);
+                errors.push(error.about(ItemKind::RulesContent, None));
+                continue;
             };
             for item in items.iter().filter(|item| !item.is_null()) {
-                self.item(index, file, item)?;
+                errors.extend(self.item(index, file, item).err());
             }
         }
-        Ok(())
+        errors
     }
 
-    fn warn(&mut self, file: &File<'_>, at: Place, message: impl Into<String>) {
+    fn warn(
+        &mut self,
+        code: WarningCode,
+        item: Option<Named>,
+        file: &File<'_>,
+        at: Place,
+        message: impl Into<String>,
+    ) {
         self.warnings.push(Warning {
             file: file.name.to_owned(),
             line: at.line,
             column: at.column,
             message: message.into(),
+            code,
+            item,
         });
     }
 
     fn item(&mut self, index: usize, file: &File<'_>, node: &Node) -> Result<(), LoadError> {
         let Value::Mapping(pairs) = &node.value else {
-            return Err(file.error(node.at, node.what(), "a mapping with rule, macro or list"));
+            let expected = "a mapping with rule, macro or list";
+            let error = file.error(node.at, node.what(), expected);
+            return Err(error.about(ItemKind::RulesContentItem, None));
         };
         let kinds = [
-            "required_engine_version",
-            "required_plugin_versions",
-            "list",
-            "macro",
-            "rule",
+            ("required_engine_version", ItemKind::EngineVersion),
+            ("required_plugin_versions", ItemKind::PluginVersions),
+            ("list", ItemKind::List),
+            ("macro", ItemKind::Macro),
+            ("rule", ItemKind::Rule),
         ];
-        let kind = kinds
+        let found = kinds
             .iter()
-            .find_map(|kind| Some((*kind, get(pairs, kind)?)));
-        let Some((kind, value)) = kind else {
+            .find_map(|&(key, kind)| Some((kind, get(pairs, key)?)));
+        let Some((kind, value)) = found else {
             let key = pairs
                 .first()
                 .map_or_else(|| "an empty mapping".to_owned(), |pair| pair.0.what());
-            self.warn(
-                file,
-                node.at,
-                format!("{key}: not a rule, macro or list, ignored"),
-            );
+            let message = format!("{key}: not a rule, macro or list, ignored");
+            self.warn(WarningCode::UnknownItem, None, file, node.at, message);
             return Ok(());
         };
-        match kind {
-            "required_engine_version" => return requirements::engine_version(file, value),
-            "required_plugin_versions" => return requirements::plugin_versions(file, value),
-            _ => {}
-        }
-        let Some(name) = value.scalar().filter(|name| !name.is_empty()) else {
-            return Err(file.error(value.at, value.what(), format!("the name of the {kind}")));
+        let name = match kind {
+            ItemKind::List | ItemKind::Macro | ItemKind::Rule => {
+                value.scalar().filter(|name| !name.is_empty())
+            }
+            _ => None,
         };
-        let change = change(file, pairs)?;
-        let item = Item {
-            file,
-            index,
-            at: node.at,
-            name: name.to_owned(),
-            pairs,
-            change,
+        let mut read = || -> Result<(), LoadError> {
+            match kind {
+                ItemKind::EngineVersion => return requirements::engine_version(file, value),
+                ItemKind::PluginVersions => return requirements::plugin_versions(file, value),
+                _ => {}
+            }
+            let Some(name) = name else {
+                let expected = format!("the name of the {}", kind.name());
+                return Err(file.error(value.at, value.what(), expected));
+            };
+            let item = Item {
+                file,
+                index,
+                at: node.at,
+                name: name.to_owned(),
+                pairs,
+                change: change(file, pairs)?,
+            };
+            if let Some(append) = get(pairs, "append") {
+                let message = "`append` is deprecated: say `override: {…: append}`";
+                let named = item.named(kind);
+                self.warn(WarningCode::DeprecatedItem, named, file, append.at, message);
+            }
+            match kind {
+                ItemKind::List => self.list(&item),
+                ItemKind::Macro => self.macro_item(&item),
+                _ => self.rule(&item),
+            }
         };
-        match kind {
-            "list" => self.list(&item),
-            "macro" => self.macro_item(&item),
-            _ => self.rule(&item),
-        }
+        read().map_err(|error| error.about(kind, name))
     }
 
-    fn unknown_keys(&mut self, item: &Item<'_>, known: &[&str]) {
+    fn unknown_keys(&mut self, kind: ItemKind, item: &Item<'_>, known: &[&str]) {
         for (key, _) in item.pairs {
             let name = key.scalar().unwrap_or_default();
             if !known.contains(&name) {
-                self.warn(
-                    item.file,
-                    key.at,
-                    format!("unknown key {} in {}", key.what(), item.name),
-                );
+                let message = format!("unknown key {} in {}", key.what(), item.name);
+                let named = item.named(kind);
+                self.warn(WarningCode::UnknownKey, named, item.file, key.at, message);
             }
         }
     }
 
     fn list(&mut self, item: &Item<'_>) -> Result<(), LoadError> {
-        self.unknown_keys(item, &["list", "items", "append", "override"]);
+        self.unknown_keys(
+            ItemKind::List,
+            item,
+            &["list", "items", "append", "override"],
+        );
         let node = item.required("items")?;
         let items = texts(item.file, node)?;
         let known = self.lists.iter_mut().find(|list| list.name == item.name);
@@ -199,9 +246,18 @@ impl Items {
     }
 
     fn macro_item(&mut self, item: &Item<'_>) -> Result<(), LoadError> {
-        self.unknown_keys(item, &["macro", "condition", "append", "override"]);
+        self.unknown_keys(
+            ItemKind::Macro,
+            item,
+            &["macro", "condition", "append", "override"],
+        );
         let condition = item.text("condition")?;
-        let known = self.macros.iter_mut().find(|known| known.name == item.name);
+        self.macros_defined += 1;
+        let now = self.macros_defined;
+        let mut known = self.macros.iter_mut().find(|known| known.name == item.name);
+        if let Some(known) = &mut known {
+            known.last = now;
+        }
         match (known, item.appends("condition", &["condition"])?) {
             (Some(known), true) => join(&mut known.condition, &condition),
             (None, true) => return Err(item.undefined("macro")),
@@ -213,6 +269,8 @@ impl Items {
                     condition,
                     file,
                     at,
+                    first: now,
+                    last: now,
                 });
             }
         }
@@ -220,24 +278,49 @@ impl Items {
     }
 
     fn rule(&mut self, item: &Item<'_>) -> Result<(), LoadError> {
-        self.unknown_keys(item, &RULE_KEYS);
+        self.unknown_keys(ItemKind::Rule, item, &RULE_KEYS);
         let known = self.rules.iter().position(|rule| rule.name == item.name);
+        let source = item.get("source").map(|node| (node, node.what()));
+        let earlier = match known {
+            Some(_) => Some("`syscall`"),
+            None => self.foreign.get(&item.name).map(String::as_str),
+        };
+        if let (Some((node, source)), Some(earlier)) = (&source, earlier)
+            && source != earlier
+        {
+            let token = format!("source {source}");
+            let expected = format!("source {earlier}, as in the earlier definition");
+            let error = item.file.error(node.at, token, expected);
+            return Err(error.with(LoadCode::Validate));
+        }
+        // What changes a skipped rule is skipped with it.
+        if earlier.is_some() && known.is_none() {
+            return Ok(());
+        }
         match (&item.change, known) {
             (Change::Append | Change::Override(_), None) => Err(item.undefined("rule")),
             (Change::Append, Some(at)) => {
                 if item.get("condition").is_none() && item.get("exceptions").is_none() {
-                    return Err(item.file.error(
-                        item.at,
-                        "nothing to append",
-                        "condition or exceptions",
-                    ));
+                    let expected = "condition or exceptions";
+                    let error = item.file.error(item.at, "nothing to append", expected);
+                    return Err(error.with(LoadCode::Validate));
                 }
                 self.change_rule(item, at, &|key| {
-                    matches!(key, "condition" | "exceptions").then_some(true)
+                    let appended = APPENDABLE.contains(&key) && item.get(key).is_some();
+                    appended.then_some(true)
                 })
             }
             (Change::Override(keys), Some(at)) => {
                 item.overridden_are_given(keys)?;
+                if let Some((other, _)) = keys.iter().find(|key| {
+                    let key = key.0.as_str();
+                    !APPENDABLE.contains(&key) && !REPLACEABLE.contains(&key)
+                }) {
+                    let token = format!("override of `{other}`");
+                    let expected =
+                        format!("{} or {}", APPENDABLE.join(", "), REPLACEABLE.join(", "));
+                    return Err(item.file.error(item.at, token, expected));
+                }
                 self.change_rule(item, at, &|key| {
                     keys.iter()
                         .find(|known| known.0 == key)
@@ -246,18 +329,33 @@ impl Items {
             }
             (Change::Define, Some(at)) if item.only_switches() => {
                 self.rules[at].enabled = item.boolean("enabled", true)?;
+                let message =
+                    "a rule with `enabled` alone is deprecated: say `override: {enabled: replace}`";
+                let named = item.named(ItemKind::Rule);
+                self.warn(
+                    WarningCode::DeprecatedItem,
+                    named,
+                    item.file,
+                    item.at,
+                    message,
+                );
                 Ok(())
             }
             (Change::Define, known) => {
-                if let Some(source) = item.get("source")
-                    && source.scalar() != Some("syscall")
+                if let Some((node, source)) = source
+                    && node.scalar() != Some("syscall")
                 {
-                    let message = format!(
-                        "rule {}: source {} is unknown, skipped",
-                        item.name,
-                        source.what()
+                    let message =
+                        format!("rule {}: source {source} is unknown, skipped", item.name);
+                    let named = item.named(ItemKind::Rule);
+                    self.warn(
+                        WarningCode::UnknownSource,
+                        named,
+                        item.file,
+                        node.at,
+                        message,
                     );
-                    self.warn(item.file, source.at, message);
+                    self.foreign.insert(item.name.clone(), source);
                     return Ok(());
                 }
                 let rule = item.whole_rule()?;
@@ -310,7 +408,11 @@ impl Items {
             if !append {
                 rule.tags.clear();
             }
-            rule.tags.extend(tags);
+            for tag in tags {
+                if !rule.tags.contains(&tag) {
+                    rule.tags.push(tag);
+                }
+            }
         }
         if let Some(append) = change("exceptions")
             && let Some(node) = item.get("exceptions")
@@ -358,11 +460,17 @@ impl Item<'_> {
 
     fn undefined(&self, kind: &str) -> LoadError {
         let token = format!("a change of {kind} `{}`", self.name);
-        self.file.error(
-            self.at,
-            token,
-            format!("an earlier definition of that {kind}"),
-        )
+        let expected = format!("an earlier definition of that {kind}");
+        self.file
+            .error(self.at, token, expected)
+            .with(LoadCode::Validate)
+    }
+
+    fn named(&self, kind: ItemKind) -> Option<Named> {
+        Some(Named {
+            kind,
+            name: Some(self.name.clone()),
+        })
     }
 
     fn text(&self, key: &str) -> Result<Source, LoadError> {

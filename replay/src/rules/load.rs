@@ -1,10 +1,10 @@
 //! From rule files to compiled rules: lists and macros put in, conditions and outputs compiled.
 
 use super::{
-    LoadError, Rule, Warning,
+    Checked, FileReport, Item, ItemKind, LoadCode, LoadError, Rule, RuleSet, Warning, WarningCode,
     compile::{self, Macros, NODES_MAX},
     condition::{self, SyntaxError},
-    items::{Items, RuleItem},
+    items::{Items, Macro, RuleItem},
     node::Node,
     output::Template,
     source::Source,
@@ -32,9 +32,9 @@ pub(super) struct Compiled {
 
 /// What filters may use besides fields: the macros and lists of the loaded files.
 pub(super) struct Definitions<'a> {
-    files: Vec<File<'a>>,
+    files: &'a [File<'a>],
     lists: HashMap<String, String>,
-    macros: HashMap<String, Source>,
+    macros: HashMap<&'a str, &'a Macro>,
     ready: HashMap<String, Node>,
     open: Vec<String>,
     used_lists: HashSet<String>,
@@ -44,28 +44,65 @@ pub(super) struct Definitions<'a> {
 
 /// An error in the text at hand, or one that already knows its place.
 pub(super) enum Problem {
-    Here(SyntaxError),
+    Here { error: SyntaxError, code: LoadCode },
     Elsewhere { error: LoadError, unknown: bool },
 }
 
 impl From<SyntaxError> for Problem {
     fn from(error: SyntaxError) -> Self {
-        Problem::Here(error)
+        Problem::Here {
+            error,
+            code: LoadCode::CompileCondition,
+        }
     }
 }
 
-/// Loads files in order.
-pub(super) fn load(files: &[(&str, &str)]) -> Result<(Vec<Compiled>, Vec<Warning>), LoadError> {
+/// Loads files in order. After each, everything so far has to make sense.
+pub(super) fn check(files: &[(&str, &str)]) -> Checked {
     let files: Vec<File<'_>> = files
         .iter()
         .map(|&(name, text)| File { name, text })
         .collect();
     let mut items = Items::default();
+    let mut checked = Checked::default();
     for (index, file) in files.iter().enumerate() {
-        items.read(index, file)?;
+        let mut errors = items.read(index, file);
+        // What refers to an item that could not be read would be wrong for that alone.
+        if errors.is_empty() {
+            let compiled = compile_all(&items, &files);
+            errors = compiled.errors;
+            checked.rules = RuleSet::of(compiled.rules);
+            checked.warnings = compiled.warnings;
+        }
+        let earlier = checked.files.iter().flat_map(|report| &report.errors);
+        let earlier: Vec<LoadError> = earlier.cloned().collect();
+        errors.retain(|error| !earlier.contains(error));
+        checked.files.push(FileReport {
+            file: file.name.to_owned(),
+            errors,
+        });
     }
-    let mut warnings = std::mem::take(&mut items.warnings);
-    let mut definitions = Definitions::new(files, &items)?;
+    checked.warnings.splice(0..0, items.warnings);
+    checked
+}
+
+#[derive(Default)]
+struct All {
+    rules: Vec<Compiled>,
+    errors: Vec<LoadError>,
+    warnings: Vec<Warning>,
+}
+
+/// Compiles everything that was read.
+fn compile_all(items: &Items, files: &[File<'_>]) -> All {
+    let mut all = All::default();
+    let mut definitions = match Definitions::new(files, items) {
+        Ok(definitions) => definitions,
+        Err(error) => {
+            all.errors.push(error);
+            return all;
+        }
+    };
     // Macros that no rule uses have to make sense too.
     for item in &items.macros {
         definitions.open.push(item.name.clone());
@@ -73,49 +110,101 @@ pub(super) fn load(files: &[(&str, &str)]) -> Result<(Vec<Compiled>, Vec<Warning
         definitions.open.clear();
         // An unknown field is only the fault of the rules that use it.
         if let Err((error, false)) = found {
-            return Err(error);
+            let error = error.about(ItemKind::Macro, Some(&item.name));
+            if !all.errors.contains(&error) {
+                all.errors.push(error);
+            }
         }
     }
-    let mut rules = Vec::new();
     for item in &items.rules {
+        let warn = |code, message| {
+            let named = named(ItemKind::Rule, &item.name);
+            warning(files, item.file, item.at, code, named, message)
+        };
         match definitions.rule(item) {
             Ok(rule) => {
                 let types = rule.types.len();
                 if rule.rule.enabled && item.warn_event_types && (types == 0 || types > TYPES_MANY)
                 {
-                    let message = match types {
-                        0 => format!("rule {}: no trace has an event that can match", item.name),
-                        TYPES => format!("rule {}: no evt.type, looks at every event", item.name),
-                        _ => format!("rule {}: looks at {types} event types", item.name),
+                    let name = &item.name;
+                    let (code, message) = match types {
+                        0 => (
+                            WarningCode::NeverMatches,
+                            format!("rule {name}: no trace has an event that can match"),
+                        ),
+                        TYPES => (
+                            WarningCode::NoEventType,
+                            format!("rule {name}: no evt.type, looks at every event"),
+                        ),
+                        _ => (
+                            WarningCode::NoEventType,
+                            format!("rule {name}: looks at {types} event types"),
+                        ),
                     };
-                    warnings.push(definitions.warning(item.file, item.at, message));
+                    all.warnings.push(warn(code, message));
                 }
-                rules.push(rule);
+                all.rules.push(rule);
             }
             Err((error, true)) if item.skip_if_unknown => {
                 let message = format!("rule {} skipped: {error}", item.name);
-                warnings.push(definitions.warning(item.file, item.at, message));
+                all.warnings.push(warn(WarningCode::UnknownFilter, message));
             }
-            Err((error, _)) => return Err(error),
+            Err((error, _)) => {
+                let error = error.about(ItemKind::Rule, Some(&item.name));
+                // A macro's own error has been told with the macro.
+                if !all.errors.contains(&error) {
+                    all.errors.push(error);
+                }
+            }
         }
     }
-    let named = |kind: &str, name: &str| format!("{kind} {name} is not used");
     let used = definitions.used_macros();
-    for item in items
-        .macros
-        .iter()
-        .filter(|item| !used.contains(&item.name))
-    {
-        warnings.push(definitions.warning(item.file, item.at, named("macro", &item.name)));
+    for item in items.macros.iter() {
+        if !used.contains(&item.name) {
+            let message = format!("macro {} is not used", item.name);
+            let named = named(ItemKind::Macro, &item.name);
+            let code = WarningCode::UnusedMacro;
+            all.warnings
+                .push(warning(files, item.file, item.at, code, named, message));
+        }
     }
     let lists_in_lists: HashSet<&String> =
         items.lists.iter().flat_map(|list| &list.items).collect();
     for item in &items.lists {
         if !definitions.used_lists.contains(&item.name) && !lists_in_lists.contains(&item.name) {
-            warnings.push(definitions.warning(item.file, item.at, named("list", &item.name)));
+            let message = format!("list {} is not used", item.name);
+            let named = named(ItemKind::List, &item.name);
+            let code = WarningCode::UnusedList;
+            all.warnings
+                .push(warning(files, item.file, item.at, code, named, message));
         }
     }
-    Ok((rules, warnings))
+    all
+}
+
+fn named(kind: ItemKind, name: &str) -> Item {
+    Item {
+        kind,
+        name: Some(name.to_owned()),
+    }
+}
+
+fn warning(
+    files: &[File<'_>],
+    file: usize,
+    at: Place,
+    code: WarningCode,
+    item: Item,
+    message: String,
+) -> Warning {
+    Warning {
+        file: files.get(file).map_or("", |file| file.name).to_owned(),
+        line: at.line,
+        column: at.column,
+        message,
+        code,
+        item: Some(item),
+    }
 }
 
 /// Compiles a condition that stands alone, with the macros and lists of the files at hand.
@@ -125,8 +214,10 @@ pub(super) fn filter(text: &str, library: (&str, &str)) -> Result<Node, LoadErro
         text: library.1,
     }];
     let mut items = Items::default();
-    items.read(0, &files[0])?;
-    let mut definitions = Definitions::new(files, &items)?;
+    if let Some(error) = items.read(0, &files[0]).into_iter().next() {
+        return Err(error);
+    }
+    let mut definitions = Definitions::new(&files, &items)?;
     let place = |at: usize| {
         let before = &text[..at.min(text.len())];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -139,7 +230,7 @@ pub(super) fn filter(text: &str, library: (&str, &str)) -> Result<Node, LoadErro
         .compile_text(text)
         .map_err(|problem| match problem {
             Problem::Elsewhere { error, .. } => error,
-            Problem::Here(error) => {
+            Problem::Here { error, code } => {
                 let (line, column) = place(error.at);
                 let (token, expected) = (error.token, error.expected);
                 LoadError {
@@ -148,13 +239,15 @@ pub(super) fn filter(text: &str, library: (&str, &str)) -> Result<Node, LoadErro
                     column,
                     token,
                     expected,
+                    code,
+                    item: None,
                 }
             }
         })
 }
 
 impl<'a> Definitions<'a> {
-    fn new(files: Vec<File<'a>>, items: &Items) -> Result<Self, LoadError> {
+    fn new(files: &'a [File<'a>], items: &'a Items) -> Result<Self, LoadError> {
         let mut definitions = Definitions {
             files,
             lists: HashMap::new(),
@@ -168,9 +261,7 @@ impl<'a> Definitions<'a> {
             definitions.list(items, at, &mut Vec::new())?;
         }
         for item in &items.macros {
-            definitions
-                .macros
-                .insert(item.name.clone(), item.condition.clone());
+            definitions.macros.insert(&item.name, item);
         }
         Ok(definitions)
     }
@@ -207,7 +298,9 @@ impl<'a> Definitions<'a> {
         }
         if open.contains(&at) {
             let token = format!("list `{}` in itself", list.name);
-            return Err(self.files[list.file].error(list.at, token, "lists without a loop"));
+            let error = self.files[list.file].error(list.at, token, "lists without a loop");
+            let error = error.with(LoadCode::Validate);
+            return Err(error.about(ItemKind::List, Some(&list.name)));
         }
         open.push(at);
         let mut parts = Vec::new();
@@ -227,26 +320,17 @@ impl<'a> Definitions<'a> {
         if text.len() > CONDITION_BYTES_MAX {
             let token = format!("list `{}` of {} bytes", list.name, text.len());
             let expected = format!("at most {CONDITION_BYTES_MAX}");
-            return Err(self.files[list.file].error(list.at, token, expected));
+            let error = self.files[list.file].error(list.at, token, expected);
+            return Err(error.about(ItemKind::List, Some(&list.name)));
         }
         self.lists.insert(list.name.clone(), text.clone());
         Ok(text)
     }
 
-    fn warning(&self, file: usize, at: Place, message: String) -> Warning {
-        let file = self.files.get(file).map_or("", |file| file.name).to_owned();
-        Warning {
-            file,
-            line: at.line,
-            column: at.column,
-            message,
-        }
-    }
-
     fn locate(&self, source: &Source, problem: Problem) -> (LoadError, bool) {
         match problem {
             Problem::Elsewhere { error, unknown } => (error, unknown),
-            Problem::Here(error) => {
+            Problem::Here { error, code } => {
                 let (file, place) = source.locate(error.at, &self.files).unwrap_or_default();
                 let file = self.files.get(file).map_or("", |file| file.name).to_owned();
                 let (line, column) = (place.line, place.column);
@@ -258,6 +342,8 @@ impl<'a> Definitions<'a> {
                         column,
                         token,
                         expected,
+                        code,
+                        item: None,
                     },
                     error.unknown,
                 )
@@ -286,10 +372,13 @@ impl<'a> Definitions<'a> {
         let expanded = words.with_lists(&self.lists, &mut |_| ());
         self.compile_expanded(&expanded.text)
             .map_err(|problem| match problem {
-                Problem::Here(error) => Problem::Here(SyntaxError {
-                    at: expanded.offset(error.at),
-                    ..error
-                }),
+                Problem::Here { error, code } => Problem::Here {
+                    error: SyntaxError {
+                        at: expanded.offset(error.at),
+                        ..error
+                    },
+                    code,
+                },
                 elsewhere => elsewhere,
             })
     }
@@ -324,8 +413,10 @@ impl<'a> Definitions<'a> {
         };
         let condition = self.compile_source(&source)?;
         let text = item.output.text.trim_end();
-        let output = Template::compile(text)
-            .map_err(|error| self.locate(&item.output, Problem::Here(error)))?;
+        let output = Template::compile(text).map_err(|error| {
+            let code = LoadCode::CompileOutput;
+            self.locate(&item.output, Problem::Here { error, code })
+        })?;
         Ok(Compiled {
             types: condition.event_types(),
             condition,
@@ -345,18 +436,25 @@ impl Macros<Problem> for Definitions<'_> {
     fn find(&mut self, name: &str, at: usize) -> Result<Node, Problem> {
         self.macro_uses
             .insert((self.open.last().cloned(), name.to_owned()));
-        if let Some(node) = self.ready.get(name) {
+        let later = |found: &Macro| {
+            let user = self.open.last();
+            let user = user.and_then(|user| self.macros.get(user.as_str()));
+            user.is_some_and(|user| found.first > user.last)
+        };
+        let is_later = self.macros.get(name).is_some_and(|found| later(found));
+        if let (Some(node), false) = (self.ready.get(name), is_later) {
             return Ok(node.clone());
         }
-        let problem = |token: String, expected: &str| {
-            Problem::Here(SyntaxError {
+        let problem = |token: String, expected: &str| Problem::Here {
+            error: SyntaxError {
                 at,
                 token,
                 expected: expected.to_owned(),
                 unknown: false,
-            })
+            },
+            code: LoadCode::Validate,
         };
-        let Some(source) = self.macros.get(name).cloned() else {
+        let Some(&found) = self.macros.get(name) else {
             let token = format!("{}, which is no macro", quoted(name));
             return Err(problem(
                 token,
@@ -372,10 +470,19 @@ impl Macros<Problem> for Definitions<'_> {
         if self.open.len() >= MACRO_DEPTH_MAX {
             return Err(problem(quoted(name), "macros that nest at most 64 deep"));
         }
+        if is_later {
+            return Err(problem(
+                format!("{}, which is defined later", quoted(name)),
+                "a macro that is defined before this one",
+            ));
+        }
         self.open.push(name.to_owned());
-        let compiled = self.compile_source(&source);
+        let compiled = self.compile_source(&found.condition);
         self.open.pop();
-        let node = compiled.map_err(|(error, unknown)| Problem::Elsewhere { error, unknown })?;
+        let node = compiled.map_err(|(error, unknown)| Problem::Elsewhere {
+            error: error.about(ItemKind::Macro, Some(name)),
+            unknown,
+        })?;
         self.ready.insert(name.to_owned(), node.clone());
         Ok(node)
     }

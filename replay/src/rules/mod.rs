@@ -16,8 +16,11 @@ mod filter;
 mod items;
 mod load;
 mod node;
+mod operand;
 mod output;
 mod pattern;
+mod problems;
+mod regex;
 mod requirements;
 mod services;
 mod source;
@@ -31,6 +34,7 @@ mod yaml;
 pub(crate) use descriptor::fold as fold_path;
 pub use engine::Engine;
 pub use filter::Filter;
+pub use problems::{Item, ItemKind, LoadCode, LoadError, Warning, WarningCode};
 
 use load::Compiled;
 use serde::Serialize;
@@ -72,29 +76,6 @@ pub enum FieldValue {
     Text(String),
     Number(i64),
     Boolean(bool),
-}
-
-/// Where and why a rule file cannot be loaded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: found {token}, expected {expected}")]
-pub struct LoadError {
-    pub file: String,
-    /// From 1.
-    pub line: usize,
-    /// From 1, in characters.
-    pub column: usize,
-    pub token: String,
-    pub expected: String,
-}
-
-/// Something in a rule file that does not stop it from loading.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: {message}")]
-pub struct Warning {
-    pub file: String,
-    pub line: usize,
-    pub column: usize,
-    pub message: String,
 }
 
 /// A loaded rule, for listings.
@@ -186,6 +167,23 @@ impl FromStr for Priority {
     }
 }
 
+/// What loading several files brings.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// The rules that could be compiled.
+    pub rules: RuleSet,
+    /// One for each file, in order.
+    pub files: Vec<FileReport>,
+    pub warnings: Vec<Warning>,
+}
+
+/// What came up when a file was added to those before it.
+#[derive(Clone, Debug, Default)]
+pub struct FileReport {
+    pub file: String,
+    pub errors: Vec<LoadError>,
+}
+
 /// The rules that come with Trailcam, as text.
 pub const SHIPPED: (&str, &str) = (
     "trailcam_rules.yaml",
@@ -199,15 +197,26 @@ pub struct RuleSet {
 }
 
 impl RuleSet {
+    fn of(rules: Vec<Compiled>) -> RuleSet {
+        RuleSet {
+            rules: Arc::new(rules),
+        }
+    }
+
     /// Loads files in order: (name for messages, text). A later file may change what earlier ones define.
     pub fn load(files: &[(&str, &str)]) -> Result<(RuleSet, Vec<Warning>), LoadError> {
-        let (rules, warnings) = load::load(files)?;
-        Ok((
-            RuleSet {
-                rules: Arc::new(rules),
-            },
-            warnings,
-        ))
+        let mut checked = RuleSet::check(files);
+        let errors = checked.files.iter_mut();
+        match errors.flat_map(|report| report.errors.drain(..)).next() {
+            Some(error) => Err(error),
+            None => Ok((checked.rules, checked.warnings)),
+        }
+    }
+
+    /// The same, with everything that is wrong: files accumulate as when they are loaded, and one
+    /// with errors is left behind as far as it makes sense.
+    pub fn check(files: &[(&str, &str)]) -> Checked {
+        load::check(files)
     }
 
     /// The rules that come with Trailcam.

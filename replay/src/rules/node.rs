@@ -1,13 +1,15 @@
 //! Compiled conditions: judging an event, and knowing beforehand which event types can pass.
 
 use super::{
-    fields::{Field, Kind},
-    pattern,
+    fields::Field,
+    operand::{Computed, Operand},
+    pattern::{self, PathPrefix},
     subject::Subject,
     test::{AddressTest, NumberTest, Order, TextTest},
     types::TypeSet,
 };
 use crate::resolve::Depth;
+use std::cmp::Ordering;
 
 /// A condition, ready to judge.
 #[derive(Clone, Debug)]
@@ -20,36 +22,44 @@ pub(super) enum Node {
     Types(TypeSet),
     Text(Field, TextTest),
     Number(Field, NumberTest),
-    Boolean(Field, bool),
+    /// Whether it may be [false, true].
+    Boolean(Field, [bool; 2]),
     Address(Field, AddressTest),
     Exists(Field),
-    Fields(Field, Comparison, Field),
-    Transformed(Field, Box<[Transformer]>, TextTest),
+    /// A transformer against values.
+    Computed(Box<Operand>, Test),
+    /// Two values of the event.
+    Compared(Box<Operand>, Comparison, Box<Operand>),
 }
 
-/// Of two fields.
+/// Of what a transformer makes.
+#[derive(Clone, Debug)]
+pub(super) enum Test {
+    Exists,
+    Text(TextTest),
+    Number(NumberTest),
+    Flag([bool; 2]),
+}
+
+/// Of two values.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Comparison {
     Equal,
     NotEqual,
     Order(Order),
     Contains,
+    ContainsIgnoringCase,
     StartsWith,
     EndsWith,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Transformer {
-    Lower,
-    Upper,
-    Basename,
+    /// Whether case is ignored.
+    Glob(bool),
+    Below,
 }
 
 /// Space for values that have to be put together. Kept between events.
 #[derive(Clone, Default)]
 pub(super) struct Scratch {
     left: Vec<u8>,
-    right: Vec<u8>,
 }
 
 impl Scratch {
@@ -170,10 +180,15 @@ impl Node {
                 let mut ports = subject.ends(field.id).into_iter().flatten();
                 ports.any(|end| test.holds(i64::from(end.1)))
             }
+            Node::Number(field, test) if field.many => subject
+                .any_number(field, |number| test.holds(number))
+                .unwrap_or(false),
             Node::Number(field, test) => subject
                 .number(field)
                 .is_some_and(|number| test.holds(number)),
-            Node::Boolean(field, wanted) => subject.boolean(field) == Some(*wanted),
+            Node::Boolean(field, allowed) => subject
+                .boolean(field)
+                .is_some_and(|flag| allowed[usize::from(flag)]),
             Node::Address(field, test) => {
                 let ends = subject
                     .ends(field.id)
@@ -183,12 +198,13 @@ impl Node {
                 test.holds(ends).unwrap_or(false)
             }
             Node::Exists(field) => subject.has(field, &mut scratch.left),
-            Node::Fields(left, comparison, right) => {
-                fields(subject, left, *comparison, right, scratch).unwrap_or(false)
-            }
-            Node::Transformed(field, transformers, test) => {
-                transformed(subject, field, transformers, test, scratch).unwrap_or(false)
-            }
+            Node::Computed(operand, test) => operand
+                .value(subject, scratch)
+                .is_some_and(|value| test.holds(&value)),
+            Node::Compared(left, comparison, right) => left
+                .value(subject, scratch)
+                .zip(right.value(subject, scratch))
+                .is_some_and(|(left, right)| comparison.holds(&left, &right)),
         }
     }
 
@@ -248,16 +264,19 @@ impl Node {
                         fails: sum.fails.intersection(&part.fails),
                     })
             }
-            Node::Fields(left, _, right) => Reach {
-                holds: left.types.intersection(&right.types),
-                fails: TypeSet::all(),
-            },
             Node::Text(it, _)
             | Node::Number(it, _)
             | Node::Boolean(it, _)
             | Node::Address(it, _)
-            | Node::Exists(it)
-            | Node::Transformed(it, ..) => field(it),
+            | Node::Exists(it) => field(it),
+            Node::Computed(..) | Node::Compared(..) => {
+                let mut holds = TypeSet::all();
+                self.fields(&mut |field| holds = holds.intersection(&field.types));
+                Reach {
+                    holds,
+                    fails: TypeSet::all(),
+                }
+            }
         }
     }
 
@@ -280,32 +299,40 @@ impl Node {
             Node::All(parts) | Node::Any(parts) => parts.iter().all(Node::is_about_actor),
             Node::Not(inner) => inner.is_about_actor(),
             Node::Types(_) | Node::Address(..) => false,
+            _ => {
+                let mut of_actor = true;
+                self.fields(&mut |field| of_actor &= field.id.is_of_actor());
+                of_actor
+            }
+        }
+    }
+
+    /// The fields that the condition looks at.
+    pub fn fields(&self, each: &mut impl FnMut(&Field)) {
+        match self {
+            Node::Never | Node::Always | Node::Types(_) => {}
+            Node::All(parts) | Node::Any(parts) => {
+                parts.iter().for_each(|part| part.fields(each));
+            }
+            Node::Not(inner) => inner.fields(each),
             Node::Text(field, _)
             | Node::Number(field, _)
             | Node::Boolean(field, _)
-            | Node::Exists(field)
-            | Node::Transformed(field, ..) => field.id.is_of_actor(),
-            Node::Fields(left, _, right) => left.id.is_of_actor() && right.id.is_of_actor(),
+            | Node::Address(field, _)
+            | Node::Exists(field) => each(field),
+            Node::Computed(operand, _) => operand.fields(each),
+            Node::Compared(left, _, right) => {
+                left.fields(each);
+                right.fields(each);
+            }
         }
     }
 
     /// How much of the state the answer depends on.
     pub fn looks_at(&self) -> Depth {
-        match self {
-            Node::Never | Node::Always | Node::Types(_) => Depth::Nothing,
-            Node::All(parts) | Node::Any(parts) => {
-                let parts = parts.iter().map(Node::looks_at);
-                parts.max().unwrap_or(Depth::Nothing)
-            }
-            Node::Not(inner) => inner.looks_at(),
-            Node::Text(field, _)
-            | Node::Number(field, _)
-            | Node::Boolean(field, _)
-            | Node::Address(field, _)
-            | Node::Exists(field)
-            | Node::Transformed(field, ..) => field.id.looks_at(),
-            Node::Fields(left, _, right) => left.id.looks_at().max(right.id.looks_at()),
-        }
+        let mut depth = Depth::Nothing;
+        self.fields(&mut |field| depth = depth.max(field.id.looks_at()));
+        depth
     }
 
     /// Checks in the tree.
@@ -325,8 +352,8 @@ impl Node {
             Node::Text(field, test) => test.cost() + if field.many { 20 } else { 3 },
             Node::Address(..) => 6,
             Node::Exists(_) => 4,
-            Node::Fields(..) => 10,
-            Node::Transformed(_, transformers, test) => test.cost() + 8 * transformers.len() as u32,
+            Node::Computed(..) => 12,
+            Node::Compared(..) => 16,
             Node::Not(inner) => inner.cost(),
             Node::All(parts) | Node::Any(parts) => parts
                 .iter()
@@ -343,57 +370,55 @@ fn is_two_ended(field: &Field) -> bool {
     field.id == super::fields::Id::FdPort
 }
 
-fn fields(
-    subject: &Subject<'_>,
-    left: &Field,
-    comparison: Comparison,
-    right: &Field,
-    scratch: &mut Scratch,
-) -> Option<bool> {
-    if left.kind == Kind::Number {
-        let ordering = subject.number(left)?.cmp(&subject.number(right)?);
-        return Some(match comparison {
+impl Test {
+    fn holds(&self, value: &Computed) -> bool {
+        match (self, value) {
+            (Test::Exists, _) => true,
+            (Test::Text(test), Computed::Text(text)) => test.holds(text),
+            (Test::Text(test), Computed::List(texts)) => texts.iter().any(|text| test.holds(text)),
+            (Test::Number(test), Computed::Number(number)) => test.holds(*number),
+            (Test::Flag(allowed), Computed::Flag(flag)) => allowed[usize::from(*flag)],
+            _ => false,
+        }
+    }
+}
+
+impl Comparison {
+    fn holds(self, left: &Computed, right: &Computed) -> bool {
+        match (left, right) {
+            (Computed::Text(left), Computed::Text(right)) => self.of_texts(left, right),
+            (Computed::List(lefts), Computed::Text(right)) => {
+                lefts.iter().any(|left| self.of_texts(left, right))
+            }
+            (Computed::Text(left), Computed::List(rights)) => {
+                rights.iter().any(|right| self.of_texts(left, right))
+            }
+            (Computed::Number(left), Computed::Number(right)) => self.of_order(left.cmp(right)),
+            (Computed::Flag(left), Computed::Flag(right)) => self.of_order(left.cmp(right)),
+            _ => false,
+        }
+    }
+
+    fn of_order(self, ordering: Ordering) -> bool {
+        match self {
             Comparison::Equal => ordering.is_eq(),
             Comparison::NotEqual => ordering.is_ne(),
             Comparison::Order(order) => order.holds(ordering),
-            Comparison::Contains | Comparison::StartsWith | Comparison::EndsWith => false,
-        });
-    }
-    let left = subject.text(left, &mut scratch.left)?;
-    let right = subject.text(right, &mut scratch.right)?;
-    Some(match comparison {
-        Comparison::Equal => left == right,
-        Comparison::NotEqual => left != right,
-        Comparison::Order(order) => order.holds(left.cmp(right)),
-        Comparison::Contains => pattern::contains(left, right),
-        Comparison::StartsWith => left.starts_with(right),
-        Comparison::EndsWith => left.ends_with(right),
-    })
-}
-
-fn transformed(
-    subject: &Subject<'_>,
-    field: &Field,
-    transformers: &[Transformer],
-    test: &TextTest,
-    scratch: &mut Scratch,
-) -> Option<bool> {
-    let text = subject.text(field, &mut scratch.left)?;
-    scratch.right.clear();
-    scratch.right.extend_from_slice(text);
-    let value = &mut scratch.right;
-    for transformer in transformers {
-        match transformer {
-            Transformer::Lower => value.make_ascii_lowercase(),
-            Transformer::Upper => value.make_ascii_uppercase(),
-            Transformer::Basename => {
-                let start = value
-                    .iter()
-                    .rposition(|&byte| byte == b'/')
-                    .map_or(0, |at| at + 1);
-                value.drain(..start);
-            }
+            _ => false,
         }
     }
-    Some(test.holds(value))
+
+    fn of_texts(self, left: &[u8], right: &[u8]) -> bool {
+        match self {
+            Comparison::Contains => pattern::contains(left, right),
+            Comparison::ContainsIgnoringCase => {
+                pattern::contains_ignoring_case(left, &right.to_ascii_lowercase())
+            }
+            Comparison::StartsWith => left.starts_with(right),
+            Comparison::EndsWith => left.ends_with(right),
+            Comparison::Glob(ignore_case) => pattern::glob(right, left, ignore_case),
+            Comparison::Below => PathPrefix::new(right).covers(left),
+            _ => self.of_order(left.cmp(right)),
+        }
+    }
 }

@@ -2,11 +2,12 @@
 
 use super::{
     FieldValue, compile,
-    condition::SyntaxError,
+    condition::{self, SyntaxError},
     fields::{Field, Id, Kind},
     node::Scratch,
+    operand::{Computed, Operand},
     subject::Subject,
-    syntax::FieldName,
+    syntax::{FieldName, TRANSFORMERS},
 };
 use std::sync::Arc;
 
@@ -21,14 +22,12 @@ enum Part {
         field: Field,
         name: Arc<str>,
         width: Option<usize>,
-        case: Option<Case>,
     },
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Case {
-    Lower,
-    Upper,
+    Transformed {
+        operand: Operand,
+        name: Arc<str>,
+        width: Option<usize>,
+    },
 }
 
 /// A field's minimum width: a line of output is not wider.
@@ -76,10 +75,20 @@ impl Template {
             },
         };
         at += digits;
-        let transformer = [("toupper(", Case::Upper), ("tolower(", Case::Lower)]
-            .into_iter()
-            .find(|transformer| text[at..].starts_with(transformer.0));
-        at += transformer.map_or(0, |transformer| transformer.0.len());
+        let word = take(at, |character| character.is_ascii_alphanumeric());
+        if TRANSFORMERS.contains(&&text[at..at + word]) && text[at + word..].starts_with('(') {
+            let moved = |error: SyntaxError| SyntaxError {
+                at: error.at + at,
+                ..error
+            };
+            let (term, length) = condition::term(&text[at..]).map_err(moved)?;
+            parts.push(Part::Transformed {
+                operand: Operand::compile(&term).map_err(moved)?,
+                name: text[at..at + length].into(),
+                width,
+            });
+            return Ok(at + length);
+        }
         let mut length = take(at, |character| {
             character.is_ascii_alphanumeric() || "._".contains(character)
         });
@@ -105,12 +114,6 @@ impl Template {
             argument = Some(text[at + 1..at + end].to_owned());
             at += end + 1;
         }
-        if transformer.is_some() {
-            if !text[at..].starts_with(')') {
-                return Err(problem(at, "the end of the field", "a closing )"));
-            }
-            at += 1;
-        }
         let shown = match &argument {
             Some(argument) => format!("{name}[{argument}]"),
             None => name.clone(),
@@ -120,12 +123,10 @@ impl Template {
             argument,
             at: field_at,
         })?;
-        let case = transformer.map(|transformer| transformer.1);
         parts.push(Part::Field {
             field,
             name: shown.into(),
             width,
-            case,
         });
         Ok(at)
     }
@@ -141,32 +142,48 @@ impl Template {
         for part in self.0.iter() {
             match part {
                 Part::Text(text) => output.push_str(text),
-                Part::Field {
-                    field,
+                Part::Field { field, name, width } => {
+                    let value = value(subject, field, scratch);
+                    push(&mut output, &shown(subject, field, &value), *width);
+                    keep(&mut values, name, value);
+                }
+                Part::Transformed {
+                    operand,
                     name,
                     width,
-                    case,
                 } => {
-                    let value = value(subject, field, scratch);
-                    let mut text = shown(subject, field, &value);
-                    match case {
-                        Some(Case::Upper) => text.make_ascii_uppercase(),
-                        Some(Case::Lower) => text.make_ascii_lowercase(),
-                        None => {}
-                    }
-                    match width {
-                        Some(width) => {
-                            output.extend(text.chars().chain(std::iter::repeat(' ')).take(*width))
-                        }
-                        None => output.push_str(&text),
-                    }
-                    if !values.iter().any(|known| known.0 == *name) {
-                        values.push((name.clone(), value));
-                    }
+                    let value = computed(operand.value(subject, scratch));
+                    push(&mut output, &plain(&value), *width);
+                    keep(&mut values, name, value);
                 }
             }
         }
         (output, values)
+    }
+}
+
+fn push(output: &mut String, text: &str, width: Option<usize>) {
+    match width {
+        Some(width) => output.extend(text.chars().chain(std::iter::repeat(' ')).take(width)),
+        None => output.push_str(text),
+    }
+}
+
+/// Each field once, in order of appearance.
+fn keep(values: &mut Vec<(Arc<str>, FieldValue)>, name: &Arc<str>, value: FieldValue) {
+    if !values.iter().any(|known| known.0 == *name) {
+        values.push((name.clone(), value));
+    }
+}
+
+fn computed(value: Option<Computed>) -> FieldValue {
+    let text = |text: Vec<u8>| FieldValue::Text(String::from_utf8_lossy(&text).into_owned());
+    match value {
+        None => FieldValue::Missing,
+        Some(Computed::Text(value)) => text(value),
+        Some(Computed::Number(number)) => FieldValue::Number(number),
+        Some(Computed::Flag(flag)) => FieldValue::Boolean(flag),
+        Some(Computed::List(texts)) => text(texts.join(&b' ')),
     }
 }
 
@@ -181,6 +198,14 @@ fn value(subject: &Subject<'_>, field: &Field, scratch: &mut Scratch) -> FieldVa
         Kind::Text => subject
             .text(field, scratch.text())
             .map(|text| FieldValue::Text(String::from_utf8_lossy(text).into_owned())),
+        Kind::Number if field.many => {
+            let mut ids = Vec::new();
+            let all = subject.any_number(field, |id| {
+                ids.push(id.to_string());
+                false
+            });
+            all.map(|_| FieldValue::Text(ids.join(" ")))
+        }
         Kind::Number => subject.number(field).map(FieldValue::Number),
         Kind::Boolean => subject.boolean(field).map(FieldValue::Boolean),
         Kind::Address | Kind::Network => {
@@ -193,7 +218,6 @@ fn value(subject: &Subject<'_>, field: &Field, scratch: &mut Scratch) -> FieldVa
 
 fn shown(subject: &Subject<'_>, field: &Field, value: &FieldValue) -> String {
     match value {
-        FieldValue::Missing => "<NA>".to_owned(),
         FieldValue::Number(_) if field.id == Id::Time => {
             let mut time = Vec::new();
             let text = subject
@@ -201,6 +225,13 @@ fn shown(subject: &Subject<'_>, field: &Field, value: &FieldValue) -> String {
                 .unwrap_or(super::subject::UNKNOWN);
             String::from_utf8_lossy(text).into_owned()
         }
+        value => plain(value),
+    }
+}
+
+fn plain(value: &FieldValue) -> String {
+    match value {
+        FieldValue::Missing => "<NA>".to_owned(),
         FieldValue::Number(number) => number.to_string(),
         FieldValue::Boolean(value) => value.to_string(),
         FieldValue::Text(text) => escaped(text),

@@ -58,6 +58,16 @@ pub(super) fn glob(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
     }
 }
 
+/// Pairs of hex digits as bytes.
+pub(super) fn hex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| (byte as char).to_digit(16);
+    let pairs = text.chunks(2).map(|pair| match *pair {
+        [high, low] => Some((digit(high)? * 16 + digit(low)?) as u8),
+        _ => None,
+    });
+    pairs.collect()
+}
+
 /// The whole text against a pattern in which only `*` is special.
 pub(super) fn glob_star(pattern: &[u8], text: &[u8]) -> bool {
     let mut parts = pattern.split(|&byte| byte == b'*');

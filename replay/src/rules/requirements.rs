@@ -1,7 +1,7 @@
 //! What a rule file asks of the engine: a version of the language, plugins.
 
 use super::{
-    LoadError,
+    ItemKind, LoadCode, LoadError,
     items::get,
     yaml::{File, Node, Value},
 };
@@ -10,6 +10,14 @@ use super::{
 const ENGINE_VERSION: (u64, u64, u64) = (0, 63, 0);
 
 pub(super) fn engine_version(file: &File<'_>, node: &Node) -> Result<(), LoadError> {
+    check_engine(file, node).map_err(|error| {
+        error
+            .with(LoadCode::Validate)
+            .about(ItemKind::EngineVersion, None)
+    })
+}
+
+fn check_engine(file: &File<'_>, node: &Node) -> Result<(), LoadError> {
     let text = node.scalar().unwrap_or_default();
     let mut numbers = text.split('.').map(|part| part.parse::<u64>().ok());
     let version = match (
@@ -42,18 +50,41 @@ pub(super) fn plugin_versions(file: &File<'_>, node: &Node) -> Result<(), LoadEr
         return Err(file.error(node.at, node.what(), "a list of plugins"));
     };
     for plugin in plugins {
-        let Value::Mapping(pairs) = &plugin.value else {
-            return Err(file.error(plugin.at, plugin.what(), "a mapping with name and version"));
-        };
-        let name = get(pairs, "name");
-        if name.and_then(Node::scalar) != Some("container") {
-            let found = name.map_or_else(|| plugin.what(), Node::what);
-            return Err(file.error(
-                plugin.at,
-                format!("plugin {found}"),
-                "no plugin but `container`",
-            ));
+        let (name, alternatives) = plugin_of(file, plugin)?;
+        let mut met = name == "container";
+        match alternatives.map(|node| &node.value) {
+            None => {}
+            Some(Value::Sequence(others)) => {
+                for other in others {
+                    met |= plugin_of(file, other)?.0 == "container";
+                }
+            }
+            Some(_) => return Err(file.error(plugin.at, "`alternatives`", "a list of plugins")),
+        }
+        if !met {
+            let token = format!("plugin `{name}`");
+            return Err(file
+                .error(plugin.at, token, "no plugin but `container`")
+                .with(LoadCode::Validate));
         }
     }
     Ok(())
+}
+
+/// A plugin's name and what could stand for it.
+fn plugin_of<'n>(
+    file: &File<'_>,
+    plugin: &'n Node,
+) -> Result<(&'n str, Option<&'n Node>), LoadError> {
+    let Value::Mapping(pairs) = &plugin.value else {
+        return Err(file.error(plugin.at, plugin.what(), "a mapping with name and version"));
+    };
+    let Some(name) = get(pairs, "name").and_then(Node::scalar) else {
+        return Err(file.error(plugin.at, "a plugin without name", "`name`"));
+    };
+    if get(pairs, "version").and_then(Node::scalar).is_none() {
+        let token = format!("plugin `{name}` without version");
+        return Err(file.error(plugin.at, token, "`version`"));
+    }
+    Ok((name, get(pairs, "alternatives")))
 }

@@ -359,6 +359,17 @@ impl<'a> Subject<'a> {
         Some(ancestors.any(&mut passes))
     }
 
+    /// The same for numbers: ids of ancestors.
+    pub fn any_number(&self, field: &Field, passes: impl FnMut(i64) -> bool) -> Option<bool> {
+        let id = |process: &Process| match field.id {
+            Id::AncestorPid => Some(i64::from(process.pid)),
+            _ => None,
+        };
+        let mut ancestors = self.ancestors().filter_map(id).peekable();
+        ancestors.peek()?;
+        Some(ancestors.any(passes))
+    }
+
     /// One number; a field that looks at both ends of a connection gives the first.
     pub fn number(&self, field: &Field) -> Option<i64> {
         match field.id {
@@ -478,6 +489,7 @@ impl<'a> Subject<'a> {
         match field.kind {
             Kind::Text if field.many => self.any_text(field, |_| true).is_some(),
             Kind::Text => self.text(field, scratch).is_some(),
+            Kind::Number if field.many => self.any_number(field, |_| true).is_some(),
             Kind::Number => self.number(field).is_some(),
             Kind::Boolean => self.boolean(field).is_some(),
             Kind::Address | Kind::Network => {

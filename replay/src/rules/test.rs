@@ -2,6 +2,7 @@
 
 use super::{
     pattern::{PathPrefix, contains, contains_ignoring_case, glob},
+    regex,
     syntax::Modifier,
 };
 use hashbrown::HashSet;
@@ -21,6 +22,7 @@ pub(super) enum TextTest {
     EndsWith(Vec<u8>),
     Glob(Vec<u8>, bool),
     Below(Arc<[PathPrefix]>),
+    Regex(::regex::Regex),
     Many(Modifier, Box<[TextTest]>),
 }
 
@@ -56,6 +58,7 @@ impl TextTest {
             TextTest::EndsWith(value) => text.ends_with(value),
             TextTest::Glob(pattern, ignore_case) => glob(pattern, text, *ignore_case),
             TextTest::Below(paths) => paths.iter().any(|path| path.covers(text)),
+            TextTest::Regex(regex) => regex::matches(regex, text),
             TextTest::Many(modifier, tests) => many(*modifier, tests, |test| test.holds(text)),
         }
     }
@@ -67,6 +70,7 @@ impl TextTest {
             TextTest::In(_) | TextTest::StartsWith(_) | TextTest::EndsWith(_) => 2,
             TextTest::Contains(_) => 4,
             TextTest::ContainsIgnoringCase(_) | TextTest::Glob(..) | TextTest::Below(_) => 6,
+            TextTest::Regex(_) => 15,
             TextTest::Many(_, tests) => 2 + tests.iter().map(TextTest::cost).sum::<u32>(),
         }
     }

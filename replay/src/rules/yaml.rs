@@ -3,7 +3,7 @@
 //! Scalars stay as they are written: rule files mean `0.57.0` and `yes` as texts. Nesting, size and
 //! aliases are bounded, because rule files are input.
 
-use super::LoadError;
+use super::{LoadCode, LoadError};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
 /// Falco's own file is 64 KiB; a thousand times that is a mistake.
@@ -117,6 +117,8 @@ impl File<'_> {
             column: at.column,
             token: token.into(),
             expected: expected.into(),
+            code: LoadCode::YamlValidate,
+            item: None,
         }
     }
 
@@ -143,7 +145,9 @@ impl File<'_> {
                 Ok((event, span)) => builder.event(event, span.start.into())?,
                 Err(error) => {
                     let at = Place::from(*error.marker());
-                    return Err(self.error(at, error.info(), "YAML"));
+                    return Err(self
+                        .error(at, error.info(), "YAML")
+                        .with(LoadCode::YamlParse));
                 }
             }
         }

@@ -54,8 +54,18 @@ fn errors_point_at_the_word_and_say_what_would_be_right() {
             "a field (such as evt.type)",
         ),
         ("proc.aname[x] = y", 14, "`proc.aname[x]`", "generations"),
-        ("proc.name regex 'a.*'", 24, "`regex`", "not supported yet"),
-        ("b64(proc.name) = x", 14, "`b64`", "tolower"),
+        ("proc.name regex '[a'", 30, "`[a`", "a closing ]"),
+        ("proc.name regex \\d", 30, "`\\d`", "[[:digit:]]"),
+        ("b46(proc.name) = x", 14, "`b46`", "a transformer: tolower"),
+        ("len(proc.name) contains x", 29, "`contains`", "= != <"),
+        (
+            "concat(proc.name) = x",
+            14,
+            "`concat`",
+            "two values or more",
+        ),
+        ("getopt(proc.args, 'f:')[g] = x", 14, "`getopt`", "options"),
+        ("proc.name bcontains 4", 34, "`4`", "hex digits"),
         ("evt.type = opne", 25, "`opne`", "event type"),
         (
             "evt.arg.nonsense = x",
@@ -181,8 +191,12 @@ fn mistakes_in_the_structure_are_named() {
         ),
         ("- macro: m\n  condition: m\n", "without a loop"),
         (
-            "- macro: a\n  condition: b\n- macro: b\n  condition: not a\n",
+            "- macro: a\n  condition: evt.num=1\n- macro: b\n  condition: not a\n- macro: a\n  condition: b\n",
             "without a loop",
+        ),
+        (
+            "- macro: a\n  condition: b\n- macro: b\n  condition: evt.num=1\n",
+            "defined before this one",
         ),
         (
             "- list: a\n  items: [b]\n- list: b\n  items: [a]\n",
@@ -409,7 +423,7 @@ fn unknown_fields_skip_a_rule_that_asks_for_it() {
 #[test]
 fn warnings_say_what_has_no_effect() {
     let text = format!(
-        "- what: ever\n- macro: unused\n  condition: evt.num=0\n- macro: used\n  condition: inner\n- macro: inner\n  condition: evt.num>=0\n- list: idle\n  items: [a]\n{}{}{}",
+        "- what: ever\n- macro: unused\n  condition: evt.num=0\n- macro: inner\n  condition: evt.num>=0\n- macro: used\n  condition: inner\n- list: idle\n  items: [a]\n{}{}{}",
         rule("everything", "used and proc.name=x"),
         rule("nothing", "evt.type=openat and proc.tty != 0"),
         rule("odd", "evt.type=openat")
@@ -462,10 +476,12 @@ fn hostile_rule_files_are_refused() {
             .expected
             .contains("at most")
     );
-    let chain = (1..200).fold(
-        "- macro: c0\n  condition: evt.num=1\n".to_owned(),
-        |text, at| format!("- macro: c{at}\n  condition: c{}\n{text}", at - 1),
-    );
+    // Each is there before the one that uses it is defined anew.
+    let chain: String = (0..200)
+        .rev()
+        .map(|at| format!("- macro: c{at}\n  condition: evt.num=1\n"))
+        .chain((1..200).map(|at| format!("- macro: c{at}\n  condition: c{}\n", at - 1)))
+        .collect();
     assert!(
         fail(&chain).expected.contains("at most"),
         "{}",

@@ -2,6 +2,7 @@
 
 mod language;
 mod loading;
+mod operators;
 mod prefilter;
 mod shipped;
 mod stock;

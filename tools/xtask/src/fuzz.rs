@@ -118,6 +118,7 @@ fn seed(root: &Path, target: &str, corpus: &Path) -> Result<usize> {
             .into_iter()
             .map(|capture| [&[6], &capture[..]].concat())
             .collect(),
+        "rule_files" => rule_files(root)?,
         "live_stream" => {
             let mut traces = Vec::new();
             for path in vectors(root)? {
@@ -206,4 +207,24 @@ fn vectors(root: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(paths)
+}
+
+/// The shipped rules, each item of them, and conditions in every notation behind an empty file.
+fn rule_files(root: &Path) -> Result<Vec<Vec<u8>>> {
+    let path = root.join("replay/rules/trailcam_rules.yaml");
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let items = text.split("\n- ").map(|item| format!("- {item}"));
+    let conditions = [
+        "evt.type in (open, openat) and not (proc.name = \"x\\x41\" or fd.name pmatch (/etc, '/u*'))",
+        "len(concat(proc.name, 'a')) > 3 and join('-', proc.aname) regex '(a|b)*[[:digit:]]{1,3}'",
+        "getopt(proc.args, \"f:v\")[f] contains anyof (a, b) and tolower(proc.exe) = val(proc.name)",
+        "fd.name bcontains 2f65 and container.label[\"a.b\"] exists or evt.rawres < 0x10",
+    ];
+    let conditions = conditions.map(|condition| [&[0xff], condition.as_bytes()].concat());
+    Ok(items
+        .map(String::into_bytes)
+        .chain(conditions)
+        .chain([text.clone().into_bytes()])
+        .collect())
 }
