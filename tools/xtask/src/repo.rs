@@ -1,6 +1,7 @@
 //! Where things are, and how other programs are run: everything xtask does ends in a command.
 
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -54,6 +55,20 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
         }
     }
     command
+}
+
+/// The command's process is told to end when the thread that started it does, however that happens: nothing
+/// that was started for a measurement goes on without it.
+pub fn ends_with_us(command: &mut Command, signal: libc::c_int) -> &mut Command {
+    // SAFETY: prctl is async-signal-safe; nothing else happens between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            match libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        })
+    }
 }
 
 /// Runs it to its end; its output goes where ours goes, results to stderr so that stdout stays ours.
@@ -132,4 +147,27 @@ pub fn need_program(name: &str, package: &str) -> Result<PathBuf> {
 pub fn is_root() -> bool {
     // SAFETY: geteuid has no preconditions and cannot fail.
     unsafe { libc::geteuid() == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    /// A thread stands for the whole of us: the kernel makes no difference, and the test goes on.
+    #[test]
+    fn what_was_started_ends_with_who_started_it() {
+        let starter = std::thread::spawn(|| {
+            let mut sleeper = command("sleep");
+            sleeper.arg("600");
+            ends_with_us(&mut sleeper, libc::SIGTERM).spawn()
+        });
+        let mut sleeper = starter
+            .join()
+            .expect("the starter does not panic")
+            .expect("sleep is everywhere");
+        let status = sleeper.wait().expect("it is our child");
+        assert_eq!(status.signal(), Some(libc::SIGTERM));
+    }
 }

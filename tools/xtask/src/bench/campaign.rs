@@ -68,16 +68,9 @@ pub fn interrupted() -> bool {
 /// without order. It is told to end, too, should this process be gone.
 pub fn spawn(command: &mut Command) -> Result<Child> {
     command.process_group(0);
-    // SAFETY: prctl is async-signal-safe; nothing else happens between fork and exec.
-    unsafe {
-        command.pre_exec(|| {
-            match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGINT as libc::c_ulong) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            }
-        });
-    }
-    command.spawn().context("cannot start inject")
+    repo::ends_with_us(command, libc::SIGINT)
+        .spawn()
+        .context("cannot start inject")
 }
 
 pub fn ask_to_end(child: &Child) {

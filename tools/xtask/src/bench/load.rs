@@ -58,13 +58,15 @@ impl Nginx {
             dir.display()
         );
         fs::write(dir.join("nginx.conf"), config)?;
-        let child = repo::command(nginx)
+        let mut command = repo::command(nginx);
+        command
             .arg("-p")
             .arg(dir)
             .arg("-c")
             .arg(dir.join("nginx.conf"))
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::null());
+        let child = repo::ends_with_us(&mut command, libc::SIGTERM)
             .spawn()
             .context("cannot start nginx")?;
         let mut nginx = Self {
@@ -88,6 +90,7 @@ impl Nginx {
         wrk.args(["-c", "1", "wrk", "-t", "1", "-c", CONNECTIONS, "-d"])
             .arg(format!("{seconds}s"))
             .arg(format!("http://127.0.0.1:{}/", self.port));
+        repo::ends_with_us(&mut wrk, libc::SIGTERM);
         wrk
     }
 }
@@ -127,6 +130,7 @@ fn counted(command: &Command, dir: &Path) -> Result<(String, Option<f64>)> {
         .args(["--event", "instructions:u,instructions:k", "--"])
         .arg(command.get_program())
         .args(command.get_args());
+    repo::ends_with_us(&mut perf, libc::SIGTERM);
     let said = repo::output(&mut perf)?;
     let text =
         fs::read_to_string(&counts).with_context(|| format!("cannot read {}", counts.display()))?;
@@ -156,14 +160,16 @@ impl Redis {
         repo::need_program("redis-benchmark", "redis-tools")?;
         fs::create_dir_all(dir)?;
         let port = free_port()?;
-        let child = repo::command("taskset")
+        let mut command = repo::command("taskset");
+        command
             .args(["-c", "0"])
             .arg(redis)
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--port", &port.to_string(), "--dir"])
             .arg(dir)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::null());
+        let child = repo::ends_with_us(&mut command, libc::SIGTERM)
             .spawn()
             .context("cannot start redis-server")?;
         let dir = dir.to_path_buf();

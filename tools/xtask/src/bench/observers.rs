@@ -159,9 +159,8 @@ impl Recorder {
     ) -> Result<Self> {
         const START_TIMEOUT: Duration = Duration::from_secs(20);
         let file = File::create(log)?;
-        let child = command
-            .stdout(file.try_clone()?)
-            .stderr(file)
+        command.stdout(file.try_clone()?).stderr(file);
+        let child = repo::ends_with_us(&mut command, libc::SIGTERM)
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
         let mut recorder = Self {
