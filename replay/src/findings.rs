@@ -188,6 +188,8 @@ pub struct Finding {
     pub evidence: Option<EventRef>,
     /// How far back the finding looked, for the question whether a loss touches it.
     pub window_ns: u64,
+    /// Made by a rule over findings, which no such rule sees again.
+    pub over_findings: bool,
     /// Why the evidence may be incomplete; `None`: nothing was lost in the window.
     pub degraded: Option<String>,
     /// Identical findings left out since the previous one of this kind.
@@ -217,6 +219,7 @@ impl Finding {
             trace_uuid: [0; 16],
             evidence: None,
             window_ns: 0,
+            over_findings: false,
             degraded: None,
             suppressed: 0,
             rate_limited: 0,

@@ -51,6 +51,9 @@ pub trait Detector: Send {
     ) {
     }
 
+    /// A finding of any engine, complete but for what the gate adds; also one that the gate will leave out.
+    fn finding(&mut self, _finding: &Finding, _state: &State, _found: &mut dyn FnMut(Finding)) {}
+
     /// Trace time has reached `boot_ns`: windows that ended before can close. Never goes back.
     fn advance(&mut self, _boot_ns: u64, _state: &State, _found: &mut dyn FnMut(Finding)) {}
 
@@ -107,6 +110,7 @@ pub struct Pipeline {
 impl Pipeline {
     pub fn new(settings: Settings) -> Pipeline {
         let mut detectors: Vec<Box<dyn Detector>> = Vec::new();
+        let severities = settings.rules.clone().filter(RuleSet::overrides_severities);
         if let Some(rules) = settings.rules {
             detectors.push(Box::new(RulesDetector::new(rules)));
         }
@@ -116,7 +120,10 @@ impl Pipeline {
         detectors.extend(settings.detectors);
         Pipeline {
             order: Order::default(),
-            engines: Engines::new(detectors),
+            engines: Engines {
+                severities,
+                ..Engines::new(detectors)
+            },
             chunks: 0,
             chunks_missing: 0,
             chunks_repeated: 0,
@@ -216,6 +223,8 @@ struct Engines {
     /// Reused: what the current row tells.
     told: Vec<Told>,
     detectors: Vec<Box<dyn Detector>>,
+    /// Rules that change how severe findings are.
+    severities: Option<RuleSet>,
     gate: Gate,
     incidents: Incidents,
     /// Reused: found in the current record, not yet completed.
@@ -239,6 +248,7 @@ impl Engines {
             native: Native::default(),
             told: Vec::new(),
             detectors,
+            severities: None,
             gate: Gate::default(),
             incidents: Incidents::default(),
             found: Vec::new(),
@@ -279,6 +289,13 @@ impl Engines {
     /// Gives what has just left the gate its incident.
     fn group(&mut self) {
         for finding in &mut self.out[self.grouped..] {
+            if let Some(priority) = self
+                .severities
+                .as_ref()
+                .and_then(|rules| rules.severity_of(finding, &self.state))
+            {
+                finding.severity = priority.into();
+            }
             let key = container_key(&self.state, finding.cgroup_id);
             self.incidents.take(finding, key, self.now_ns);
         }
@@ -288,44 +305,66 @@ impl Engines {
     /// Adds to each new finding what the state knows now, and hands it to the gate.
     #[cold]
     fn complete(&mut self) {
-        for mut finding in self.found.drain(..) {
-            // Where the evidence is; what no single event shows belongs to the part that is read.
-            let trace = match finding.evidence {
-                Some(at) => self.traces.get(at.part as usize),
-                None => self.traces.last(),
-            };
-            finding.trace_uuid = trace.copied().unwrap_or_default();
-            if finding.pid != 0 && finding.lineage.is_empty() {
-                let lineage = self.state.lineage(finding.pid).take(LINEAGE_MAX);
-                finding.lineage = lineage
-                    .map(|process| FoundProcess {
-                        pid: process.pid,
-                        start_ns: process.start_ns,
-                        comm: process.comm.to_string(),
-                        exe: process.exe_path.to_string(),
-                    })
-                    .collect();
+        let mut found = std::mem::take(&mut self.found);
+        for mut finding in found.drain(..) {
+            self.fill(&mut finding);
+            // Rules over findings see each, but none of their own.
+            if !finding.over_findings {
+                for detector in &mut self.detectors {
+                    detector.finding(&finding, &self.state, &mut |more| self.found.push(more));
+                }
             }
-            let window_ns = finding.window_ns.max(EVIDENCE_NS);
-            let gap_ns = self
-                .state
-                .last_gap_ns()
-                .max(self.hole_ns.filter(|hole_ns| *hole_ns <= self.now_ns));
-            if let Some(gap_ns) = gap_ns
-                && gap_ns.saturating_add(window_ns) >= finding.boot_ns
-            {
-                let ago = finding.boot_ns.saturating_sub(gap_ns) as f64 / 1e9;
-                finding.degraded = Some(format!(
-                    "events were lost {ago:.1} s before, within the {:.0} s it rests on",
-                    window_ns as f64 / 1e9
-                ));
+            self.take(finding);
+            for mut more in std::mem::take(&mut self.found) {
+                more.over_findings = true;
+                self.fill(&mut more);
+                self.take(more);
             }
-            let key = container_key(&self.state, finding.cgroup_id);
-            self.gate.take(finding, key, self.now_ns);
         }
+        self.found = found;
         self.gate.advance(self.now_ns, &self.state, &mut self.out);
         self.group();
         self.findings = self.gate.passed();
+    }
+
+    fn take(&mut self, finding: Finding) {
+        let key = container_key(&self.state, finding.cgroup_id);
+        self.gate.take(finding, key, self.now_ns);
+    }
+
+    /// Adds lineage, trace and loss.
+    fn fill(&self, finding: &mut Finding) {
+        // Where the evidence is; what no single event shows belongs to the part that is read.
+        let trace = match finding.evidence {
+            Some(at) => self.traces.get(at.part as usize),
+            None => self.traces.last(),
+        };
+        finding.trace_uuid = trace.copied().unwrap_or_default();
+        if finding.pid != 0 && finding.lineage.is_empty() {
+            let lineage = self.state.lineage(finding.pid).take(LINEAGE_MAX);
+            finding.lineage = lineage
+                .map(|process| FoundProcess {
+                    pid: process.pid,
+                    start_ns: process.start_ns,
+                    comm: process.comm.to_string(),
+                    exe: process.exe_path.to_string(),
+                })
+                .collect();
+        }
+        let window_ns = finding.window_ns.max(EVIDENCE_NS);
+        let gap_ns = self
+            .state
+            .last_gap_ns()
+            .max(self.hole_ns.filter(|hole_ns| *hole_ns <= self.now_ns));
+        if let Some(gap_ns) = gap_ns
+            && gap_ns.saturating_add(window_ns) >= finding.boot_ns
+        {
+            let ago = finding.boot_ns.saturating_sub(gap_ns) as f64 / 1e9;
+            finding.degraded = Some(format!(
+                "events were lost {ago:.1} s before, within the {:.0} s it rests on",
+                window_ns as f64 / 1e9
+            ));
+        }
     }
 
     fn finish(&mut self) {

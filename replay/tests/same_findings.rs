@@ -8,7 +8,7 @@ use replay::{
     order::{EventRef, Fold, Order},
     pipeline::{Detector, Pipeline, Settings},
     resolve::State,
-    rules::RuleSet,
+    rules::{RuleSet, SHIPPED},
 };
 use std::io::Write;
 use support::{Item, Scenario, items, seal};
@@ -44,9 +44,48 @@ impl Detector for Echo {
     }
 }
 
+/// Rules of every kind that remembers: each fires in the scenario, some by time alone.
+const REMEMBERING: &str = "
+- window: many events
+  desc: d
+  condition: evt.type != sample
+  within: 2s
+  count: 20
+  output: '%evt.num %evt.type'
+  priority: ALERT
+- window: many files
+  desc: d
+  condition: fd.name exists
+  within: 5s
+  distinct: {of: fd.name, at_least: 2}
+  output: '%fd.name'
+  priority: CRITICAL
+- sequence: start without end
+  desc: d
+  by: [container.id]
+  within: 700ms
+  steps:
+  - condition: evt.type=execve
+  - absent: evt.type=procexit
+  output: '%proc.name'
+  priority: EMERGENCY
+- window: several findings
+  desc: d
+  condition: evt.type=finding and finding.level > 0
+  within: 60s
+  distinct: {of: finding.rule, at_least: 2}
+  output: '%finding.rule'
+  priority: NOTICE
+- severity: everything a little worse
+  rules: [several*]
+  condition: container.id exists
+  priority: ERROR
+";
+
 fn settings() -> Settings {
+    let files = [SHIPPED, ("remembering", REMEMBERING)];
     Settings {
-        rules: Some(RuleSet::shipped()),
+        rules: Some(RuleSet::load(&files).unwrap().0),
         statistics: true,
         detectors: vec![Box::new(Echo::default())],
     }
@@ -105,6 +144,23 @@ fn findings_are_the_same_for_any_chunking() {
         let found = without_places(detect(MemorySource::new(chunks)));
         // Two containers at the limit of a minute at least.
         assert!(found.len() > 400, "{name}: only {} findings", found.len());
+        for rule in [
+            "many events",
+            "many files",
+            "start without end",
+            "several findings",
+        ] {
+            let named = format!("\"rule\":\"{rule}\"");
+            let lines = || found.iter().filter(|line| line.contains(&named));
+            assert!(lines().count() > 0, "{name}: {rule}");
+            let worse = lines().filter(|line| line.contains("\"severity\":\"error\""));
+            let expected = if rule == "several findings" {
+                lines().count()
+            } else {
+                0
+            };
+            assert_eq!(worse.count(), expected, "{name}: {rule}");
+        }
         match &expected {
             None => expected = Some(found),
             Some(expected) => {

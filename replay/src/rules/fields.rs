@@ -52,6 +52,7 @@ enum On {
     Sockets,
     Paths,
     TwoPaths,
+    Findings,
     /// Rules may name it, but no trace holds it.
     Nothing,
 }
@@ -71,7 +72,9 @@ pub(super) enum Id {
     Cwd, NamespacePid, Duration, FromMemfd, UpperLayer, Deleted, BornInContainer, StartedOutside, EntersContainer, ExeInode, Tid,
     Uid, UserName, Gid,
     ContainerShort, ContainerFull, ContainerName, Image, Repository, Tag, Privileged, Runtime, Label, Info,
-    Pod, Namespace, Missing,
+    Pod, Namespace,
+    FindingRule, FindingEngine, FindingSeverity, FindingLevel, FindingMessage, FindingTags, FindingField, FindingDegraded,
+    Missing,
 }
 
 impl Id {
@@ -117,7 +120,7 @@ type Row = (&'static str, Id, Kind, Wants, On);
 const FIELDS: &[Row] = {
     use Kind::*;
     use Wants::*;
-    use On::{Any, Calls, Descriptors, Paths, Sockets, TwoPaths};
+    use On::{Any, Calls, Descriptors, Findings, Paths, Sockets, TwoPaths};
     &[
         ("evt.num", Id::Num, Number, Nothing, Any),
         ("evt.time", Id::Time, Text, Nothing, Any),
@@ -213,6 +216,14 @@ const FIELDS: &[Row] = {
         ("k8s.pod.name", Id::Pod, Text, Nothing, Any),
         ("k8s.pod.label", Id::Label, Text, Key, Any),
         ("k8s.ns.name", Id::Namespace, Text, Nothing, Any),
+        ("finding.rule", Id::FindingRule, Text, Nothing, Findings),
+        ("finding.engine", Id::FindingEngine, Text, Nothing, Findings),
+        ("finding.severity", Id::FindingSeverity, Text, Nothing, Findings),
+        ("finding.level", Id::FindingLevel, Number, Nothing, Findings),
+        ("finding.message", Id::FindingMessage, Text, Nothing, Findings),
+        ("finding.tags", Id::FindingTags, Text, Nothing, Findings),
+        ("finding.field", Id::FindingField, Text, Key, Findings),
+        ("finding.degraded", Id::FindingDegraded, Boolean, Nothing, Findings),
         // In the language, but not in traces: always missing.
         ("container.image.digest", Id::Missing, Text, Nothing, On::Nothing),
         ("container.image.id", Id::Missing, Text, Nothing, On::Nothing),
@@ -284,7 +295,7 @@ impl Field {
             key: argument.unwrap_or_default().into(),
             parameters: Arc::new([]),
             types: on.types(),
-            many: wants == Wants::MaybeGeneration && argument.is_none(),
+            many: wants == Wants::MaybeGeneration && argument.is_none() || id == Id::FindingTags,
         })
     }
 }
@@ -361,6 +372,7 @@ impl On {
                 OPENS.contains(&name) || ONE_PATH.contains(&name) || TWO_PATHS.contains(&name)
             }),
             On::TwoPaths => TypeSet::named(&TWO_PATHS),
+            On::Findings => TypeSet::named(&["finding"]),
             On::Nothing => TypeSet::NONE,
         }
     }

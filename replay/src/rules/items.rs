@@ -5,6 +5,10 @@
 
 use super::{
     Item as Named, ItemKind, LoadCode, LoadError, Priority, Warning, WarningCode,
+    behaviour::{
+        Behaviour, SEQUENCE_KEYS, SEVERITY_KEYS, SequenceItem, SeverityItem, WINDOW_KEYS,
+        WindowItem,
+    },
     exceptions::{self, Exception},
     requirements,
     source::{Origin, Source},
@@ -18,6 +22,7 @@ pub(super) struct Items {
     pub lists: Vec<List>,
     pub macros: Vec<Macro>,
     pub rules: Vec<RuleItem>,
+    pub severities: Vec<SeverityItem>,
     pub warnings: Vec<Warning>,
     /// Rules of sources that no trace has, which are skipped: name and source.
     foreign: HashMap<String, String>,
@@ -47,6 +52,8 @@ pub(super) struct RuleItem {
     pub name: String,
     pub file: usize,
     pub at: Place,
+    pub behaviour: Behaviour,
+    /// Of a sequence: empty, its steps have their own.
     pub condition: Source,
     pub output: Source,
     pub description: String,
@@ -93,6 +100,8 @@ const RULE_KEYS: [&str; 16] = [
 struct Item<'f> {
     file: &'f File<'f>,
     index: usize,
+    kind: ItemKind,
+    node: &'f Node,
     at: Place,
     name: String,
     pairs: &'f [(Node, Node)],
@@ -158,6 +167,9 @@ impl Items {
             ("list", ItemKind::List),
             ("macro", ItemKind::Macro),
             ("rule", ItemKind::Rule),
+            ("window", ItemKind::Window),
+            ("sequence", ItemKind::Sequence),
+            ("severity", ItemKind::Severity),
         ];
         let found = kinds
             .iter()
@@ -171,10 +183,8 @@ impl Items {
             return Ok(());
         };
         let name = match kind {
-            ItemKind::List | ItemKind::Macro | ItemKind::Rule => {
-                value.scalar().filter(|name| !name.is_empty())
-            }
-            _ => None,
+            ItemKind::EngineVersion | ItemKind::PluginVersions => None,
+            _ => value.scalar().filter(|name| !name.is_empty()),
         };
         let mut read = || -> Result<(), LoadError> {
             match kind {
@@ -189,6 +199,8 @@ impl Items {
             let item = Item {
                 file,
                 index,
+                kind,
+                node,
                 at: node.at,
                 name: name.to_owned(),
                 pairs,
@@ -202,6 +214,7 @@ impl Items {
             match kind {
                 ItemKind::List => self.list(&item),
                 ItemKind::Macro => self.macro_item(&item),
+                ItemKind::Severity => self.severity(&item),
                 _ => self.rule(&item),
             }
         };
@@ -278,8 +291,26 @@ impl Items {
     }
 
     fn rule(&mut self, item: &Item<'_>) -> Result<(), LoadError> {
-        self.unknown_keys(ItemKind::Rule, item, &RULE_KEYS);
+        let own: &[&str] = match item.kind {
+            ItemKind::Window => &WINDOW_KEYS,
+            ItemKind::Sequence => &SEQUENCE_KEYS,
+            _ => &[],
+        };
+        let keys = [&RULE_KEYS, own, &[item.kind.name()]].concat();
+        self.unknown_keys(item.kind, item, &keys);
         let known = self.rules.iter().position(|rule| rule.name == item.name);
+        if let Some(at) = known
+            && self.rules[at].kind() != item.kind
+        {
+            let other = self.rules[at].kind().name();
+            let token = format!("{} `{}`", item.kind.name(), item.name);
+            let error = item.file.error(
+                item.at,
+                token,
+                format!("another name: there is a {other} of that name"),
+            );
+            return Err(error.with(LoadCode::Validate));
+        }
         let source = item.get("source").map(|node| (node, node.what()));
         let earlier = match known {
             Some(_) => Some("`syscall`"),
@@ -368,6 +399,20 @@ impl Items {
         }
     }
 
+    fn severity(&mut self, item: &Item<'_>) -> Result<(), LoadError> {
+        self.unknown_keys(ItemKind::Severity, item, &SEVERITY_KEYS);
+        let read = SeverityItem::read(item.file, item.index, item.node, &item.name, item.pairs)?;
+        match self
+            .severities
+            .iter_mut()
+            .find(|known| known.name == read.name)
+        {
+            Some(known) => *known = read,
+            None => self.severities.push(read),
+        }
+        Ok(())
+    }
+
     /// Applies the keys of an append (`Some(true)`) or replacement (`Some(false)`).
     fn change_rule(
         &mut self,
@@ -376,6 +421,10 @@ impl Items {
         change: &dyn Fn(&str) -> Option<bool>,
     ) -> Result<(), LoadError> {
         let rule = &mut self.rules[at];
+        if let (ItemKind::Sequence, Some(condition)) = (item.kind, item.get("condition")) {
+            let expected = "conditions in `steps` only";
+            return Err(item.file.error(condition.at, "`condition`", expected));
+        }
         if let Some(append) = change("condition") {
             let condition = item.text("condition").or_else(|error| match item.change {
                 Change::Append => Ok(Source::default()),
@@ -435,6 +484,16 @@ impl Items {
             rule.skip_if_unknown = item.boolean("skip-if-unknown-filter", false)?;
         }
         Ok(())
+    }
+}
+
+impl RuleItem {
+    pub fn kind(&self) -> ItemKind {
+        match self.behaviour {
+            Behaviour::Plain => ItemKind::Rule,
+            Behaviour::Window(_) => ItemKind::Window,
+            Behaviour::Sequence(_) => ItemKind::Sequence,
+        }
     }
 }
 
@@ -540,7 +599,7 @@ impl Item<'_> {
             }
         }
         let named = |key: &str| keys.iter().any(|known| known.0 == key);
-        let kept = ["rule", "macro", "list", "override"];
+        let kept = ["rule", "window", "sequence", "macro", "list", "override"];
         for (key, _) in self.pairs {
             let name = key.scalar().unwrap_or_default();
             if !kept.contains(&name) && !named(name) {
@@ -555,10 +614,12 @@ impl Item<'_> {
     /// An item with nothing but `enabled` switches an earlier rule.
     fn only_switches(&self) -> bool {
         self.get("enabled").is_some()
-            && self
-                .pairs
-                .iter()
-                .all(|pair| matches!(pair.0.scalar(), Some("rule" | "enabled")))
+            && self.pairs.iter().all(|pair| {
+                matches!(
+                    pair.0.scalar(),
+                    Some("rule" | "window" | "sequence" | "enabled")
+                )
+            })
     }
 
     fn whole_rule(&self) -> Result<RuleItem, LoadError> {
@@ -566,11 +627,27 @@ impl Item<'_> {
         if let Some(node) = self.get("exceptions") {
             exceptions::read(self.file, self.index, node, &mut exceptions)?;
         }
+        let (file, index, node, pairs) = (self.file, self.index, self.node, self.pairs);
+        let behaviour = match self.kind {
+            ItemKind::Window => Behaviour::Window(WindowItem::read(file, index, node, pairs)?),
+            ItemKind::Sequence => {
+                Behaviour::Sequence(SequenceItem::read(file, index, node, pairs)?)
+            }
+            _ => Behaviour::Plain,
+        };
+        if let (ItemKind::Sequence, Some(condition)) = (self.kind, self.get("condition")) {
+            let expected = "conditions in `steps` only";
+            return Err(self.file.error(condition.at, "`condition`", expected));
+        }
         Ok(RuleItem {
             name: self.name.clone(),
             file: self.index,
             at: self.at,
-            condition: self.text("condition")?,
+            condition: match self.kind {
+                ItemKind::Sequence => Source::default(),
+                _ => self.text("condition")?,
+            },
+            behaviour,
             output: self.text("output")?,
             description: self.text("desc")?.text.trim().to_owned(),
             priority: self.priority()?,

@@ -2,13 +2,18 @@
 
 use super::{
     Checked, FileReport, Item, ItemKind, LoadCode, LoadError, Rule, RuleSet, Warning, WarningCode,
+    behaviour::{Behaviour, MeasureItem, StepItem},
     compile::{self, Macros, NODES_MAX},
     condition::{self, SyntaxError},
     items::{Items, Macro, RuleItem},
     node::Node,
+    operand::{Operand, Shape},
     output::Template,
+    sequence::{Sequence, Step},
+    severity::Override,
     source::Source,
-    types::{TYPES, TypeSet},
+    types::{FINDING, TYPES, TypeSet},
+    window::{Measure, Window},
     yaml::{File, Place, quoted},
 };
 use hashbrown::{HashMap, HashSet};
@@ -20,14 +25,27 @@ const CONDITION_BYTES_MAX: usize = 4 << 20;
 /// Falco's threshold for a rule that looks at too many kinds of events (`warn_evttypes`).
 const TYPES_MANY: usize = 100;
 
+/// All types of events, but findings.
+const EVENTS: usize = TYPES - 1;
+
 /// A rule, ready to judge.
 #[derive(Clone, Debug)]
 pub(super) struct Compiled {
     pub rule: Rule,
+    pub work: Work,
+    /// Of a sequence: any of its steps.
     pub condition: Node,
     pub output: Template,
     /// The event types that can match.
     pub types: TypeSet,
+}
+
+/// What a rule does with an event that fulfils its condition.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    Tell,
+    Window(Window),
+    Sequence(Sequence),
 }
 
 /// What filters may use besides fields: the macros and lists of the loaded files.
@@ -71,7 +89,7 @@ pub(super) fn check(files: &[(&str, &str)]) -> Checked {
         if errors.is_empty() {
             let compiled = compile_all(&items, &files);
             errors = compiled.errors;
-            checked.rules = RuleSet::of(compiled.rules);
+            checked.rules = RuleSet::of(compiled.rules, compiled.overrides);
             checked.warnings = compiled.warnings;
         }
         let earlier = checked.files.iter().flat_map(|report| &report.errors);
@@ -89,6 +107,7 @@ pub(super) fn check(files: &[(&str, &str)]) -> Checked {
 #[derive(Default)]
 struct All {
     rules: Vec<Compiled>,
+    overrides: Vec<Override>,
     errors: Vec<LoadError>,
     warnings: Vec<Warning>,
 }
@@ -118,7 +137,7 @@ fn compile_all(items: &Items, files: &[File<'_>]) -> All {
     }
     for item in &items.rules {
         let warn = |code, message| {
-            let named = named(ItemKind::Rule, &item.name);
+            let named = named(item.kind(), &item.name);
             warning(files, item.file, item.at, code, named, message)
         };
         match definitions.rule(item) {
@@ -132,7 +151,7 @@ fn compile_all(items: &Items, files: &[File<'_>]) -> All {
                             WarningCode::NeverMatches,
                             format!("rule {name}: no trace has an event that can match"),
                         ),
-                        TYPES => (
+                        EVENTS => (
                             WarningCode::NoEventType,
                             format!("rule {name}: no evt.type, looks at every event"),
                         ),
@@ -150,11 +169,24 @@ fn compile_all(items: &Items, files: &[File<'_>]) -> All {
                 all.warnings.push(warn(WarningCode::UnknownFilter, message));
             }
             Err((error, _)) => {
-                let error = error.about(ItemKind::Rule, Some(&item.name));
+                let error = error.about(item.kind(), Some(&item.name));
                 // A macro's own error has been told with the macro.
                 if !all.errors.contains(&error) {
                     all.errors.push(error);
                 }
+            }
+        }
+    }
+    for item in &items.severities {
+        let condition = match &item.condition {
+            None => Ok(Node::Always),
+            Some(condition) => definitions.compile_source(condition),
+        };
+        match condition {
+            Ok(condition) => all.overrides.push(Override::new(item, condition)),
+            Err((error, _)) => {
+                let error = error.about(ItemKind::Severity, Some(&item.name));
+                all.errors.push(error);
             }
         }
     }
@@ -397,6 +429,24 @@ impl<'a> Definitions<'a> {
         Ok(node)
     }
 
+    fn operands(&mut self, sources: &[Source]) -> Result<Box<[Operand]>, (LoadError, bool)> {
+        sources.iter().map(|source| self.operand(source)).collect()
+    }
+
+    /// A field or transformer that stands alone.
+    fn operand(&mut self, source: &Source) -> Result<Operand, (LoadError, bool)> {
+        let text = &source.text;
+        let compiled =
+            condition::term(text).and_then(|(term, end)| match text[end..].trim().is_empty() {
+                true => Operand::compile(&term),
+                false => Err(SyntaxError {
+                    at: end,
+                    ..too_large(quoted(text[end..].trim()), "one field".to_owned())
+                }),
+            });
+        compiled.map_err(|error| self.locate(source, error.into()))
+    }
+
     fn rule(&mut self, item: &RuleItem) -> Result<Compiled, (LoadError, bool)> {
         let source = match item.exceptions.is_empty() {
             true => item.condition.clone(),
@@ -411,7 +461,61 @@ impl<'a> Definitions<'a> {
                 source
             }
         };
-        let condition = self.compile_source(&source)?;
+        let (work, condition) = match &item.behaviour {
+            Behaviour::Plain => (Work::Tell, apart(self.compile_source(&source)?)),
+            Behaviour::Window(window) => {
+                let condition = apart(self.compile_source(&source)?);
+                let window = Window {
+                    by: self.operands(&window.by)?,
+                    within_ns: window.within_ns,
+                    measure: match &window.measure {
+                        MeasureItem::Count(threshold) => Measure::Count(*threshold),
+                        MeasureItem::Distinct(of, threshold) => {
+                            Measure::Distinct(self.operand(of)?, *threshold)
+                        }
+                        MeasureItem::Sum(None, threshold) => Measure::Sum(None, *threshold),
+                        MeasureItem::Sum(Some(of), threshold) => {
+                            let operand = self.operand(of)?;
+                            if operand.shape() != Shape::Number {
+                                let token = quoted(&of.text);
+                                let error = too_large(token, "a field that is a number".to_owned());
+                                return Err(self.locate(of, error.into()));
+                            }
+                            Measure::Sum(Some(operand), *threshold)
+                        }
+                    },
+                };
+                (Work::Window(window), condition)
+            }
+            Behaviour::Sequence(sequence) => {
+                let mut any = Vec::new();
+                let mut steps: Vec<(Node, Box<[Operand]>, Vec<_>)> = Vec::new();
+                for StepItem {
+                    condition,
+                    by,
+                    absent,
+                } in &sequence.steps
+                {
+                    let condition = apart(self.compile_source(condition)?);
+                    let by = self.operands(by)?;
+                    any.push(condition.clone());
+                    match (absent, steps.last_mut()) {
+                        (true, Some(step)) => step.2.push((condition, by)),
+                        _ => steps.push((condition, by, Vec::new())),
+                    }
+                }
+                let steps = steps.into_iter().map(|(condition, by, absent)| Step {
+                    condition,
+                    by,
+                    absent: absent.into(),
+                });
+                let sequence = Sequence {
+                    within_ns: sequence.within_ns,
+                    steps: steps.collect(),
+                };
+                (Work::Sequence(sequence), Node::any(any))
+            }
+        };
         let text = item.output.text.trim_end();
         let output = Template::compile(text).map_err(|error| {
             let code = LoadCode::CompileOutput;
@@ -419,6 +523,7 @@ impl<'a> Definitions<'a> {
         })?;
         Ok(Compiled {
             types: condition.event_types(),
+            work,
             condition,
             output,
             rule: Rule {
@@ -485,6 +590,18 @@ impl Macros<Problem> for Definitions<'_> {
         })?;
         self.ready.insert(name.to_owned(), node.clone());
         Ok(node)
+    }
+}
+
+/// A condition is either about findings, and says so, or about events.
+fn apart(condition: Node) -> Node {
+    let mut findings = TypeSet::NONE;
+    findings.insert(FINDING);
+    let types = condition.event_types();
+    if types.contains(FINDING) && types != findings {
+        Node::all(vec![Node::types(findings.complement()), condition])
+    } else {
+        condition
     }
 }
 

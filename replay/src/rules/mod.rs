@@ -6,6 +6,7 @@
 //! language, its fields and what differs from Falco.
 
 mod arguments;
+mod behaviour;
 mod compile;
 mod condition;
 mod descriptor;
@@ -14,6 +15,7 @@ mod exceptions;
 mod fields;
 mod filter;
 mod items;
+mod keyed;
 mod load;
 mod node;
 mod operand;
@@ -22,20 +24,24 @@ mod pattern;
 mod problems;
 mod regex;
 mod requirements;
+mod sequence;
 mod services;
+mod severity;
 mod source;
 mod subject;
 mod syntax;
 mod test;
 mod types;
 mod values;
+mod window;
 mod yaml;
 
 pub(crate) use descriptor::fold as fold_path;
-pub use engine::Engine;
+pub use engine::{Engine, Forgotten};
 pub use filter::Filter;
 pub use problems::{Item, ItemKind, LoadCode, LoadError, Warning, WarningCode};
 
+use crate::{findings::Finding, order::EventRef, resolve::State};
 use load::Compiled;
 use serde::Serialize;
 use std::{str::FromStr, sync::Arc};
@@ -66,6 +72,19 @@ pub struct RuleMatch {
     /// The output's fields with their native types, in order of appearance.
     pub fields: Vec<(Arc<str>, FieldValue)>,
     pub tags: Arc<[String]>,
+    /// How far back the rule looked.
+    pub window_ns: u64,
+    /// When, where and by whom; `None`: at the event at hand.
+    pub origin: Option<Origin>,
+}
+
+/// The event that a match is about, where it is not the one at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub boot_ns: u64,
+    pub pid: u32,
+    pub cgroup_id: u64,
+    pub evidence: Option<EventRef>,
 }
 
 /// A field's value for machines. Missing: null.
@@ -194,13 +213,28 @@ pub const SHIPPED: (&str, &str) = (
 #[derive(Clone, Debug, Default)]
 pub struct RuleSet {
     rules: Arc<Vec<Compiled>>,
+    overrides: Arc<[severity::Override]>,
 }
 
 impl RuleSet {
-    fn of(rules: Vec<Compiled>) -> RuleSet {
+    fn of(rules: Vec<Compiled>, overrides: Vec<severity::Override>) -> RuleSet {
         RuleSet {
             rules: Arc::new(rules),
+            overrides: overrides.into(),
         }
+    }
+
+    /// How severe a finding of any engine is by the overrides of these files; `None`: as it says.
+    pub fn severity_of(&self, finding: &Finding, state: &State) -> Option<Priority> {
+        let mut scratch = node::Scratch::default();
+        let mut overrides = self.overrides.iter().rev();
+        let fitting = overrides.find(|one| one.fits(finding, state, &mut scratch));
+        fitting.map(|one| one.priority)
+    }
+
+    /// Whether there are overrides at all.
+    pub fn overrides_severities(&self) -> bool {
+        !self.overrides.is_empty()
     }
 
     /// Loads files in order: (name for messages, text). A later file may change what earlier ones define.

@@ -48,6 +48,8 @@ pub enum ItemKind {
     Macro,
     Rule,
     Exception,
+    Window,
+    Sequence,
     Severity,
 }
 
@@ -63,6 +65,8 @@ impl ItemKind {
             ItemKind::Macro => "macro",
             ItemKind::Rule => "rule",
             ItemKind::Exception => "exception",
+            ItemKind::Window => "window",
+            ItemKind::Sequence => "sequence",
             ItemKind::Severity => "severity",
         }
     }

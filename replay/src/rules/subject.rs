@@ -7,9 +7,10 @@ use super::{
     arguments,
     descriptor::{self, View},
     fields::{Field, Id, Kind, ONE_PATH, OPENS, TWO_PATHS},
-    types::Type,
+    types::{FINDING, Type},
 };
 use crate::{
+    findings::{Finding, Severity, Value},
     resolve::{Container, Process, State},
     syscalls::{O_ACCMODE, O_RDONLY, errno, flags},
     time,
@@ -17,7 +18,7 @@ use crate::{
 use std::{cell::OnceCell, io::Write, net::IpAddr};
 use trace_format::{
     Event, EventData,
-    event::{ExecFlags, PathMarks},
+    event::{CgroupChange, ExecFlags, PathMarks},
 };
 
 /// What stands for a name that nobody knows.
@@ -28,6 +29,8 @@ pub(super) struct Subject<'a> {
     pub event: &'a Event,
     pub state: &'a State,
     pub kind: Type,
+    /// What is judged is a finding; the event stands for where and when.
+    finding: Option<&'a Finding>,
     process: OnceCell<Option<&'a Process>>,
     view: OnceCell<Option<View<'a>>>,
 }
@@ -38,8 +41,17 @@ impl<'a> Subject<'a> {
             event,
             state,
             kind,
+            finding: None,
             process: OnceCell::new(),
             view: OnceCell::new(),
+        }
+    }
+
+    /// Of a finding and the event that stands for it ([`event_of`]).
+    pub fn of_finding(event: &'a Event, state: &'a State, finding: &'a Finding) -> Self {
+        Subject {
+            finding: Some(finding),
+            ..Subject::new(event, state, FINDING)
         }
     }
 
@@ -245,6 +257,25 @@ impl<'a> Subject<'a> {
                     .map(|label| label.1.as_bytes())
             }
             Id::Info => Some(b""),
+            Id::FindingRule => self.finding.map(|finding| finding.rule.as_bytes()),
+            Id::FindingEngine => self.finding.map(|finding| finding.engine.name().as_bytes()),
+            Id::FindingSeverity => self
+                .finding
+                .map(|finding| finding.severity.name().as_bytes()),
+            Id::FindingMessage => self.finding.map(|finding| finding.message.as_bytes()),
+            Id::FindingTags => {
+                scratch.extend_from_slice(self.finding?.tags.join(" ").as_bytes());
+                Some(scratch)
+            }
+            Id::FindingField => {
+                let (_, value) = self
+                    .finding?
+                    .fields
+                    .iter()
+                    .find(|known| known.0 == *field.key && known.1 != Value::Missing)?;
+                let _ = write!(scratch, "{value}");
+                Some(scratch)
+            }
             _ => None,
         }
     }
@@ -351,6 +382,10 @@ impl<'a> Subject<'a> {
 
     /// Whether a value of a list-typed field passes; `None` when the list is empty.
     pub fn any_text(&self, field: &Field, mut passes: impl FnMut(&[u8]) -> bool) -> Option<bool> {
+        if field.id == Id::FindingTags {
+            let tags = &self.finding?.tags;
+            return (!tags.is_empty()).then(|| tags.iter().any(|tag| passes(tag.as_bytes())));
+        }
         let mut ancestors = self
             .ancestors()
             .filter_map(|process| ancestor_text(process, field.id))
@@ -380,6 +415,11 @@ impl<'a> Subject<'a> {
             Id::Num => i64::try_from(self.state.events_seen()).ok(),
             Id::RawTime => i64::try_from(self.state.wall_ns(self.event.boot_ns)?).ok(),
             Id::RawRes => self.result(),
+            Id::FindingLevel => {
+                let severity = self.finding?.severity;
+                let level = Severity::ALL.iter().position(|known| *known == severity)?;
+                i64::try_from(level).ok()
+            }
             Id::Cpu => Some(i64::from(self.event.cpu)),
             Id::FdNum => self.view().map(|view| view.number),
             Id::FdPort
@@ -444,6 +484,7 @@ impl<'a> Subject<'a> {
     pub fn boolean(&self, field: &Field) -> Option<bool> {
         let image = || self.process()?.image;
         match field.id {
+            Id::FindingDegraded => self.finding.map(|finding| finding.degraded.is_some()),
             Id::Failed => self.result().map(|result| result < 0),
             Id::OpenRead | Id::OpenWrite | Id::OpenCreate | Id::OpenExec => {
                 Some(self.opens(field.id))
@@ -496,6 +537,30 @@ impl<'a> Subject<'a> {
                 self.ends(field.id).into_iter().flatten().next().is_some()
             }
         }
+    }
+}
+
+/// The event that stands for a finding: when, where and by whom.
+pub(super) fn event_of(finding: &Finding) -> Event {
+    place(finding.boot_ns, finding.cgroup_id, finding.pid)
+}
+
+/// An event that says nothing but when, where and by whom.
+pub(super) fn place(boot_ns: u64, cgroup_id: u64, pid: u32) -> Event {
+    let change = CgroupChange {
+        id: cgroup_id,
+        path: Default::default(),
+        removed: false,
+    };
+    Event {
+        boot_ns,
+        cpu: 0,
+        probe: 0,
+        seq: 0,
+        tid: pid,
+        pid,
+        cgroup_id,
+        data: EventData::Cgroup(change),
     }
 }
 

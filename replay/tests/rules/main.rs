@@ -1,5 +1,6 @@
 //! The rule language and the shipped rules, over events made by hand.
 
+mod behaviour;
 mod language;
 mod loading;
 mod operators;
