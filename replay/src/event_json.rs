@@ -24,16 +24,7 @@ pub fn write_json(view: &EventView<'_>, line: &mut Vec<u8>) -> io::Result<()> {
         // Column names need no escapes.
         write!(line, "{separator}\"{}\":", column.name)?;
         separator = ",";
-        match cell {
-            Cell::Null => {}
-            Cell::Time(wall_ns) => write!(line, "\"{}\"", time::rfc3339(wall_ns))?,
-            Cell::Unsigned(value) => write!(line, "{value}")?,
-            Cell::Signed(value) => write!(line, "{value}")?,
-            Cell::Flag(value) => write!(line, "{value}")?,
-            Cell::Text(text) => serde_json::to_writer(&mut *line, &String::from_utf8_lossy(text))?,
-            Cell::Made(text) => serde_json::to_writer(&mut *line, &text)?,
-            Cell::Fields(declared) => write_fields(declared, line)?,
-        }
+        write_cell(cell, line)?;
     }
     line.push(b'}');
     Ok(())
@@ -54,6 +45,21 @@ pub fn write_mark(noted: &Noted<'_>, line: &mut Vec<u8>) -> io::Result<()> {
     line.extend_from_slice(b",\"text\":");
     serde_json::to_writer(&mut *line, &noted.mark.text)?;
     line.push(b'}');
+    Ok(())
+}
+
+/// Appends one value.
+pub fn write_cell(cell: Cell<'_>, line: &mut Vec<u8>) -> io::Result<()> {
+    match cell {
+        Cell::Null => line.extend_from_slice(b"null"),
+        Cell::Time(wall_ns) => write!(line, "\"{}\"", time::rfc3339(wall_ns))?,
+        Cell::Unsigned(value) => write!(line, "{value}")?,
+        Cell::Signed(value) => write!(line, "{value}")?,
+        Cell::Flag(value) => write!(line, "{value}")?,
+        Cell::Text(text) => serde_json::to_writer(&mut *line, &String::from_utf8_lossy(text))?,
+        Cell::Made(text) => serde_json::to_writer(&mut *line, &text)?,
+        Cell::Fields(declared) => write_fields(declared, line)?,
+    }
     Ok(())
 }
 

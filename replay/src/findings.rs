@@ -237,6 +237,18 @@ impl Finding {
         }
     }
 
+    /// Its lineage as in the JSON object.
+    #[cfg(feature = "export")]
+    pub(crate) fn lineage_json(&self) -> impl Serialize + '_ {
+        LineageJson(&self.lineage)
+    }
+
+    /// Its fields as in the JSON object.
+    #[cfg(feature = "export")]
+    pub(crate) fn fields_json(&self) -> impl Serialize + '_ {
+        FieldsJson(&self.fields)
+    }
+
     /// The finding for people: one line, then indented lines for what it rests on.
     pub fn to_text(&self) -> String {
         use fmt::Write;

@@ -29,6 +29,8 @@ pub mod rules;
 mod rules_detector;
 pub mod seek;
 pub mod select;
+#[cfg(feature = "sinks")]
+pub mod sinks;
 pub mod skip;
 pub mod source;
 pub mod statistics;

@@ -14,7 +14,10 @@ use serde::Serialize;
 use std::{fs, path::PathBuf, sync::Arc};
 use trace_format::SealedChunk;
 
-use super::cat::{History, HowMuch};
+use super::{
+    cat::{History, HowMuch},
+    sinks::{SinkSummary, Sinks},
+};
 use crate::{
     Global, Outcome, Usage,
     output::Output,
@@ -59,6 +62,11 @@ pub struct Detection {
     /// time, as one story
     #[arg(long)]
     pub incidents: bool,
+    /// Also send findings to KIND=TARGET[,OPTION=VALUE…]; may be repeated. KIND: text, jsonl, csv, parquet or
+    /// sqlite (TARGET: a file), webhook or alertmanager (an http address), syslog (unix://, udp:// or tcp://)
+    #[cfg(feature = "sinks")]
+    #[arg(long, value_name = "SINK")]
+    pub sink: Vec<replay::sinks::Spec>,
 }
 
 /// Rule files larger than this are a mistake: Falco's whole stock set is 64 KiB.
@@ -98,6 +106,7 @@ pub struct Findings {
     json: bool,
     incidents: bool,
     out: Output,
+    sinks: Sinks,
     pipeline: Option<Pipeline>,
     range: TimeRange,
     /// Of the trace or capture at hand.
@@ -125,6 +134,8 @@ struct Summary {
     chunks_missing: u64,
     /// Chunks given twice, folded once.
     chunks_repeated: u64,
+    /// What became of the findings, one for each --sink.
+    sinks: Vec<SinkSummary>,
     /// Exit code 3 is due.
     loss: bool,
     /// Exit code 4 is due.
@@ -154,6 +165,7 @@ impl Findings {
             json: global.json,
             incidents: detection.incidents,
             out: Output::new(),
+            sinks: Sinks::open(detection)?,
             pipeline: None,
             range: TimeRange::default(),
             start_ns: 0,
@@ -219,6 +231,10 @@ impl Findings {
         self.out.flush()?;
         condition.report(global);
         let mut outcome = condition.outcome();
+        (self.summary.sinks, outcome.loss) = {
+            let (sinks, lost) = self.sinks.finish(global)?;
+            (sinks, outcome.loss | lost)
+        };
         outcome.loss |= self.summary.chunks_missing > 0
             || self.summary.chunks_repeated > 0
             || self.summary.events_lost > 0;
@@ -259,6 +275,7 @@ impl Findings {
             }
             self.summary.count(&finding);
             self.summary.fail_on |= self.fail_on.is_some_and(|least| finding.severity >= least);
+            self.sinks.finding(&finding)?;
             if self.incidents {
                 continue;
             }
@@ -292,6 +309,7 @@ impl Findings {
             self.out.line(&line)?;
             printed = true;
         }
+        self.sinks.flush()?;
         // Whoever watches a live stream wants to see it now.
         if printed { self.out.flush() } else { Ok(()) }
     }

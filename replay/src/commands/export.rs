@@ -68,7 +68,8 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         TableFormat::Jsonl => Format::JsonLines,
     };
     let written = || -> anyhow::Result<(u64, crate::trace::Condition)> {
-        let mut writer = export::writer(format, out).map_err(write_failed)?;
+        let mut writer =
+            export::writer(format, &export::table::events(), out).map_err(write_failed)?;
         let mut rows = 0u64;
         let mut write = |view: &EventView<'_>| -> anyhow::Result<()> {
             writer.row(view).map_err(write_failed)?;

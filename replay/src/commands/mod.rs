@@ -16,5 +16,6 @@ mod info_marks;
 pub mod live;
 pub mod merge;
 pub mod recover;
+mod sinks;
 pub mod slice;
 pub mod verify;

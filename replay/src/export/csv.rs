@@ -2,54 +2,57 @@
 
 use std::io::Write;
 
-use super::{Error, RowWriter};
-use crate::{
-    event_json::fields_text,
-    event_view::{COLUMNS, Cell, EventView},
-    time,
-};
+use super::{Error, Row, RowWriter, Table};
+use crate::{event_json::fields_text, event_view::Cell, time};
 
-/// One line per event.
+/// One line per row.
 pub struct CsvWriter<W> {
     out: W,
+    columns: usize,
     /// Reused: the current line.
     line: Vec<u8>,
 }
 
 impl<W: Write> CsvWriter<W> {
-    pub fn new(mut out: W) -> Result<Self, Error> {
-        let names: Vec<&str> = COLUMNS.iter().map(|column| column.name).collect();
+    pub fn new(mut out: W, table: &Table) -> Result<Self, Error> {
+        let names: Vec<&str> = table.heads.iter().map(|head| head.name).collect();
         writeln!(out, "{}", names.join(","))?;
         Ok(CsvWriter {
             out,
+            columns: names.len(),
             line: Vec::new(),
         })
     }
 }
 
 impl<W: Write> RowWriter for CsvWriter<W> {
-    fn row(&mut self, view: &EventView<'_>) -> Result<(), Error> {
-        self.line.clear();
-        for (index, column) in COLUMNS.iter().enumerate() {
-            if index > 0 {
-                self.line.push(b',');
-            }
-            match (column.get)(view) {
+    fn row(&mut self, row: &dyn Row) -> Result<(), Error> {
+        let line = &mut self.line;
+        line.clear();
+        let mut commas = 0;
+        row.cells(&mut |at, cell| {
+            line.extend(std::iter::repeat_n(b',', at - commas));
+            commas = at;
+            match cell {
                 Cell::Null => {}
-                Cell::Time(wall_ns) => self
-                    .line
-                    .extend_from_slice(time::rfc3339(wall_ns).as_bytes()),
-                Cell::Unsigned(value) => write!(self.line, "{value}")?,
-                Cell::Signed(value) => write!(self.line, "{value}")?,
-                Cell::Flag(value) => write!(self.line, "{value}")?,
-                Cell::Text(text) => quoted(&String::from_utf8_lossy(text), &mut self.line),
-                Cell::Made(text) => quoted(&text, &mut self.line),
-                Cell::Fields(declared) => quoted(&fields_text(declared), &mut self.line),
+                Cell::Time(wall_ns) => line.extend_from_slice(time::rfc3339(wall_ns).as_bytes()),
+                Cell::Unsigned(value) => write!(line, "{value}")?,
+                Cell::Signed(value) => write!(line, "{value}")?,
+                Cell::Flag(value) => write!(line, "{value}")?,
+                Cell::Text(text) => quoted(&String::from_utf8_lossy(text), line),
+                Cell::Made(text) => quoted(&text, line),
+                Cell::Fields(declared) => quoted(&fields_text(declared), line),
             }
-        }
-        self.line.push(b'\n');
-        self.out.write_all(&self.line)?;
+            Ok(())
+        })?;
+        line.extend(std::iter::repeat_n(b',', self.columns - 1 - commas));
+        line.push(b'\n');
+        self.out.write_all(line)?;
         Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        Ok(self.out.flush()?)
     }
 
     fn finish(&mut self) -> Result<(), Error> {

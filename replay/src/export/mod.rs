@@ -1,16 +1,27 @@
-//! Events as tables: Parquet, CSV and JSON lines, all from [`crate::event_view::COLUMNS`].
+//! Traces as tables: Parquet, Arrow, CSV, JSON lines and SQLite, all from the same columns.
 //!
 //! Rows are written as they come; a writer holds at most one batch. `docs/export.md` describes the
-//! columns.
+//! tables.
 
 mod csv;
+mod findings;
 mod jsonl;
 mod parquet;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+pub mod table;
 
 use std::io::{self, Write};
 
-pub use self::{csv::CsvWriter, jsonl::JsonLinesWriter, parquet::ParquetWriter};
-use crate::event_view::EventView;
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::SqliteWriter;
+pub use self::{
+    csv::CsvWriter,
+    findings::{COLUMNS as FINDING_COLUMNS, findings},
+    jsonl::JsonLinesWriter,
+    parquet::{ArrowFileWriter, ParquetWriter},
+    table::{Row, RowOf, Table},
+};
 
 /// Why a table could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +32,9 @@ pub enum Error {
     Parquet(#[from] ::parquet::errors::ParquetError),
     #[error("Arrow: {0}")]
     Arrow(#[from] arrow::error::ArrowError),
+    #[cfg(feature = "sqlite")]
+    #[error("SQLite: {0}")]
+    Sqlite(#[from] rusqlite::Error),
 }
 
 impl Error {
@@ -31,6 +45,7 @@ impl Error {
             Error::Parquet(::parquet::errors::ParquetError::External(source)) => {
                 source.downcast_ref()
             }
+            Error::Arrow(arrow::error::ArrowError::IoError(_, error)) => Some(error),
             _ => None,
         }
     }
@@ -38,15 +53,20 @@ impl Error {
 
 /// A table that takes rows.
 pub trait RowWriter {
-    fn row(&mut self, view: &EventView<'_>) -> Result<(), Error>;
+    fn row(&mut self, row: &dyn Row) -> Result<(), Error>;
+    /// What came so far can be read, where the format allows that before the end.
+    fn flush(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
     /// Writes what is held back and closes the table.
     fn finish(&mut self) -> Result<(), Error>;
 }
 
-/// The formats by name.
+/// The formats that are a stream of bytes, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Parquet,
+    Arrow,
     Csv,
     JsonLines,
 }
@@ -54,11 +74,13 @@ pub enum Format {
 /// A writer of that format.
 pub fn writer<'a, W: Write + Send + 'a>(
     format: Format,
+    table: &Table,
     out: W,
-) -> Result<Box<dyn RowWriter + 'a>, Error> {
+) -> Result<Box<dyn RowWriter + Send + 'a>, Error> {
     Ok(match format {
-        Format::Parquet => Box::new(ParquetWriter::new(out)?),
-        Format::Csv => Box::new(CsvWriter::new(out)?),
-        Format::JsonLines => Box::new(JsonLinesWriter::new(out)),
+        Format::Parquet => Box::new(ParquetWriter::new(out, table)?),
+        Format::Arrow => Box::new(ArrowFileWriter::new(out, table)?),
+        Format::Csv => Box::new(CsvWriter::new(out, table)?),
+        Format::JsonLines => Box::new(JsonLinesWriter::new(out, table)),
     })
 }
