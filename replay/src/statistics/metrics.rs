@@ -28,6 +28,9 @@ pub struct Metric {
     /// A single bin alarms from this score on, when it also exceeds all that the window has seen by half.
     /// Infinite: only persistence counts, because one busy second is normal.
     pub huge: f64,
+    /// Least way that a slow change must go, of a metric that is a level. Infinite: slow changes of rates are
+    /// what services do.
+    pub trend: f64,
     pub severity: Severity,
     /// ATT&CK ids of what a rise may mean.
     pub tags: &'static [&'static str],
@@ -63,6 +66,7 @@ pub const METRICS: [Metric; 12] = [
         change: 3000.0,
         ratio: 2.5,
         huge: NEVER,
+        trend: NEVER,
         severity: Severity::Notice,
         tags: &["T1499"],
     },
@@ -76,6 +80,7 @@ pub const METRICS: [Metric; 12] = [
         change: 20.0,
         ratio: 2.5,
         huge: 100.0,
+        trend: NEVER,
         severity: Severity::Notice,
         tags: &["T1059"],
     },
@@ -88,6 +93,7 @@ pub const METRICS: [Metric; 12] = [
         change: 30.0,
         ratio: 2.5,
         huge: 150.0,
+        trend: NEVER,
         severity: Severity::Notice,
         tags: &["T1499.001"],
     },
@@ -101,6 +107,7 @@ pub const METRICS: [Metric; 12] = [
         change: 5.0,
         ratio: 2.5,
         huge: 50.0,
+        trend: NEVER,
         severity: Severity::Notice,
         tags: &["T1499"],
     },
@@ -113,6 +120,7 @@ pub const METRICS: [Metric; 12] = [
         change: 40.0,
         ratio: 2.5,
         huge: 100.0,
+        trend: NEVER,
         severity: Severity::Notice,
         tags: &["T1498.001"],
     },
@@ -126,6 +134,7 @@ pub const METRICS: [Metric; 12] = [
         change: 15.0,
         ratio: 2.5,
         huge: 15.0,
+        trend: NEVER,
         severity: Severity::Warning,
         tags: &["T1046", "T1018"],
     },
@@ -139,6 +148,7 @@ pub const METRICS: [Metric; 12] = [
         change: 10.0,
         ratio: 2.5,
         huge: 20.0,
+        trend: NEVER,
         severity: Severity::Warning,
         tags: &["T1046"],
     },
@@ -152,6 +162,7 @@ pub const METRICS: [Metric; 12] = [
         change: 500.0,
         ratio: 2.5,
         huge: NEVER,
+        trend: NEVER,
         severity: Severity::Notice,
         tags: &["T1083"],
     },
@@ -165,6 +176,7 @@ pub const METRICS: [Metric; 12] = [
         change: 50.0,
         ratio: 2.5,
         huge: 200.0,
+        trend: NEVER,
         severity: Severity::Warning,
         tags: &["T1485", "T1486"],
     },
@@ -177,6 +189,7 @@ pub const METRICS: [Metric; 12] = [
         change: 0.2,
         ratio: 1.6,
         huge: NEVER,
+        trend: NEVER,
         severity: Severity::Warning,
         tags: &["T1496"],
     },
@@ -190,6 +203,7 @@ pub const METRICS: [Metric; 12] = [
         change: 64.0 * MIB,
         ratio: 1.4,
         huge: NEVER,
+        trend: 10.0 * MIB,
         severity: Severity::Notice,
         tags: &["T1499"],
     },
@@ -202,6 +216,7 @@ pub const METRICS: [Metric; 12] = [
         change: 20.0,
         ratio: 1.5,
         huge: NEVER,
+        trend: 10.0,
         severity: Severity::Notice,
         tags: &["T1499"],
     },
@@ -225,14 +240,20 @@ mod tests {
                 None if cell == "–" => NEVER,
                 None => cell.parse().unwrap(),
             };
-            let documented = [cells[3], cells[4], cells[5], cells[6]].map(number);
+            let documented = [cells[3], cells[4], cells[5], cells[6], cells[7]].map(number);
             assert_eq!(
                 documented,
-                [metric.floor, metric.change, metric.ratio, metric.huge],
+                [
+                    metric.floor,
+                    metric.change,
+                    metric.ratio,
+                    metric.huge,
+                    metric.trend
+                ],
                 "{}",
                 metric.name
             );
-            assert_eq!(cells[7], metric.severity.name(), "{}", metric.name);
+            assert_eq!(cells[8], metric.severity.name(), "{}", metric.name);
         }
     }
 }

@@ -5,24 +5,30 @@
 //! when nothing happens too). CPU, memory and tasks come from the samples, one value a sample.
 //! A container's first [`STARTUP_BINS`] are left out: starting up is always unusual.
 //!
-//! The metrics and their sizes: [`metrics`]. The question itself: [`series`].
+//! The metrics and their sizes: [`metrics`]. The question itself: [`series`]; whether it has been like that
+//! before: [`novelty`]; what two do together: [`pairs`]. What is large enough, for all: [`thresholds`].
 
 pub mod metrics;
+pub mod novelty;
+pub mod pairs;
 pub mod series;
+pub mod thresholds;
 mod window;
 
 use hashbrown::HashMap;
-use trace_format::{Context, ContextRecord, Event, EventData};
+use trace_format::{Context, ContextRecord, Event, EventData, event::Sample};
 
 use crate::{
-    findings::{EngineKind, Finding, Value},
+    findings::{EngineKind, Finding, Severity, Value},
     order::EventRef,
     pipeline::Detector,
     resolve::{News, State},
     syscalls::Arch,
 };
 use metrics::{CPU, MEMORY, METRICS, Metric, PIDS};
+use pairs::{HOST, Pairs, Parted};
 use series::{Direction, Series, Shift};
+use thresholds::{BLOCK_BINS, NOVEL};
 use window::{Bin, Calls, Counters};
 
 const BIN_NS: u64 = 1_000_000_000;
@@ -31,7 +37,7 @@ const BIN_NS: u64 = 1_000_000_000;
 pub const STARTUP_BINS: u64 = 2;
 
 /// Cgroups watched at once; past it, the one that was silent longest makes room. Ten times what a
-/// host with 110 pods has; 6 KiB each.
+/// host with 110 pods has; 9 KiB each.
 pub const CGROUPS_MAX: usize = 1024;
 
 /// Seconds without any record after which the recording itself had a hole: ticks come every second.
@@ -50,6 +56,8 @@ pub struct Statistics {
     /// The open bin began before the recording, or after a hole in it.
     partial: bool,
     calls: Calls,
+    pairs: Pairs,
+    host: Option<SampleSeen>,
 }
 
 struct Watched {
@@ -68,6 +76,23 @@ struct SampleSeen {
     cpu_ns: u64,
 }
 
+impl SampleSeen {
+    fn of(event: &Event, sample: &Sample) -> SampleSeen {
+        SampleSeen {
+            boot_ns: event.boot_ns,
+            cpu_ns: sample.cpu_ns,
+        }
+    }
+
+    /// Cores used since.
+    fn cpu_share(self, event: &Event, sample: &Sample) -> Option<f64> {
+        let elapsed_ns = event.boot_ns.saturating_sub(self.boot_ns);
+        // Two samples close together divide by almost nothing; a counter that fell was reset.
+        let used_ns = sample.cpu_ns.checked_sub(self.cpu_ns)?;
+        (elapsed_ns >= BIN_NS / 5).then(|| used_ns as f64 / elapsed_ns as f64)
+    }
+}
+
 impl Default for Statistics {
     fn default() -> Self {
         Statistics {
@@ -78,6 +103,8 @@ impl Default for Statistics {
             started: false,
             partial: true,
             calls: Calls::of(Arch::default()),
+            pairs: Pairs::default(),
+            host: None,
         }
     }
 }
@@ -98,7 +125,12 @@ impl Detector for Statistics {
                 return;
             }
             EventData::Sample(sample) => {
-                if event.cgroup_id != 0 {
+                if event.cgroup_id == HOST {
+                    let before = self.host.replace(SampleSeen::of(event, sample));
+                    if let Some(share) = before.and_then(|it| it.cpu_share(event, sample)) {
+                        self.pairs.value(HOST, share);
+                    }
+                } else {
                     let position = self.position(event.cgroup_id);
                     self.sample(position, event, sample, at, state, found);
                 }
@@ -148,6 +180,8 @@ impl Detector for Statistics {
                 watched.counters.clear();
                 watched.sample = None;
             }
+            self.pairs.begin_anew();
+            self.host = None;
             self.bin = bin;
             self.partial = true;
             return;
@@ -170,6 +204,12 @@ impl Statistics {
         let complete = state
             .last_gap_ns()
             .is_none_or(|gap_ns| gap_ns / BIN_NS < self.bin);
+        self.pairs.close_bin(&mut |parted| {
+            let known = parted.with == HOST || is_container(state, parted.with);
+            if known && is_container(state, parted.cgroup_id) {
+                found(parting(&parted, state, end_ns));
+            }
+        });
         for watched in &mut self.cgroups {
             let bin = watched.counters.close(end_ns);
             if bin.active {
@@ -198,26 +238,21 @@ impl Statistics {
         &mut self,
         position: usize,
         event: &Event,
-        sample: &trace_format::event::Sample,
+        sample: &Sample,
         at: &EventRef,
         state: &State,
         found: &mut dyn FnMut(Finding),
     ) {
         let watched = &mut self.cgroups[position];
         watched.active_bin = self.bin;
-        let before = watched.sample.replace(SampleSeen {
-            boot_ns: event.boot_ns,
-            cpu_ns: sample.cpu_ns,
-        });
+        let before = watched.sample.replace(SampleSeen::of(event, sample));
         if self.bin < watched.from_bin {
             return;
         }
-        let cpu_share = before.and_then(|before| {
-            let elapsed_ns = event.boot_ns.saturating_sub(before.boot_ns);
-            // Two samples close together divide by almost nothing; a counter that fell was reset.
-            let used_ns = sample.cpu_ns.checked_sub(before.cpu_ns)?;
-            (elapsed_ns >= BIN_NS / 5).then(|| used_ns as f64 / elapsed_ns as f64)
-        });
+        let cpu_share = before.and_then(|before| before.cpu_share(event, sample));
+        if let Some(share) = cpu_share {
+            self.pairs.value(event.cgroup_id, share);
+        }
         let values = [
             (CPU, cpu_share),
             (MEMORY, Some(sample.memory_bytes as f64)),
@@ -277,6 +312,7 @@ impl Statistics {
             return;
         };
         self.cgroups.swap_remove(position);
+        self.pairs.forget(cgroup_id);
         if let Some(moved) = self.cgroups.get(position) {
             self.index.insert(moved.cgroup_id, position);
         }
@@ -301,21 +337,30 @@ fn finding(
         Direction::Up => ("rose", "up"),
         Direction::Down => ("fell", "down"),
     };
+    // What the container has done before in much the same way is worth less of a look.
+    let again = shift.novelty.is_some_and(|novelty| novelty < NOVEL);
+    let severity = match again {
+        true => metric.severity.min(Severity::Notice),
+        false => metric.severity,
+    };
     let mut finding = Finding::new(
         EngineKind::Statistics,
         metric.name.into(),
-        metric.severity,
+        severity,
         boot_ns,
     );
-    finding.message = format!(
-        "{} {verb} to {} {}: usually {} (score {:.1}, {} s)",
-        metric.title,
-        readable(shift.value),
-        metric.unit,
-        readable(shift.baseline),
-        shift.score,
-        shift.bins
-    );
+    let (value, baseline) = (readable(shift.value), readable(shift.baseline));
+    let (title, unit, bins) = (metric.title, metric.unit, shift.bins);
+    finding.message = match shift.trend {
+        true => format!(
+            "{title} {verb} steadily to {value} {unit}: {baseline} when it began ({bins} s)"
+        ),
+        false => format!(
+            "{title} {verb} to {value} {unit}: usually {baseline} (score {:.1}, {bins} s){}",
+            shift.score,
+            if again { ", as it did before" } else { "" }
+        ),
+    };
     finding.cgroup_id = cgroup_id;
     finding.window_ns = (shift.baseline_bins as u64 + u64::from(shift.bins)) * BIN_NS;
     finding.fields = vec![
@@ -332,6 +377,14 @@ fn finding(
             Value::Unsigned(shift.baseline_bins as u64),
         ),
     ];
+    if let Some(novelty) = shift.novelty {
+        finding
+            .fields
+            .push(("novelty".into(), Value::Number(novelty)));
+    }
+    if shift.trend {
+        finding.fields.push(("trend".into(), Value::Flag(true)));
+    }
     if shift.direction == Direction::Up {
         finding.tags = metric.tags.iter().map(|tag| (*tag).to_owned()).collect();
     }
@@ -339,6 +392,43 @@ fn finding(
         finding.evidence = bin.evidence[metric];
         finding.pid = bin.process[metric];
     }
+    finding
+}
+
+/// A pair whose correlation has changed, as a finding of its first container.
+fn parting(parted: &Parted, state: &State, boot_ns: u64) -> Finding {
+    let name = |cgroup_id| match cgroup_id {
+        HOST => "the rest of the host",
+        _ => State::label_of(state.container(cgroup_id)),
+    };
+    let mut finding = Finding::new(
+        EngineKind::Statistics,
+        "cpu_correlation".into(),
+        // That two work together otherwise than before is a hint beside other findings, seldom one alone.
+        Severity::Informational,
+        boot_ns,
+    );
+    finding.message = format!(
+        "CPU share moves otherwise with that of {}: correlation {:.2}, usually {:.2} (score {:.1}, {} s)",
+        name(parted.with),
+        parted.correlation,
+        parted.baseline,
+        parted.score,
+        2 * BLOCK_BINS
+    );
+    finding.cgroup_id = parted.cgroup_id;
+    finding.window_ns = (parted.blocks as u64 + 2) * BLOCK_BINS as u64 * BIN_NS;
+    finding.fields = vec![
+        ("metric".into(), Value::Text("cpu_correlation".into())),
+        ("with".into(), Value::Text(name(parted.with).into())),
+        ("value".into(), Value::Number(parted.correlation)),
+        ("baseline".into(), Value::Number(parted.baseline)),
+        ("score".into(), Value::Number(parted.score)),
+        (
+            "baseline_blocks".into(),
+            Value::Unsigned(parted.blocks as u64),
+        ),
+    ];
     finding
 }
 

@@ -10,30 +10,21 @@
 //! shorter than [`BURST_BINS_MAX`] joins the window afterwards; what lasts [`ADOPT_BINS`] is the new
 //! level and replaces the window. A shift is reported once, and again only after the series was calm
 //! for [`CALM_BINS`].
+//!
+//! What creeps is no shift: the window's median follows it. A level (memory, tasks) that went the same way
+//! in nearly all of the last [`TREND_BINS`] values, by the metric's `trend` in all, is a trend. It counts
+//! as a shift in its direction, so one thing is reported once.
+//!
+//! Each report says how new it is in a longer memory ([`super::novelty`]).
 
-use super::metrics::Metric;
-
-/// Bins in the window: a minute.
-pub const WINDOW_BINS: usize = 60;
-/// Values before anything is said at all.
-pub const BASELINE_BINS_MIN: usize = 4;
-/// Values from which on the window counts in full; with fewer, scores are divided by up to [`YOUNG_STRICTNESS`].
-pub const BASELINE_BINS_FULL: usize = 10;
-const YOUNG_STRICTNESS: f64 = 1.5;
-
-/// Scores up to here are noise (three standard deviations).
-pub const DRIFT: f64 = 3.0;
-/// What one value counts at most.
-pub const STEP_MAX: f64 = 8.0;
-/// The sum that alarms: three full steps of 5, or seven values at a score of 5.
-pub const ALARM: f64 = 12.0;
-
-/// Bins in a row that stand out and are no burst any more.
-pub const BURST_BINS_MAX: usize = 3;
-/// Bins after which a shifted level is the new baseline.
-pub const ADOPT_BINS: usize = 30;
-/// Calm bins after which the same direction may be reported again.
-pub const CALM_BINS: u32 = 5;
+use super::{
+    metrics::Metric,
+    novelty::Novelty,
+    thresholds::{
+        ADOPT_BINS, ALARM, BASELINE_BINS_FULL, BASELINE_BINS_MIN, BURST_BINS_MAX, CALM_BINS, DRIFT,
+        STEP_MAX, TREND_AGAINST_MAX, TREND_BINS, TREND_STEP_MAX, WINDOW_BINS, YOUNG_STRICTNESS,
+    },
+};
 
 /// Which way the level went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +47,10 @@ pub struct Shift {
     pub bins: u32,
     /// Values the baseline rests on.
     pub baseline_bins: usize,
+    /// A slow one, over the last [`TREND_BINS`]; then the baseline is the value before them.
+    pub trend: bool,
+    /// How far beyond the series' memory this went since it began to stand out; `None`: it has none yet.
+    pub novelty: Option<f64>,
 }
 
 /// The window and the sums.
@@ -71,6 +66,12 @@ pub struct Series {
     /// Reported and not yet calm again.
     reported: Option<Direction>,
     calm: u32,
+    novelty: Novelty,
+    /// The greatest since values began to stand out.
+    newest: Option<f64>,
+    recent: [f32; TREND_BINS],
+    /// Of the last trend that was reported: bins since.
+    since_trend: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,6 +104,10 @@ impl Default for Series {
             down: Sum::default(),
             reported: None,
             calm: 0,
+            novelty: Novelty::default(),
+            newest: None,
+            recent: [f32::NAN; TREND_BINS],
+            since_trend: u32::MAX,
         }
     }
 }
@@ -111,6 +116,80 @@ impl Series {
     /// Takes the value of one bin. `complete` is false when events of the bin were lost: then a low
     /// value means nothing, and the value is no baseline.
     pub fn observe(&mut self, metric: &Metric, value: f64, complete: bool) -> Option<Shift> {
+        if complete {
+            self.recent.rotate_left(1);
+            self.recent[TREND_BINS - 1] = value as f32;
+            let new = self.novelty.observe(value, metric.floor);
+            // Since values began to stand out, if they do.
+            self.newest = match (self.newest, new) {
+                (Some(newest), Some(new)) if self.aside_length > 0 => Some(newest.max(new)),
+                (_, new) => new,
+            };
+        }
+        let trend = self.trend(metric);
+        let shift = self.shift(metric, value, complete, trend.is_some());
+        self.since_trend = self.since_trend.saturating_add(1);
+        match (shift, trend) {
+            (None, Some(trend)) if self.says(&trend) => Some(trend),
+            (shift, _) => shift,
+        }
+    }
+
+    /// Whether a trend is to be reported: not again within a window, and not after a shift that way.
+    fn says(&mut self, trend: &Shift) -> bool {
+        let new = self.reported != Some(trend.direction)
+            && self.since_trend as usize >= WINDOW_BINS
+            && self.length >= BASELINE_BINS_MIN;
+        if new {
+            self.reported = Some(trend.direction);
+            self.since_trend = 0;
+        }
+        new
+    }
+
+    /// The same way in nearly all of the last values, and far enough in all.
+    fn trend(&self, metric: &Metric) -> Option<Shift> {
+        let (first, last) = (self.recent[0], self.recent[TREND_BINS - 1]);
+        let growth = f64::from(last) - f64::from(first);
+        let far = metric.trend.max(metric.relative * f64::from(first).abs());
+        // Never for a metric without trends, and not before there are enough values.
+        if !metric.trend.is_finite() || first.is_nan() || growth.abs() < far {
+            return None;
+        }
+        let changes = self
+            .recent
+            .windows(2)
+            .map(|pair| (f64::from(pair[1]) - f64::from(pair[0])) * growth.signum());
+        let against = changes.clone().filter(|change| *change <= 0.0).count();
+        let greatest = changes.fold(0.0, f64::max);
+        if against > TREND_AGAINST_MAX || greatest > TREND_STEP_MAX * growth.abs() {
+            return None;
+        }
+        let direction = match growth > 0.0 {
+            true => Direction::Up,
+            false => Direction::Down,
+        };
+        Some(Shift {
+            direction,
+            value: f64::from(last),
+            baseline: f64::from(first),
+            scale: far,
+            score: growth / far,
+            bins: TREND_BINS as u32,
+            baseline_bins: self.length,
+            trend: true,
+            novelty: None,
+        })
+    }
+
+    /// The question of the level. While a trend goes on, the series is not calm.
+    fn shift(
+        &mut self,
+        metric: &Metric,
+        value: f64,
+        complete: bool,
+        in_trend: bool,
+    ) -> Option<Shift> {
         if self.length < BASELINE_BINS_MIN {
             if complete {
                 self.keep(value);
@@ -165,7 +244,7 @@ impl Series {
                 self.keep(value);
             }
             self.calm += 1;
-            if self.calm >= CALM_BINS {
+            if self.calm >= CALM_BINS && !in_trend {
                 self.reported = None;
             }
         }
@@ -179,6 +258,8 @@ impl Series {
             score,
             bins,
             baseline_bins,
+            trend: false,
+            novelty: self.newest,
         })
     }
 
@@ -252,7 +333,10 @@ fn median(values: &mut [f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::metrics::{CPU, METRICS, SYSCALLS, TARGETS};
+    use super::super::{
+        metrics::{CPU, MEMORY, METRICS, SYSCALLS, TARGETS},
+        thresholds::NOVEL,
+    };
     use super::*;
 
     /// Feeds a series and returns (bin, shift) of everything reported.
@@ -421,6 +505,79 @@ mod tests {
         });
         let bins: Vec<usize> = run(CPU, values).iter().map(|(bin, _)| *bin).collect();
         assert_eq!(bins, [22, 52]);
+    }
+
+    #[test]
+    fn a_level_that_creeps_is_a_trend_up_or_down_and_reported_once() {
+        const MIB: f64 = 1024.0 * 1024.0;
+        // A mebibyte a second, with a ripple that sometimes goes against it.
+        let creep = |bin: usize| 1.0 * MIB * bin as f64 + 0.8 * MIB * ripple(bin);
+        let values = (0..150).map(|bin| match bin {
+            0..60 => 100.0 * MIB + MIB * ripple(bin),
+            60..90 => 100.0 * MIB + creep(bin - 60),
+            90..120 => 130.0 * MIB + MIB * ripple(bin),
+            _ => 130.0 * MIB - creep(bin - 120),
+        });
+        let shifts = run(MEMORY, values);
+        let seen: Vec<_> = shifts
+            .iter()
+            .map(|(_, shift)| (shift.direction, shift.trend))
+            .collect();
+        assert_eq!(seen, [(Direction::Up, true), (Direction::Down, true)]);
+        assert!((70..=75).contains(&shifts[0].0), "{shifts:?}");
+        // One step of the same size is none, and neither is noise of that size.
+        let step = |bin| 100.0 * MIB + if bin < 60 { 0.0 } else { 20.0 * MIB };
+        assert_eq!(run(MEMORY, (0..120).map(step)), []);
+        let noise = |bin| 100.0 * MIB + 30.0 * MIB * ripple(bin);
+        assert_eq!(run(MEMORY, (0..600).map(noise)), []);
+        // Fast enough to be a shift first: reported once all the same.
+        let fast = (0..90).map(|bin| 100.0 * MIB + 8.0 * MIB * (bin.max(60) - 60) as f64);
+        assert_eq!(run(MEMORY, fast).len(), 1);
+    }
+
+    #[test]
+    fn what_was_there_before_is_said_to_be_no_news() {
+        // Ten seconds of work every five minutes, then a minute and a half of it.
+        let busy = |bin: usize| bin % 300 >= 290 || bin >= 1200;
+        let values = (0..1290).map(|bin| {
+            if busy(bin) {
+                0.9
+            } else {
+                0.05 + 0.01 * ripple(bin)
+            }
+        });
+        let shifts = run(CPU, values);
+        let news: Vec<_> = shifts
+            .iter()
+            .filter(|(_, shift)| shift.direction == Direction::Up)
+            .map(|(bin, shift)| (bin / 300, shift.novelty.map(|new| new >= NOVEL)))
+            .collect();
+        assert_eq!(
+            news,
+            [
+                (0, None),
+                (1, Some(false)),
+                (2, Some(false)),
+                (3, Some(false))
+            ],
+            "what lasts longer has begun as it always did: {shifts:?}"
+        );
+        // Twice as much is news.
+        let values = (0..1300).map(|bin| match bin {
+            1250.. => 1.8,
+            bin if busy(bin) => 0.9,
+            bin => 0.05 + 0.01 * ripple(bin),
+        });
+        let last = run(CPU, values).pop().unwrap().1;
+        assert!(last.value > 1.0 && last.novelty.unwrap() > 0.9, "{last:?}");
+    }
+
+    #[test]
+    fn a_missing_sample_is_no_value() {
+        // Bins without a value are not observed: what is left is judged as if they had not been.
+        let values = (0..80).filter(|bin| bin % 3 != 0);
+        let shifts = run(CPU, values.map(|bin| if bin < 50 { 0.05 } else { 0.95 }));
+        assert_eq!(shifts.len(), 1, "{shifts:?}");
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod capture;
 mod detect;
 mod events;
 mod load;
+mod nab;
+mod nab_score;
 mod observers;
 mod overhead;
 mod report;
@@ -42,12 +44,15 @@ enum Question {
     Detect(detect::Args),
     /// A whole recorded campaign: acts, events, memory, leftovers; and the host beside the hardest one
     Campaign(campaign::Args),
+    /// How good the statistics' sense of what is new is: the score of the Numenta Anomaly Benchmark
+    Nab(nab::Args),
     /// What the trace weighs, how fast it is sealed and read, and how that compares
     Trace(trace::Args),
 }
 
 pub fn main(args: &Args) -> Result<()> {
-    if !repo::is_root() {
+    // Scoring takes no probes, all else does.
+    if !repo::is_root() && !matches!(args.question, Question::Nab(_)) {
         bail!("measuring needs root: it attaches probes");
     }
     let work = repo::target_dir()?.join("bench");
@@ -65,6 +70,10 @@ pub fn main(args: &Args) -> Result<()> {
             "campaign",
             campaign::run(question, &program(args, "inject")?, &work)?,
         ),
+        Question::Nab(question) => {
+            let found = nab::run(question, &example(args, "novelty")?)?;
+            ("nab", nab::section(&found)?)
+        }
         Question::Trace(question) => {
             let programs = trace::Programs {
                 rec: rec()?,
@@ -81,8 +90,19 @@ pub fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// An example of the workspace, built as asked.
+fn example(args: &Args, name: &str) -> Result<PathBuf> {
+    build(args, &["--example", name])?;
+    Ok(built(args)?.join("examples").join(name))
+}
+
 /// A program of the workspace, built as asked.
 fn program(args: &Args, bin: &str) -> Result<PathBuf> {
+    build(args, &["--bins"])?;
+    Ok(built(args)?.join(bin))
+}
+
+fn build(args: &Args, what: &[&str]) -> Result<()> {
     repo::run(
         repo::command(repo::cargo())
             .args([
@@ -92,14 +112,18 @@ fn program(args: &Args, bin: &str) -> Result<PathBuf> {
                 &args.profile,
                 // All of it: with the same features as every other build, nothing is built twice.
                 "--workspace",
-                "--bins",
             ])
+            .args(what)
             .current_dir(repo::root()?),
-    )?;
+    )
+}
+
+/// Where cargo puts what it builds.
+fn built(args: &Args) -> Result<PathBuf> {
     let dir = if args.profile == "dev" {
         "debug"
     } else {
         &args.profile
     };
-    Ok(repo::target_dir()?.join(dir).join(bin))
+    Ok(repo::target_dir()?.join(dir))
 }
