@@ -294,6 +294,44 @@ impl ChunkBuilder {
         before
     }
 
+    /// Takes a sealed chunk of another trace over as this trace's next one: its body as it is, byte for
+    /// byte, under this trace's UUID, number, chain and signatures.
+    ///
+    /// # Panics
+    /// When the open chunk is not empty: it comes before this one.
+    pub(crate) fn carry(&mut self, source: &SealedChunk) -> Result<SealedChunk, Error> {
+        assert!(self.is_empty(), "the open chunk comes before this one");
+        let body = source.body_frame()?;
+        // The bytes alone count.
+        let mut header = SealedChunk::from_bytes(source.bytes.clone())?.header;
+        header.trace_uuid = self.trace_uuid;
+        header.number = self.number;
+        header.prev_hash = self.prev_hash;
+        if header.late_rows > 0 {
+            // Late against what this trace promised before, which may be less.
+            let before = self.watermark_ns;
+            let late = source
+                .times()?
+                .into_iter()
+                .filter(|ns| *ns < before)
+                .count();
+            header.late_rows = late as u32;
+        }
+        header.watermark_ns = header.watermark_ns.max(self.watermark_ns);
+        header.signature = self.sign(&header);
+        let mut bytes = Vec::with_capacity(source.bytes.len() + 128);
+        header.write(body, &mut bytes);
+        bytes.extend_from_slice(body);
+        self.number += 1;
+        self.watermark_ns = header.watermark_ns;
+        self.prev_hash = header.hash;
+        self.loss = header.loss;
+        Ok(SealedChunk {
+            header,
+            bytes: Arc::from(bytes),
+        })
+    }
+
     /// Seals what was collected, promising that no later event is older than `watermark_ns`, and
     /// starts the next chunk. Watermarks never go back: an older one than the last is taken as the last.
     pub fn seal(&mut self, watermark_ns: u64) -> SealedChunk {

@@ -27,6 +27,7 @@ mod decode;
 mod describe;
 mod encoding;
 mod error;
+mod excerpt;
 mod frames;
 mod header;
 mod input;
@@ -64,6 +65,7 @@ pub use decode::{ChunkEvents, DecodedChunk, EventHead, RowRef};
 pub use describe::Value;
 pub use error::{Error, hex};
 pub use event::*;
+pub use excerpt::Excerpt;
 pub use header::{
     ChunkHeader, FRAME_MAGIC, KIND_CHUNK, KIND_SUMMARY, KindCount, LossTotal, MAJOR, MINOR,
     SYNC_MARKER, SequenceRange,

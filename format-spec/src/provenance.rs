@@ -1,4 +1,5 @@
-//! Where a derived trace comes from: what recovering, slicing, merging and importing write into their
+//! Where a derived trace comes from: what recovering, slicing, merging, importing and a flight recorder's
+//! dump write into their
 //! output, so that it never passes for the original. SPEC.md §Derived traces.
 
 use bincode::{Decode, Encode};
@@ -9,7 +10,7 @@ use crate::{Clock, Host, Issue, text::as_hex, wire};
 /// The first record of a derived trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Provenance {
-    /// `recover`, `slice`, `merge` or `import`.
+    /// `recover`, `slice`, `merge`, `import` or `flight`.
     pub action: String,
     /// Program and version.
     pub tool_version: String,

@@ -80,6 +80,8 @@ pub struct Options {
     /// Age at which a chunk is sealed.
     pub chunk_age: Duration,
     pub checkpoint_interval_ns: u64,
+    /// A checkpoint also after this many bytes of chunks.
+    pub checkpoint_bytes: u64,
     /// Bytes of the rings for system calls, all CPUs together (a power of two); None: enough.
     pub ring_bytes: Option<u32>,
     pub btf: Option<std::path::PathBuf>,
@@ -105,6 +107,7 @@ impl Default for Options {
             duration: None,
             chunk_age: Duration::from_secs(1),
             checkpoint_interval_ns: CHECKPOINT_INTERVAL_NS,
+            checkpoint_bytes: u64::MAX,
             ring_bytes: None,
             btf: None,
             object: None,
@@ -209,11 +212,13 @@ pub fn run(
             progress,
             events: 0,
             part_bytes: 0,
+            bytes: 0,
         },
         rotation: options
             .rotate
             .map(|rotate| Rotation::new(rotate, trace_uuid)),
         events_at_checkpoint: 0,
+        bytes_at_checkpoint: 0,
         probe_table: ProbeTable::default(),
         only: options.cgroups.clone(),
         loss: Vec::new(),
@@ -274,6 +279,8 @@ struct Output<'a> {
     events: u64,
     /// Bytes of the current part's chunks.
     part_bytes: u64,
+    /// Bytes of all chunks.
+    bytes: u64,
 }
 
 impl Chunks for Output<'_> {
@@ -308,6 +315,7 @@ impl Chunks for Output<'_> {
         self.progress
             .bytes
             .fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
+        self.bytes += chunk.bytes.len() as u64;
         self.part_bytes += chunk.bytes.len() as u64;
         for sink in &self.sinks {
             self.sink_failed |= !sink.send(chunk.clone());
@@ -339,6 +347,7 @@ struct Capture<'a> {
     rotation: Option<Rotation>,
     /// Events recorded when the last checkpoint was written.
     events_at_checkpoint: u64,
+    bytes_at_checkpoint: u64,
     marks: Receiver<Asked>,
 }
 
@@ -372,6 +381,7 @@ impl Capture<'_> {
     /// Everything that a reader needs to start here; `processes` is the snapshot.
     fn checkpoint(&mut self, processes: Vec<ContextRecord>) {
         self.events_at_checkpoint = self.out.events;
+        self.bytes_at_checkpoint = self.out.bytes;
         self.out.now(Context::CheckpointBegin);
         self.out.now(Context::Host(host::host()));
         self.out.now(Context::Clock(host::clock_pair()));
@@ -413,7 +423,8 @@ impl Capture<'_> {
                 self.tick(watcher);
             }
             // Bounded in time and in events: both are what a reader has to go through from there.
-            let many = self.out.events - self.events_at_checkpoint >= CHECKPOINT_EVENTS;
+            let many = self.out.events - self.events_at_checkpoint >= CHECKPOINT_EVENTS
+                || self.out.bytes - self.bytes_at_checkpoint >= options.checkpoint_bytes;
             let soon = next_checkpoint_ns - options.checkpoint_interval_ns + CHECKPOINT_PAUSE_NS;
             let wanted = self.rotate(now_ns);
             if now_ns >= next_checkpoint_ns || (many && now_ns >= soon) || wanted {

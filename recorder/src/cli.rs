@@ -3,10 +3,20 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use recorder::{control, live::server::Address, policy::Profile, probes::PROBES, rotation::Rotate};
+use recorder::{
+    control,
+    flight::{self, name::Pattern},
+    live::server::Address,
+    policy::Profile,
+    probes::PROBES,
+    rotation::Rotate,
+};
 
 /// Where `rec live` listens unless told otherwise.
 const DEFAULT_LISTEN: &str = "unix:///run/trailcam/live.sock";
+
+/// Where `rec flight` keeps its ring.
+const DEFAULT_RING: &str = "/var/lib/trailcam/ring";
 
 /// Record what containers do, with eBPF, into a trace.
 #[derive(Parser)]
@@ -30,6 +40,10 @@ pub enum Command {
     Capture(CaptureArgs),
     /// Detect while recording, and stream what is recorded to remote readers (`replay live URL`)
     Live(LiveArgs),
+    /// Keep the last minutes in a ring, and write a trace of them on `rec dump`, SIGUSR1 or a finding
+    Flight(FlightArgs),
+    /// Have a running `rec flight` write down what its ring holds; prints the trace's path
+    Dump(DumpArgs),
     /// Talk to a running capture that was started with --control
     Ctl(CtlArgs),
 }
@@ -53,8 +67,60 @@ pub enum Wish {
         #[arg(long, default_value = "note")]
         label: String,
     },
+    /// What `rec dump` does
+    Dump {
+        /// Why: it stands in the trace
+        #[arg(long, default_value = "asked for")]
+        reason: String,
+    },
     /// How the capture goes
     Status,
+}
+
+#[derive(Args)]
+pub struct DumpArgs {
+    /// The control socket of `rec flight`
+    #[arg(long, value_name = "PATH", default_value = control::DEFAULT_PATH)]
+    pub control: PathBuf,
+    /// Why: it stands in the trace
+    #[arg(long, default_value = "asked for")]
+    pub reason: String,
+}
+
+#[derive(Args)]
+pub struct FlightArgs {
+    /// How far back the ring reaches: 30s, 10m, 2h
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub keep: Duration,
+    /// What the ring takes at most: 500MiB, 2GiB
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = ring_size)]
+    pub max_bytes: u64,
+    /// Where the ring is kept
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_RING)]
+    pub dir: PathBuf,
+    /// Keep the ring in memory instead
+    #[arg(long, conflicts_with = "dir")]
+    pub memory: bool,
+    /// Names of the traces: {n} counts, {time} is the time of the dump
+    #[arg(short, long, value_name = "PATTERN", default_value = "flight-{n}.zst")]
+    pub output: Pattern,
+    /// How long a dump goes on after its trigger
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub post: Duration,
+    /// Detect while recording, and dump at a finding of this severity or a worse one
+    #[arg(long, value_name = "SEVERITY")]
+    pub on_finding: Option<String>,
+    /// Further rule files for --on-finding; may be repeated
+    #[arg(long, value_name = "FILE", requires = "on_finding")]
+    pub rules: Vec<PathBuf>,
+    /// A model of `model train` for --on-finding
+    #[arg(long, value_name = "FILE", requires = "on_finding")]
+    pub model: Option<PathBuf>,
+    /// How long: 30s, 10m, 2h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    #[command(flatten)]
+    pub what: WhatArgs,
 }
 
 #[derive(Args)]
@@ -173,6 +239,14 @@ fn duration(text: &str) -> Result<Duration, String> {
         .parse()
         .map_err(|_| format!("{text:?} is no time; write 30s, 10m or 2h"))?;
     Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("{text:?} is too long"))
+}
+
+fn ring_size(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(Rotate::Bytes(bytes)) if bytes >= flight::RING_BYTES_MIN => Ok(bytes),
+        Ok(Rotate::Bytes(_)) => Err(format!("a ring of {text} is too small; the least is 32MiB")),
+        _ => Err(format!("{text:?} is no size; write 500MiB or 2GiB")),
+    }
 }
 
 fn family(text: &str) -> Result<&'static str, String> {

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! {"mark":{"label":"deploy","text":"version 7"}}   →  {"marked":{"boot_ns":123456789}}
+//! {"dump":{"reason":"a customer called"}}          →  {"dumping":{"path":"flight-0000.zst",…}}
 //! "status"                                         →  {"status":{"events":4711,…}}
 //!                                                  →  {"refused":"why"}
 //! ```
@@ -35,7 +36,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
 use trace_format::Mark;
 
-use crate::{capture::Progress, clock, notice};
+use crate::{capture::Progress, clock, flight::Triggers, notice};
 
 /// Where a capture listens when `--control` names no path, and where `rec ctl` asks unless told otherwise.
 pub const DEFAULT_PATH: &str = "/run/trailcam/control.sock";
@@ -54,7 +55,14 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    Mark { label: String, text: String },
+    Mark {
+        label: String,
+        text: String,
+    },
+    /// Of the flight recorder: write down what the ring holds.
+    Dump {
+        reason: String,
+    },
     Status,
 }
 
@@ -65,8 +73,20 @@ pub enum Reply {
     Marked {
         boot_ns: u64,
     },
+    Dumping(Dumping),
     Status(Status),
     Refused(String),
+}
+
+/// The fixed shape of `rec dump --json`: the dump that was begun or joined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dumping {
+    pub path: PathBuf,
+    /// It was open already.
+    pub joined: bool,
+    pub from_boot_ns: u64,
+    /// When it will be complete, if no other trigger makes it longer.
+    pub until_boot_ns: u64,
 }
 
 /// The fixed shape of `rec ctl status --json`.
@@ -100,6 +120,13 @@ pub struct About {
     pub trace_uuid: [u8; 16],
     pub profile: String,
     pub progress: Arc<Progress>,
+    /// Of a flight recorder.
+    pub triggers: Option<Triggers>,
+}
+
+/// Where marks go in to be written, and where the capture takes them out.
+pub fn marks() -> (Sender<Asked>, Receiver<Asked>) {
+    bounded(WAITING_MAX)
 }
 
 /// Binds a socket for its owner only. A socket file that nobody listens on is a leftover and goes.
@@ -141,10 +168,9 @@ struct Shared {
 }
 
 impl Server {
-    /// The marks that are asked for come out of the receiver.
-    pub fn start(path: &Path, about: About) -> anyhow::Result<(Server, Receiver<Asked>)> {
+    /// The marks that are asked for go into `asked`.
+    pub fn start(path: &Path, about: About, asked: Sender<Asked>) -> anyhow::Result<Server> {
         let listener = bind(path, "--control")?;
-        let (asked, marks) = bounded(WAITING_MAX);
         let shared = Arc::new(Shared {
             about,
             asked,
@@ -158,14 +184,11 @@ impl Server {
             .name("rec-control".into())
             .spawn(move || accept(&listener, &shared, &stop))
             .context("cannot start a thread for the control socket")?;
-        Ok((
-            Server {
-                path: path.to_owned(),
-                ended,
-                thread: Some(thread),
-            },
-            marks,
-        ))
+        Ok(Server {
+            path: path.to_owned(),
+            ended,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -250,6 +273,7 @@ fn attend(mut stream: UnixStream, seat: Seat) -> io::Result<()> {
         }
         let reply = match serde_json::from_str(&line) {
             Ok(Request::Mark { label, text }) => seat.shared.mark(label, text),
+            Ok(Request::Dump { reason }) => seat.shared.dump(&reason),
             Ok(Request::Status) => Reply::Status(seat.shared.status()),
             Err(error) => Reply::Refused(format!("not a request: {error}")),
         };
@@ -314,6 +338,35 @@ impl Shared {
         }
     }
 
+    fn dump(&self, reason: &str) -> Reply {
+        let Some(triggers) = &self.about.triggers else {
+            return Reply::Refused("this capture keeps no ring: `rec flight` does".to_owned());
+        };
+        if reason.len() > TEXT_BYTES_MAX {
+            return Reply::Refused(format!(
+                "a reason has at most {TEXT_BYTES_MAX} bytes, this one {}",
+                reason.len()
+            ));
+        }
+        mark_dump(&self.asked, reason);
+        let answer = triggers
+            .pull(reason)
+            .map(|answer| answer.recv_timeout(ANSWER_MAX));
+        match answer {
+            Some(Ok(Ok(begun))) => Reply::Dumping(Dumping {
+                path: std::path::absolute(&begun.path).unwrap_or(begun.path),
+                joined: begun.joined,
+                from_boot_ns: begun.from_ns,
+                until_boot_ns: begun.until_ns,
+            }),
+            Some(Ok(Err(reason))) => Reply::Refused(reason),
+            Some(Err(_)) => Reply::Refused(format!(
+                "no dump was begun within {ANSWER_MAX:?}; it may come later"
+            )),
+            None => Reply::Refused("many dumps are asked for already".to_owned()),
+        }
+    }
+
     fn status(&self) -> Status {
         let progress = &self.about.progress;
         Status {
@@ -330,6 +383,16 @@ impl Shared {
             marks: self.marks.load(Ordering::Relaxed) as u64,
         }
     }
+}
+
+/// Notes in the trace why a dump was asked for. A dump does not wait for its note.
+pub fn mark_dump(asked: &Sender<Asked>, reason: &str) {
+    let (written, _) = bounded(1);
+    let mark = Mark {
+        label: "dump".to_owned(),
+        text: reason.to_owned(),
+    };
+    let _ = asked.try_send(Asked { mark, written });
 }
 
 /// Asks the capture at `path`; a refusal is an error.
@@ -370,8 +433,10 @@ mod tests {
             trace_uuid: [7; 16],
             profile: "standard".into(),
             progress,
+            triggers: None,
         };
-        let (server, marks) = Server::start(&path, about).unwrap();
+        let (asked, marks) = marks();
+        let server = Server::start(&path, about, asked).unwrap();
         (server, marks, path)
     }
 
@@ -409,7 +474,9 @@ mod tests {
                 trace_uuid: [0; 16],
                 profile: String::new(),
                 progress: Arc::default(),
+                triggers: None,
             },
+            super::marks().0,
         );
         let error = again.err().unwrap().to_string();
         assert!(error.contains("another recorder"), "{error}");

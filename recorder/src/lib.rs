@@ -8,6 +8,7 @@ pub mod clock;
 pub mod control;
 pub mod decode;
 pub mod drain;
+pub mod flight;
 pub mod key;
 pub mod live;
 pub mod notice;

@@ -19,7 +19,7 @@ use cli::{CaptureArgs, Cli, Command, WhatArgs};
 use recorder::{
     capture::{self, Options, Progress, Report},
     check,
-    control::{About, Server},
+    control::{self, About, Server},
     key,
     notice::say,
     probes,
@@ -42,6 +42,8 @@ fn main() -> ExitCode {
         Command::Check(args) => Ok(run_check(&cli, args)),
         Command::Capture(args) => run_capture(&cli, args),
         Command::Live(args) => commands::live::run(&cli, args),
+        Command::Flight(args) => commands::flight::run(&cli, args),
+        Command::Dump(args) => commands::ctl::dump(&cli, args),
         Command::Ctl(args) => commands::ctl::run(&cli, args),
     };
     match done {
@@ -222,10 +224,11 @@ fn listen(
         trace_uuid,
         profile: options.profile.name().to_owned(),
         progress: progress.clone(),
+        triggers: None,
     };
-    let (server, marks) = Server::start(path, about)?;
+    let (asked, marks) = control::marks();
     options.marks = marks;
-    Ok(Some(server))
+    Ok(Some(Server::start(path, about, asked)?))
 }
 
 /// Runs the capture with a progress line, until `stop`.

@@ -122,8 +122,10 @@ fn another_user_is_refused_whatever_the_sockets_mode() {
         trace_uuid: [1; 16],
         profile: "standard".into(),
         progress,
+        triggers: None,
     };
-    let (_server, marks) = Server::start(&socket, about).unwrap();
+    let (asked_for, marks) = recorder::control::marks();
+    let _server = Server::start(&socket, about, asked_for).unwrap();
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
     assert!(ask(&socket, &Request::Status).is_ok());
     let asked = std::thread::spawn(move || {

@@ -1,11 +1,24 @@
 //! `rec ctl`: asks a running capture for a mark or for its figures.
 
-use recorder::control::{Reply, Request, Status, ask};
+use std::path::Path;
+
+use recorder::{
+    control::{Dumping, Reply, Request, Status, ask},
+    notice::say,
+};
 
 use crate::{
-    cli::{Cli, CtlArgs, Wish},
+    cli::{Cli, CtlArgs, DumpArgs, Wish},
     print,
 };
+
+/// `rec dump`: what `rec ctl dump` does.
+pub fn dump(cli: &Cli, args: &DumpArgs) -> anyhow::Result<u8> {
+    let request = Request::Dump {
+        reason: args.reason.clone(),
+    };
+    send(cli, &args.control, &request)
+}
 
 pub fn run(cli: &Cli, args: &CtlArgs) -> anyhow::Result<u8> {
     let request = match &args.wish {
@@ -13,9 +26,18 @@ pub fn run(cli: &Cli, args: &CtlArgs) -> anyhow::Result<u8> {
             label: label.clone(),
             text: text.clone(),
         },
+        Wish::Dump { reason } => Request::Dump {
+            reason: reason.clone(),
+        },
         Wish::Status => Request::Status,
     };
-    let text = match ask(&args.control, &request)? {
+    send(cli, &args.control, &request)
+}
+
+fn send(cli: &Cli, control: &Path, request: &Request) -> anyhow::Result<u8> {
+    let text = match ask(control, request)? {
+        Reply::Dumping(dumping) if cli.json => serde_json::to_string(&dumping)?,
+        Reply::Dumping(dumping) => began(cli, &dumping),
         Reply::Marked { boot_ns } if cli.json => {
             serde_json::json!({ "boot_ns": boot_ns }).to_string()
         }
@@ -26,6 +48,23 @@ pub fn run(cli: &Cli, args: &CtlArgs) -> anyhow::Result<u8> {
     };
     print(&(text + "\n"));
     Ok(0)
+}
+
+/// The path on stdout; the rest is for people.
+fn began(cli: &Cli, dumping: &Dumping) -> String {
+    if !cli.quiet {
+        let kept = |ns: u64| ns as f64 / 1e9;
+        say(format_args!(
+            "{} at {:.1} s after boot, complete at {:.1} s",
+            match dumping.joined {
+                true => "this dump is open already; it began",
+                false => "a dump was begun; it begins",
+            },
+            kept(dumping.from_boot_ns),
+            kept(dumping.until_boot_ns),
+        ));
+    }
+    dumping.path.display().to_string()
 }
 
 fn text(status: &Status) -> String {

@@ -86,42 +86,11 @@ fn security(args: &LiveArgs) -> anyhow::Result<Option<Security>> {
 
 #[cfg(feature = "detect")]
 fn detect_sink(cli: &Cli, args: &LiveArgs) -> anyhow::Result<Option<Box<dyn Sink>>> {
-    use recorder::sinks::detect::DetectSink;
-    use replay::{
-        artifact::Model,
-        model_detector,
-        pipeline::{Detector, Settings},
-        rules::{RuleSet, SHIPPED},
-    };
-
     if args.no_detect {
         return Ok(None);
     }
-    let mut files = vec![(SHIPPED.0.to_owned(), SHIPPED.1.to_owned())];
-    for path in &args.rules {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the rules {}", path.display()))?;
-        files.push((path.display().to_string(), text));
-    }
-    let named: Vec<(&str, &str)> = files
-        .iter()
-        .map(|(name, text)| (name.as_str(), text.as_str()))
-        .collect();
-    let (rules, warnings) = RuleSet::load(&named)?;
-    for warning in warnings.iter().filter(|_| !cli.quiet) {
-        say(format_args!("rec: {warning}"));
-    }
-    let mut detectors: Vec<Box<dyn Detector>> = Vec::new();
-    if let Some(path) = &args.model {
-        let model = Model::load(path)?;
-        detectors.push(model_detector::detector(Arc::new(model)));
-    }
-    let settings = Settings {
-        rules: Some(rules),
-        statistics: true,
-        detectors,
-    };
-    Ok(Some(Box::new(DetectSink::new(settings, cli.json))))
+    let sink = super::detection::sink(cli, &args.rules, args.model.as_deref())?;
+    Ok(Some(Box::new(sink)))
 }
 
 #[cfg(not(feature = "detect"))]

@@ -1,4 +1,7 @@
 //! One file per command with more to it than the capture itself.
 
 pub mod ctl;
+#[cfg(feature = "detect")]
+mod detection;
+pub mod flight;
 pub mod live;

@@ -2,7 +2,10 @@
 
 use std::io::Write;
 
-use replay::pipeline::{Pipeline, Settings};
+use replay::{
+    findings::Finding,
+    pipeline::{Pipeline, Settings},
+};
 use trace_format::SealedChunk;
 
 use super::{Ending, Sink};
@@ -11,19 +14,33 @@ use super::{Ending, Sink};
 pub struct DetectSink {
     pipeline: Pipeline,
     json: bool,
+    hook: Option<Hook>,
 }
+
+/// Told of every finding.
+pub type Hook = Box<dyn FnMut(&Finding) + Send>;
 
 impl DetectSink {
     pub fn new(settings: Settings, json: bool) -> Self {
         DetectSink {
             pipeline: Pipeline::new(settings),
             json,
+            hook: None,
         }
+    }
+
+    /// Has `hook` told of every finding, before it is printed.
+    pub fn hook(mut self, hook: Hook) -> Self {
+        self.hook = Some(hook);
+        self
     }
 
     fn print(&mut self) {
         let mut out = std::io::stdout().lock();
         for finding in self.pipeline.findings() {
+            if let Some(hook) = &mut self.hook {
+                hook(&finding);
+            }
             let line = if self.json {
                 finding.to_json()
             } else {
