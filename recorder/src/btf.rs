@@ -19,7 +19,9 @@ const NESTING_MAX: u32 = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read kernel type information (BTF) from {path}: {source}")]
+    #[error(
+        "cannot read kernel type information (BTF) from {path}; --btf FILE names a file that has it"
+    )]
     Read {
         path: PathBuf,
         source: std::io::Error,

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -14,11 +14,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use aya::maps::{MapData, PerCpuArray};
+use aya::maps::{Array, MapData, PerCpuArray};
 use crossbeam_channel::Receiver;
 use recorder_ebpf::{Settings, probe};
 use trace_format::{
-    ChunkBuilder, Context, ContextRecord, Event, Limits, SigningKey,
+    ChunkBuilder, Context, ContextRecord, Event, Limits, Mark, SigningKey,
     context::{Continued, Continues, Loss, LossCount, Probe, Probes as ProbeTable},
     syscalls::Arch,
 };
@@ -32,14 +32,17 @@ use crate::{
     observe::{
         cgroups::Cgroups,
         containers::Containers,
-        docker::Resolver,
         host, processes,
+        runtimes::Resolver,
         watcher::{Batch, Watcher},
     },
     policy::{self, Profile},
+    privileges,
     probes::{self, Probes},
+    redact::Redact,
     rotation::{Rotate, Rotation},
     sinks::{Ending, Running, Sink},
+    switch::{self, InForce, Switch},
 };
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -88,14 +91,20 @@ pub struct Options {
     pub object: Option<std::path::PathBuf>,
     /// Attach the programs but let them record nothing: the price of the hooks alone.
     pub empty: bool,
-    /// Ask the Docker engine for names.
-    pub docker: bool,
+    /// Ask the container runtimes for names.
+    pub runtimes: bool,
     /// Signs the chain while it grows.
     pub key: Option<Arc<SigningKey>>,
     /// When a part of the capture is full; `None`: it has one.
     pub rotate: Option<Rotate>,
+    /// Sinks create files later on.
+    pub writes_later: bool,
+    /// What is taken out before anything is sealed.
+    pub redact: Redact,
     /// Notes to write, as they come.
     pub marks: Receiver<Asked>,
+    /// Changes of what is recorded.
+    pub switches: Receiver<switch::Asked>,
 }
 
 impl Default for Options {
@@ -112,10 +121,13 @@ impl Default for Options {
             btf: None,
             object: None,
             empty: false,
-            docker: true,
+            runtimes: true,
             key: None,
             rotate: None,
+            writes_later: false,
+            redact: Redact::default(),
             marks: crossbeam_channel::never(),
+            switches: crossbeam_channel::never(),
         }
     }
 }
@@ -129,6 +141,8 @@ pub struct Progress {
     pub dropped: AtomicU64,
     /// Set once the probes are attached.
     pub recording: AtomicBool,
+    /// Of the trace's newest Probes record.
+    pub in_force: Mutex<InForce>,
 }
 
 /// What a capture did.
@@ -196,11 +210,17 @@ pub fn run(
     });
     let counts = probes.counts()?;
 
+    // Before the first thread is started: each has what this one has then.
+    if let Err(error) = privileges::keep(options.writes_later || options.rotate.is_some()) {
+        notice::say(format_args!(
+            "rec: goes on with all its capabilities, as none can be given up: {error}"
+        ));
+    }
     let mut builder = ChunkBuilder::new(trace_uuid, Limits::default());
     if let Some(key) = &options.key {
         builder.sign_with(key.clone());
     }
-    let resolver = options.docker.then(Resolver::start);
+    let resolver = options.runtimes.then(Resolver::start);
     let mut capture = Capture {
         drain,
         counters,
@@ -213,6 +233,8 @@ pub fn run(
             events: 0,
             part_bytes: 0,
             bytes: 0,
+            redact: options.redact.clone(),
+            redact_told: None,
         },
         rotation: options
             .rotate
@@ -230,24 +252,57 @@ pub fn run(
     // The duration is that of recording, not of starting to.
     let started = Instant::now();
     capture.probe_table = describe(&probes, options.profile);
+    capture.tell_in_force(clock::boot_ns());
     // Events are waiting from here on; everything else about the start is written after them.
     progress.recording.store(true, Ordering::Release);
     let watcher = Watcher::start(Cgroups::open(), counts, true);
     capture.start(&watcher);
-    capture.record(options, &watcher, stop, started);
+    let mut switchboard = Switchboard {
+        probes: &mut probes,
+        table,
+        arch,
+        profile: options.profile,
+    };
+    capture.record(options, &watcher, stop, started, &mut switchboard);
     probes.detach();
     thread::sleep(DETACH_PAUSE);
     let missing_probes = probes
         .attached
         .iter()
         .filter_map(|entry| Some((entry.tracepoint.to_owned(), entry.reason.clone()?)))
-        .filter(|(_, reason)| reason != probes::NOT_WANTED)
+        .filter(|(_, reason)| reason != probes::NOT_WANTED && reason != probes::SWITCHED_OFF)
         .collect();
     let (mut report, failures) = capture.end(watcher);
     report.trace_uuid = uuid::Uuid::from_bytes(trace_uuid).to_string();
     report.duration_s = started.elapsed().as_secs_f64();
     report.missing_probes = missing_probes;
     Ok((report, failures))
+}
+
+/// What switches what is recorded.
+struct Switchboard<'a> {
+    probes: &'a mut Probes,
+    /// By number of the call.
+    table: Array<MapData, u32>,
+    arch: Arch,
+    profile: Profile,
+}
+
+impl Switchboard<'_> {
+    fn switch(&mut self, switch: &Switch) -> Result<(), String> {
+        if let Some(profile) = switch.profile {
+            for (nr, action) in policy::table(profile, self.arch).into_iter().enumerate() {
+                self.table
+                    .set(nr as u32, action, 0)
+                    .map_err(|error| format!("the probes' policy cannot be written: {error}"))?;
+            }
+            self.profile = profile;
+        }
+        let on = switch.on.iter().map(|id| (*id, true));
+        let off = switch.off.iter().map(|id| (*id, false));
+        on.chain(off)
+            .try_for_each(|(id, on)| self.probes.switch(id, on))
+    }
 }
 
 fn describe(probes: &Probes, profile: Profile) -> ProbeTable {
@@ -281,15 +336,20 @@ struct Output<'a> {
     part_bytes: u64,
     /// Bytes of all chunks.
     bytes: u64,
+    redact: Redact,
+    /// The places that the trace's last mark about redaction counts.
+    redact_told: Option<u64>,
 }
 
 impl Chunks for Output<'_> {
-    fn event(&mut self, event: Event) {
+    fn event(&mut self, mut event: Event) {
+        self.redact.event(&mut event);
         self.builder.push(event);
         self.events += 1;
     }
 
-    fn context(&mut self, record: ContextRecord) {
+    fn context(&mut self, mut record: ContextRecord) {
+        self.redact.context(&mut record.body);
         if self.builder.is_full() {
             // A watermark never goes back: 0 promises what was promised before. A checkpoint that is
             // larger than a chunk is no longer marked as one.
@@ -324,6 +384,25 @@ impl Chunks for Output<'_> {
 }
 
 impl Output<'_> {
+    /// Says what was taken out so far, if that has changed: the reader of a trace knows that it is not
+    /// all there.
+    fn tell_redacted(&mut self) {
+        if self.redact.is_empty() || self.redact_told == Some(self.redact.places) {
+            return;
+        }
+        self.redact_told = Some(self.redact.places);
+        let text = format!(
+            "{} places in the arguments of {} programs, by {} patterns",
+            self.redact.places,
+            self.redact.texts,
+            self.redact.patterns()
+        );
+        self.now(Context::Mark(Mark {
+            label: "redacted".to_owned(),
+            text,
+        }));
+    }
+
     /// An observation at this moment.
     fn now(&mut self, body: Context) {
         self.context(ContextRecord {
@@ -405,6 +484,7 @@ impl Capture<'_> {
         watcher: &Watcher,
         stop: &AtomicBool,
         started: Instant,
+        switchboard: &mut Switchboard<'_>,
     ) {
         let mut next_tick_ns = clock::boot_ns() + NS_PER_S;
         let mut next_checkpoint_ns = clock::boot_ns() + options.checkpoint_interval_ns;
@@ -417,6 +497,17 @@ impl Capture<'_> {
                 return;
             }
             let taken = self.step(watcher, ROUND_MAX);
+            // One a round: the rings come first.
+            if let Ok(asked) = options.switches.try_recv() {
+                let outcome = switchboard.switch(&asked.switch);
+                // Also of a change that was made in part: the trace says what is in force.
+                self.probe_table = describe(switchboard.probes, switchboard.profile);
+                let boot_ns = clock::boot_ns();
+                self.out.now(Context::Probes(self.probe_table.clone()));
+                let in_force = self.tell_in_force(boot_ns);
+                // Whoever asked may have gone.
+                let _ = asked.done.try_send(outcome.map(|()| in_force));
+            }
             let now_ns = clock::boot_ns();
             if now_ns >= next_tick_ns {
                 next_tick_ns = now_ns + NS_PER_S;
@@ -443,6 +534,15 @@ impl Capture<'_> {
                 });
             }
         }
+    }
+
+    /// Lets the control socket know.
+    fn tell_in_force(&self, boot_ns: u64) -> InForce {
+        let in_force = InForce::of(&self.probe_table, boot_ns);
+        if let Ok(mut told) = self.out.progress.in_force.lock() {
+            told.clone_from(&in_force);
+        }
+        in_force
     }
 
     /// One round: rings, observations, answers.
@@ -526,6 +626,7 @@ impl Capture<'_> {
     fn tick(&mut self, watcher: &Watcher) {
         self.out.now(Context::Clock(host::clock_pair()));
         self.write_loss();
+        self.out.tell_redacted();
         self.out.now(Context::Tick);
         if let Ok(mut sampled) = watcher.shared.sampled.lock() {
             *sampled = self.containers.sampled();
@@ -567,6 +668,7 @@ impl Capture<'_> {
         }
         self.out.now(Context::Clock(host::clock_pair()));
         self.write_loss();
+        self.out.tell_redacted();
         self.out.now(Context::Tick);
         self.out.seal(clock::boot_ns());
         let seen = self.loss.iter().map(|count| count.seen).sum();

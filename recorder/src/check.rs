@@ -8,7 +8,10 @@ use serde::Serialize;
 use crate::{
     btf,
     calls::RingSizes,
-    observe::cgroups::{self, Cgroups},
+    observe::{
+        cgroups::{self, Cgroups},
+        runtimes,
+    },
     probes::{self, PROBES, Probes},
 };
 
@@ -55,6 +58,7 @@ pub fn check(btf_file: Option<&std::path::Path>) -> Findings {
         .map(|uname| uname.release().to_string_lossy().into_owned())
         .unwrap_or_default();
     let mut features = vec![btf_feature(btf_file), cgroup_feature(), docker_feature()];
+    features.extend(cri_features());
     let loaded = Probes::load(&probes::Options {
         btf: btf_file.map(Into::into),
         object: None,
@@ -196,6 +200,18 @@ fn cgroup_feature() -> Feature {
         ok,
         detail,
     }
+}
+
+/// Each CRI socket that is there.
+fn cri_features() -> Vec<Feature> {
+    runtimes::cri_versions()
+        .into_iter()
+        .map(|said| Feature {
+            name: "cri",
+            ok: said.is_ok(),
+            detail: said.unwrap_or_else(|error| error),
+        })
+        .collect()
 }
 
 fn docker_feature() -> Feature {

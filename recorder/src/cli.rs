@@ -12,6 +12,9 @@ use recorder::{
     rotation::Rotate,
 };
 
+#[cfg(feature = "detect")]
+use recorder::top::Table;
+
 /// Where `rec live` listens unless told otherwise.
 const DEFAULT_LISTEN: &str = "unix:///run/trailcam/live.sock";
 
@@ -42,6 +45,9 @@ pub enum Command {
     Live(LiveArgs),
     /// Keep the last minutes in a ring, and write a trace of them on `rec dump`, SIGUSR1 or a finding
     Flight(FlightArgs),
+    /// Live tables of processes, files, connections, system calls, IPC or containers
+    #[cfg(feature = "detect")]
+    Top(TopArgs),
     /// Have a running `rec flight` write down what its ring holds; prints the trace's path
     Dump(DumpArgs),
     /// Talk to a running capture that was started with --control
@@ -66,6 +72,18 @@ pub enum Wish {
         /// What kind of note it is, in a word
         #[arg(long, default_value = "note")]
         label: String,
+    },
+    /// Change how much is recorded, from now on; without a name: what is in force
+    Profile {
+        /// light, standard or full
+        name: Option<String>,
+    },
+    /// Switch probes on and off, by family or name; without any: what is on, and what each needs
+    Probes {
+        #[arg(long, value_name = "LIST", value_delimiter = ',')]
+        on: Vec<String>,
+        #[arg(long, value_name = "LIST", value_delimiter = ',')]
+        off: Vec<String>,
     },
     /// What `rec dump` does
     Dump {
@@ -123,8 +141,36 @@ pub struct FlightArgs {
     pub what: WhatArgs,
 }
 
+#[cfg(feature = "detect")]
 #[derive(Args)]
+pub struct TopArgs {
+    /// What to list
+    #[arg(value_enum, default_value = "process")]
+    pub table: Table,
+    /// Time between two tables: 500ms, 3s, 1m
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = interval)]
+    pub interval: Duration,
+    /// End after so many tables
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// The column whose largest values come first
+    #[arg(long, value_name = "COLUMN")]
+    pub sort: Option<String>,
+    /// Rows of a table at most
+    #[arg(long, value_name = "N")]
+    pub rows: Option<usize>,
+    /// Comma-separated values, with a line of column names first
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+    #[command(flatten)]
+    pub what: WhatArgs,
+}
+
+#[derive(Args, Default)]
 pub struct CheckArgs {
+    /// Check this configuration of `--config` instead of the kernel
+    #[arg(long, value_name = "FILE", conflicts_with = "btf")]
+    pub config: Option<PathBuf>,
     /// Kernel type information to use instead of /sys/kernel/btf/vmlinux
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
@@ -190,9 +236,15 @@ pub struct LiveArgs {
 /// What to record; shared by all recording commands.
 #[derive(Args)]
 pub struct WhatArgs {
-    /// How much is recorded
-    #[arg(long, value_enum, default_value = "standard")]
-    pub profile: Profile,
+    /// How much is recorded (default: standard)
+    #[arg(long, value_enum)]
+    pub profile: Option<Profile>,
+    /// Options from this TOML file; those of the command line win
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Take what matches out of program arguments before anything is written; may be repeated
+    #[arg(long, value_name = "REGEX", allow_hyphen_values = true)]
+    pub redact: Vec<regex::bytes::Regex>,
     /// Only these families: process, syscall, network, container
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = family)]
     pub probes: Vec<&'static str>,
@@ -239,6 +291,18 @@ fn duration(text: &str) -> Result<Duration, String> {
         .parse()
         .map_err(|_| format!("{text:?} is no time; write 30s, 10m or 2h"))?;
     Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("{text:?} is too long"))
+}
+
+#[cfg(feature = "detect")]
+fn interval(text: &str) -> Result<Duration, String> {
+    /// Chunks are sealed four times in it; shorter ones would be nothing but headers.
+    const INTERVAL_MIN: Duration = Duration::from_millis(200);
+    match duration(text)? {
+        interval if interval < INTERVAL_MIN => {
+            Err(format!("{text:?} is too short; the least is 200ms"))
+        }
+        interval => Ok(interval),
+    }
 }
 
 fn ring_size(text: &str) -> Result<u64, String> {

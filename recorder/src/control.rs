@@ -7,6 +7,7 @@
 //! ```text
 //! {"mark":{"label":"deploy","text":"version 7"}}   →  {"marked":{"boot_ns":123456789}}
 //! {"dump":{"reason":"a customer called"}}          →  {"dumping":{"path":"flight-0000.zst",…}}
+//! {"switch":{"profile":"full","on":[],"off":[]}}   →  {"in_force":{"boot_ns":123456789,…}}
 //! "status"                                         →  {"status":{"events":4711,…}}
 //!                                                  →  {"refused":"why"}
 //! ```
@@ -36,7 +37,13 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
 use trace_format::Mark;
 
-use crate::{capture::Progress, clock, flight::Triggers, notice};
+use crate::{
+    capture::Progress,
+    clock,
+    flight::Triggers,
+    notice, privileges,
+    switch::{self, InForce, Switch},
+};
 
 /// Where a capture listens when `--control` names no path, and where `rec ctl` asks unless told otherwise.
 pub const DEFAULT_PATH: &str = "/run/trailcam/control.sock";
@@ -59,6 +66,12 @@ pub enum Request {
         label: String,
         text: String,
     },
+    /// Change what is recorded: a profile, probes or families.
+    Switch {
+        profile: Option<String>,
+        on: Vec<String>,
+        off: Vec<String>,
+    },
     /// Of the flight recorder: write down what the ring holds.
     Dump {
         reason: String,
@@ -74,6 +87,7 @@ pub enum Reply {
         boot_ns: u64,
     },
     Dumping(Dumping),
+    InForce(InForce),
     Status(Status),
     Refused(String),
 }
@@ -105,6 +119,8 @@ pub struct Status {
     pub bytes: u64,
     pub dropped: u64,
     pub marks: u64,
+    /// What is recorded since when.
+    pub in_force: InForce,
 }
 
 /// A mark on its way into the trace.
@@ -115,6 +131,9 @@ pub struct Asked {
     pub written: Sender<u64>,
 }
 
+/// Changes of what is recorded that wait for the capture loop.
+pub const SWITCHES_MAX: usize = 8;
+
 /// What the socket tells about the capture.
 pub struct About {
     pub trace_uuid: [u8; 16],
@@ -122,6 +141,8 @@ pub struct About {
     pub progress: Arc<Progress>,
     /// Of a flight recorder.
     pub triggers: Option<Triggers>,
+    /// Where changes of what is recorded go.
+    pub switches: Sender<switch::Asked>,
 }
 
 /// Where marks go in to be written, and where the capture takes them out.
@@ -182,7 +203,10 @@ impl Server {
         let stop = ended.clone();
         let thread = thread::Builder::new()
             .name("rec-control".into())
-            .spawn(move || accept(&listener, &shared, &stop))
+            .spawn(move || {
+                privileges::none();
+                accept(&listener, &shared, &stop)
+            })
             .context("cannot start a thread for the control socket")?;
         Ok(Server {
             path: path.to_owned(),
@@ -273,6 +297,9 @@ fn attend(mut stream: UnixStream, seat: Seat) -> io::Result<()> {
         }
         let reply = match serde_json::from_str(&line) {
             Ok(Request::Mark { label, text }) => seat.shared.mark(label, text),
+            Ok(Request::Switch { profile, on, off }) => {
+                seat.shared.switch(profile.as_deref(), &on, &off)
+            }
             Ok(Request::Dump { reason }) => seat.shared.dump(&reason),
             Ok(Request::Status) => Reply::Status(seat.shared.status()),
             Err(error) => Reply::Refused(format!("not a request: {error}")),
@@ -338,6 +365,29 @@ impl Shared {
         }
     }
 
+    fn switch(&self, profile: Option<&str>, on: &[String], off: &[String]) -> Reply {
+        let switch = match Switch::named(profile, on, off) {
+            Ok(switch) => switch,
+            Err(reason) => return Reply::Refused(reason),
+        };
+        let (done, answer) = bounded(1);
+        if self
+            .about
+            .switches
+            .try_send(switch::Asked { switch, done })
+            .is_err()
+        {
+            return Reply::Refused(
+                "other changes wait already, or the capture has ended".to_owned(),
+            );
+        }
+        match answer.recv_timeout(ANSWER_MAX) {
+            Ok(Ok(in_force)) => Reply::InForce(in_force),
+            Ok(Err(reason)) => Reply::Refused(reason),
+            Err(_) => Reply::Refused(format!("nothing was changed within {ANSWER_MAX:?}")),
+        }
+    }
+
     fn dump(&self, reason: &str) -> Reply {
         let Some(triggers) = &self.about.triggers else {
             return Reply::Refused("this capture keeps no ring: `rec flight` does".to_owned());
@@ -369,10 +419,18 @@ impl Shared {
 
     fn status(&self) -> Status {
         let progress = &self.about.progress;
+        let in_force = progress
+            .in_force
+            .lock()
+            .map(|told| told.clone())
+            .unwrap_or_default();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             trace_uuid: uuid::Uuid::from_bytes(self.about.trace_uuid).to_string(),
-            profile: self.about.profile.clone(),
+            profile: match in_force.profile.is_empty() {
+                true => self.about.profile.clone(),
+                false => in_force.profile.clone(),
+            },
             recording: progress.recording.load(Ordering::Acquire),
             started_boot_ns: self.started_ns,
             now_boot_ns: clock::boot_ns(),
@@ -381,6 +439,7 @@ impl Shared {
             bytes: progress.bytes.load(Ordering::Relaxed),
             dropped: progress.dropped.load(Ordering::Relaxed),
             marks: self.marks.load(Ordering::Relaxed) as u64,
+            in_force,
         }
     }
 }
@@ -434,6 +493,7 @@ mod tests {
             profile: "standard".into(),
             progress,
             triggers: None,
+            switches: bounded(1).0,
         };
         let (asked, marks) = marks();
         let server = Server::start(&path, about, asked).unwrap();
@@ -475,6 +535,7 @@ mod tests {
                 profile: String::new(),
                 progress: Arc::default(),
                 triggers: None,
+                switches: bounded(1).0,
             },
             super::marks().0,
         );

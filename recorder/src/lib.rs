@@ -14,7 +14,12 @@ pub mod live;
 pub mod notice;
 pub mod observe;
 pub mod policy;
+pub mod privileges;
 pub mod probes;
+pub mod redact;
 pub mod rotation;
 pub mod sinks;
+pub mod switch;
 pub mod target;
+#[cfg(feature = "detect")]
+pub mod top;

@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod config;
 
 use std::{
     io::{IsTerminal, Write},
@@ -14,7 +15,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Parser;
 use cli::{CaptureArgs, Cli, Command, WhatArgs};
 use recorder::{
     capture::{self, Options, Progress, Report},
@@ -22,7 +22,9 @@ use recorder::{
     control::{self, About, Server},
     key,
     notice::say,
-    probes,
+    policy::Profile,
+    privileges, probes,
+    redact::{PATTERNS_MAX, Redact},
     sinks::{
         Sink,
         file::FileSink,
@@ -37,11 +39,19 @@ const USAGE: u8 = 2;
 const LOSS: u8 = 3;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match config::parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            say(format_args!("rec: {error}"));
+            return ExitCode::from(USAGE);
+        }
+    };
     let done = match &cli.command {
         Command::Check(args) => Ok(run_check(&cli, args)),
         Command::Capture(args) => run_capture(&cli, args),
         Command::Live(args) => commands::live::run(&cli, args),
+        #[cfg(feature = "detect")]
+        Command::Top(args) => commands::top::run(&cli, args),
         Command::Flight(args) => commands::flight::run(&cli, args),
         Command::Dump(args) => commands::ctl::dump(&cli, args),
         Command::Ctl(args) => commands::ctl::run(&cli, args),
@@ -56,6 +66,24 @@ fn main() -> ExitCode {
 }
 
 fn run_check(cli: &Cli, args: &cli::CheckArgs) -> u8 {
+    if let Some(path) = &args.config {
+        return match config::check(path) {
+            Ok(options) => {
+                print(&match cli.json {
+                    true => format!(
+                        "{}\n",
+                        serde_json::json!({ "ok": true, "options": options })
+                    ),
+                    false => format!("{}: {options} options, nothing wrong\n", path.display()),
+                });
+                0
+            }
+            Err(error) => {
+                say(format_args!("rec: {error}"));
+                FAILED
+            }
+        };
+    }
     let findings = check::check(args.btf.as_deref());
     if cli.json {
         print(&format!("{}\n", serde_json::json!(findings)));
@@ -188,7 +216,8 @@ fn summary(report: &Report) -> String {
 
 fn options(what: &WhatArgs) -> anyhow::Result<Options> {
     let mut options = Options {
-        profile: what.profile,
+        profile: what.profile.unwrap_or(Profile::Standard),
+        redact: redact(what)?,
         ring_bytes: what.ring,
         btf: what.btf.clone(),
         object: what.object.clone(),
@@ -210,6 +239,16 @@ fn options(what: &WhatArgs) -> anyhow::Result<Options> {
     Ok(options)
 }
 
+fn redact(what: &WhatArgs) -> anyhow::Result<Redact> {
+    if what.redact.len() > PATTERNS_MAX {
+        anyhow::bail!(
+            "--redact is given {} times, at most {PATTERNS_MAX} patterns are looked for; join some with |",
+            what.redact.len()
+        );
+    }
+    Ok(Redact::new(what.redact.clone()))
+}
+
 /// The control socket, if one is asked for: what comes in there becomes marks of the capture.
 fn listen(
     what: &WhatArgs,
@@ -225,10 +264,18 @@ fn listen(
         profile: options.profile.name().to_owned(),
         progress: progress.clone(),
         triggers: None,
+        switches: switches(options),
     };
     let (asked, marks) = control::marks();
     options.marks = marks;
     Ok(Some(Server::start(path, about, asked)?))
+}
+
+/// Where changes of what is recorded go in.
+fn switches(options: &mut Options) -> crossbeam_channel::Sender<recorder::switch::Asked> {
+    let (switches, asked) = crossbeam_channel::bounded(control::SWITCHES_MAX);
+    options.switches = asked;
+    switches
 }
 
 /// Runs the capture with a progress line, until `stop`.
@@ -244,7 +291,10 @@ fn record(
     let shown = {
         let (progress, ended) = (progress.clone(), ended.clone());
         let (quiet, duration) = (cli.quiet, options.duration);
-        thread::spawn(move || show(&progress, &ended, quiet, duration))
+        thread::spawn(move || {
+            privileges::none();
+            show(&progress, &ended, quiet, duration)
+        })
     };
     let result = capture::run(options, trace_uuid, sinks, stop, &progress);
     ended.store(true, Ordering::Release);
@@ -264,6 +314,7 @@ fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     thread::spawn(move || {
+        privileges::none();
         // An interrupted wait waits again.
         while signals.wait().is_err() {}
         flag.store(true, Ordering::Relaxed);

@@ -3,12 +3,15 @@
 //! Nothing is assumed: each program is loaded and attached on its own, and one that cannot be is
 //! left out with the reason. A member that BTF does not have disables the probes that need it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap as Links,
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
-    programs::BtfTracePoint,
+    programs::{BtfTracePoint, tp_btf::BtfTracePointLinkId},
 };
 use recorder_ebpf::{Offsets, Settings, probe};
 
@@ -143,6 +146,8 @@ pub struct Options {
 
 /// Reason of a probe that the caller did not want.
 pub const NOT_WANTED: &str = "not asked for";
+/// Reason of a probe that was switched off while recording.
+pub const SWITCHED_OFF: &str = "switched off";
 
 /// How one probe fared.
 #[derive(Clone, Debug)]
@@ -159,6 +164,8 @@ pub struct Attached {
 pub struct Probes {
     ebpf: Ebpf,
     pub attached: Vec<Attached>,
+    /// Of attached programs, by probe.
+    links: Links<u8, BtfTracePointLinkId>,
 }
 
 impl Probes {
@@ -237,15 +244,19 @@ impl Probes {
                 family: spec.family,
                 tracepoint: spec.tracepoint,
                 what: spec.what,
-                reason: if !options.wanted.contains(&spec.id) {
-                    Some(NOT_WANTED.to_owned())
-                } else {
-                    missing_members(spec, &found)
-                        .or_else(|| load_program(&mut ebpf, spec, &kernel).err())
-                },
+                // Loaded all the same: it may be switched on later, when nothing can be loaded any more.
+                reason: missing_members(spec, &found)
+                    .or_else(|| load_program(&mut ebpf, spec, &kernel).err())
+                    .or_else(|| {
+                        (!options.wanted.contains(&spec.id)).then(|| NOT_WANTED.to_owned())
+                    }),
             })
             .collect();
-        Ok(Probes { ebpf, attached })
+        Ok(Probes {
+            ebpf,
+            attached,
+            links: Links::new(),
+        })
     }
 
     /// Attaches every program that loaded. An error only if there is none at all.
@@ -255,13 +266,46 @@ impl Probes {
             .iter_mut()
             .filter(|entry| entry.reason.is_none())
         {
-            entry.reason = attach_program(&mut self.ebpf, entry.tracepoint).err();
+            match attach_program(&mut self.ebpf, entry.tracepoint) {
+                Ok(link) => drop(self.links.insert(entry.id, link)),
+                Err(error) => entry.reason = Some(error),
+            }
         }
         match self.attached.iter().find_map(|entry| entry.reason.clone()) {
             Some(reason) if self.attached.iter().all(|entry| entry.reason.is_some()) => {
                 Err(Error::NothingAttached { reason })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Attaches or detaches one probe; what is so already stays so.
+    pub fn switch(&mut self, id: u8, on: bool) -> Result<(), String> {
+        let Some(entry) = self.attached.iter_mut().find(|entry| entry.id == id) else {
+            return Err(format!("there is no probe {id}"));
+        };
+        let name = entry.tracepoint;
+        match (on, entry.reason.as_deref()) {
+            (true, None) => Ok(()),
+            (true, Some(NOT_WANTED | SWITCHED_OFF)) => {
+                let link = attach_program(&mut self.ebpf, name)
+                    .map_err(|error| format!("{name} cannot be attached: {error}"))?;
+                self.links.insert(id, link);
+                entry.reason = None;
+                Ok(())
+            }
+            (true, Some(reason)) => Err(format!("{name} is not there: {reason}")),
+            (false, None) => {
+                let Some(link) = self.links.remove(&id) else {
+                    return Err(format!("{name} has no link"));
+                };
+                program(&mut self.ebpf, name)?
+                    .detach(link)
+                    .map_err(|error| format!("{name} cannot be detached: {}", chain(&error)))?;
+                entry.reason = Some(SWITCHED_OFF.to_owned());
+                Ok(())
+            }
+            (false, Some(_)) => Ok(()),
         }
     }
 
@@ -345,10 +389,9 @@ fn load_program(ebpf: &mut Ebpf, spec: &ProbeSpec, kernel: &aya::Btf) -> Result<
         .map_err(|error| chain(&error))
 }
 
-fn attach_program(ebpf: &mut Ebpf, tracepoint: &str) -> Result<(), String> {
+fn attach_program(ebpf: &mut Ebpf, tracepoint: &str) -> Result<BtfTracePointLinkId, String> {
     program(ebpf, tracepoint)?
         .attach()
-        .map(drop)
         .map_err(|error| chain(&error))
 }
 

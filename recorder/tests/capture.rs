@@ -620,3 +620,33 @@ fn check_names_every_probe() {
     assert_eq!(output.status.code(), Some(0));
     assert!(Path::new("/sys/kernel/btf/vmlinux").exists());
 }
+
+/// A recorder that somebody takes over can do no more than record.
+#[test]
+fn every_thread_gives_up_what_it_does_not_need() {
+    needs_kernel!();
+    let dir = tempfile::tempdir().unwrap();
+    let control = format!("--control={}", dir.path().join("c.sock").display());
+    let recording = Recording::start(&dir.path().join("trace.zst"), &[&control]);
+    // Threads that begin now drop theirs first thing.
+    thread::sleep(Duration::from_millis(500));
+    let allowed = recorder::privileges::KEPT
+        .iter()
+        .fold(0u64, |bits, (number, _)| bits | 1 << number);
+    let mut threads = 0;
+    for task in fs::read_dir(format!("/proc/{}/task", recording.pid())).unwrap() {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().to_owned()
+        };
+        for set in ["CapEff:", "CapPrm:"] {
+            let held = u64::from_str_radix(&field(set), 16).unwrap();
+            assert_eq!(held & !allowed, 0, "{} {set} {held:#x}", field("Name:"));
+        }
+        threads += 1;
+    }
+    assert!(threads >= 5, "{threads}");
+    let (status, _) = recording.stop();
+    assert!(matches!(status.code(), Some(0 | 3)), "{status}");
+}

@@ -123,6 +123,7 @@ fn another_user_is_refused_whatever_the_sockets_mode() {
         profile: "standard".into(),
         progress,
         triggers: None,
+        switches: crossbeam_channel::bounded(1).0,
     };
     let (asked_for, marks) = recorder::control::marks();
     let _server = Server::start(&socket, about, asked_for).unwrap();
@@ -141,4 +142,101 @@ fn another_user_is_refused_whatever_the_sockets_mode() {
     let error = asked.join().unwrap();
     assert!(error.contains("user 65534 is not"), "{error}");
     assert!(marks.try_recv().is_err());
+}
+
+/// Profile and probes change while recording, and the trace says when: a reader never takes what was
+/// not looked at for what did not happen.
+#[test]
+fn probes_and_profile_are_switched_and_the_trace_says_so() {
+    needs_kernel!();
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("control.sock");
+    let option = format!("--control={}", socket.display());
+    let args = [option.as_str(), "--probes", "process,syscall,container"];
+    let recording = Recording::start(&dir.path().join("trace.zst"), &args);
+    let path = recording.trace.clone();
+    let switched = |args: &[&str]| -> serde_json::Value {
+        let (code, text, stderr) = ctl(&socket, &[args, &["--json"]].concat());
+        assert_eq!(code, Some(0), "{stderr}");
+        serde_json::from_str(&text).unwrap()
+    };
+    let state = |value: &serde_json::Value, name: &str| -> String {
+        let probes = value["probes"].as_array().unwrap();
+        let probe = probes.iter().find(|probe| probe["name"] == name).unwrap();
+        probe["attached"].as_str().unwrap().to_owned()
+    };
+    let now = switched(&["probes"]);
+    assert_eq!(now["profile"], "standard");
+    assert_eq!(state(&now, "inet_sock_set_state"), "");
+    // Calls that `standard` only counts, before, within and after `full`.
+    // SAFETY: no arguments, no effect.
+    let calls = |count: usize| {
+        (0..count).for_each(|_| unsafe {
+            libc::syscall(libc::SYS_getppid);
+        })
+    };
+    calls(50);
+    let full = switched(&["profile", "full"]);
+    assert_eq!(full["profile"], "full");
+    calls(50);
+    let light = switched(&["profile", "light"]);
+    calls(50);
+    let on = switched(&["probes", "--on", "network", "--off", "sched_process_exec"]);
+    assert!(!state(&on, "inet_sock_set_state").is_empty());
+    assert_eq!(state(&on, "sched_process_exec"), "");
+    assert!(
+        std::process::Command::new("/bin/true")
+            .status()
+            .unwrap()
+            .success()
+    );
+    let again = switched(&["probes", "--on", "sched_process_exec"]);
+    assert!(!state(&again, "sched_process_exec").is_empty());
+    assert!(
+        std::process::Command::new("/bin/true")
+            .status()
+            .unwrap()
+            .success()
+    );
+    let (code, _, stderr) = ctl(&socket, &["profile", "most"]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("light, standard, full"), "{stderr}");
+    let (_, text, _) = ctl(&socket, &["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(status["profile"], "light");
+    recording.stop();
+
+    let trace = read(&path);
+    let own = std::process::id();
+    let getppid =
+        trace_format::syscalls::number(trace_format::syscalls::Arch::native().unwrap(), "getppid");
+    let recorded = trace.events.iter().filter(|event| match &event.data {
+        trace_format::EventData::Syscall(call) => event.pid == own && Some(call.nr) == getppid,
+        _ => false,
+    });
+    assert_eq!(recorded.count(), 50, "those within full, and no others");
+    let at = |value: &serde_json::Value| value["boot_ns"].as_u64().unwrap();
+    let ran: Vec<u64> = trace
+        .events
+        .iter()
+        .filter(|event| {
+            matches!(&event.data, trace_format::EventData::Exec(exec) if exec.args.starts_with(b"/bin/true"))
+        })
+        .map(|event| event.boot_ns)
+        .filter(|ns| *ns > at(&on))
+        .collect();
+    assert!(
+        !ran.is_empty() && ran.iter().all(|ns| *ns > at(&again)),
+        "{ran:?}"
+    );
+    let profiles: Vec<&str> = trace
+        .context
+        .iter()
+        .filter_map(|record| match &record.body {
+            Context::Probes(probes) if record.boot_ns >= at(&full) => Some(probes.profile.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert!(profiles.contains(&"full") && profiles.contains(&"light"));
+    assert!(at(&full) < at(&light) && at(&light) < at(&on));
 }

@@ -264,3 +264,52 @@ fn a_container_filter_follows_cgroups_made_inside_the_container() {
     });
     assert_eq!(opens.count(), 1);
 }
+
+/// It failed once: the engine was asked after the container had gone, and knew nothing any more.
+#[test]
+fn a_hundred_containers_that_live_for_milliseconds_are_all_named() {
+    const CONTAINERS: usize = 100;
+    const AT_ONCE: usize = 4;
+    needs_kernel!();
+    let keep = match Container::start("rec-short-lived", "sleep 1000") {
+        Ok(container) => container,
+        Err(reason) => return support::skip(reason),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let recording = Recording::start(&dir.path().join("trace.zst"), &[]);
+    let path = recording.trace.clone();
+    let image = keep.image.clone();
+    let runs: Vec<_> = (0..AT_ONCE)
+        .map(|runner| {
+            let image = image.clone();
+            thread::spawn(move || {
+                for number in 0..CONTAINERS / AT_ONCE {
+                    let name = format!("rec-short-{}-{runner}-{number}", std::process::id());
+                    let args = ["run", "--rm", "--network", "none", "--name", &name, &image];
+                    docker(&[&args[..], &["/bin/sleep", "0.05"]].concat()).expect("it runs");
+                }
+            })
+        })
+        .collect();
+    for run in runs {
+        run.join().unwrap();
+    }
+    thread::sleep(Duration::from_secs(1));
+    recording.stop();
+    let trace = read(&path);
+    let prefix = format!("rec-short-{}-", std::process::id());
+    let named: std::collections::BTreeSet<&str> = trace
+        .context
+        .iter()
+        .filter_map(|record| match &record.body {
+            Context::Container(container)
+                if container.resolution == Resolution::Resolved && container.image == image =>
+            {
+                Some(container.name.as_str())
+            }
+            _ => None,
+        })
+        .filter(|name| name.starts_with(&prefix))
+        .collect();
+    assert_eq!(named.len(), CONTAINERS, "{named:?}");
+}

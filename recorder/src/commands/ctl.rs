@@ -5,6 +5,7 @@ use std::path::Path;
 use recorder::{
     control::{Dumping, Reply, Request, Status, ask},
     notice::say,
+    switch::{InForce, NEEDS, ProbeState},
 };
 
 use crate::{
@@ -26,6 +27,16 @@ pub fn run(cli: &Cli, args: &CtlArgs) -> anyhow::Result<u8> {
             label: label.clone(),
             text: text.clone(),
         },
+        Wish::Profile { name } => Request::Switch {
+            profile: name.clone(),
+            on: Vec::new(),
+            off: Vec::new(),
+        },
+        Wish::Probes { on, off } => Request::Switch {
+            profile: None,
+            on: on.clone(),
+            off: off.clone(),
+        },
         Wish::Dump { reason } => Request::Dump {
             reason: reason.clone(),
         },
@@ -36,6 +47,8 @@ pub fn run(cli: &Cli, args: &CtlArgs) -> anyhow::Result<u8> {
 
 fn send(cli: &Cli, control: &Path, request: &Request) -> anyhow::Result<u8> {
     let text = match ask(control, request)? {
+        Reply::InForce(in_force) if cli.json => serde_json::to_string(&in_force)?,
+        Reply::InForce(in_force) => probes(&in_force),
         Reply::Dumping(dumping) if cli.json => serde_json::to_string(&dumping)?,
         Reply::Dumping(dumping) => began(cli, &dumping),
         Reply::Marked { boot_ns } if cli.json => {
@@ -67,16 +80,38 @@ fn began(cli: &Cli, dumping: &Dumping) -> String {
     dumping.path.display().to_string()
 }
 
+fn probes(in_force: &InForce) -> String {
+    let mut text = format!(
+        "profile {} since {:.1} s after boot",
+        in_force.profile,
+        in_force.boot_ns as f64 / 1e9
+    );
+    for probe in &in_force.probes {
+        let ProbeState { name, family, .. } = probe;
+        text += &match probe.attached.is_empty() {
+            false => format!("\non   {family:<10} {name} ({})", probe.attached),
+            true => format!("\noff  {family:<10} {name}: {}", probe.reason),
+        };
+    }
+    text + "\nto switch one on: " + NEEDS
+}
+
 fn text(status: &Status) -> String {
     let seconds = status.now_boot_ns.saturating_sub(status.started_boot_ns) as f64 / 1e9;
     format!(
-        "trace {}\n{}, profile {}, for {seconds:.1} s\n{} events in {} chunks, {} bytes, {} dropped, {} marks",
+        "trace {}\n{}, profile {}, {} probes on, for {seconds:.1} s\n{} events in {} chunks, {} bytes, {} dropped, {} marks",
         status.trace_uuid,
         match status.recording {
             true => "recording",
             false => "starting",
         },
         status.profile,
+        status
+            .in_force
+            .probes
+            .iter()
+            .filter(|probe| !probe.attached.is_empty())
+            .count(),
         status.events,
         status.chunks,
         status.bytes,

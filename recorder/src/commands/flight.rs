@@ -10,6 +10,7 @@ use recorder::{
     control::{self, About, Asked, Server, mark_dump},
     flight::{FlightSink, Place, Settings, Triggers, dump::Written},
     notice::say,
+    privileges,
     sinks::Sink,
 };
 
@@ -29,6 +30,7 @@ pub fn run(cli: &Cli, args: &FlightArgs) -> anyhow::Result<u8> {
     let stop = stop_on_signal()?;
     let mut options = options(&args.what)?;
     options.duration = args.duration;
+    options.writes_later = true;
     let settings = Settings {
         keep: args.keep,
         bytes_max: args.max_bytes,
@@ -62,6 +64,7 @@ pub fn run(cli: &Cli, args: &FlightArgs) -> anyhow::Result<u8> {
         profile: options.profile.name().to_owned(),
         progress: progress.clone(),
         triggers: Some(triggers.clone()),
+        switches: crate::switches(&mut options),
     };
     let socket = socket.unwrap_or(std::path::Path::new(control::DEFAULT_PATH));
     let server = Server::start(socket, about, asked.clone())?;
@@ -69,7 +72,10 @@ pub fn run(cli: &Cli, args: &FlightArgs) -> anyhow::Result<u8> {
     let json = cli.json;
     let printer = thread::Builder::new()
         .name("rec-dumps".into())
-        .spawn(move || show(&dumps, json))
+        .spawn(move || {
+            privileges::none();
+            show(&dumps, json)
+        })
         .context("cannot start a thread for the dumps' names")?;
 
     let (report, failures) = record(cli, &options, trace_uuid, sinks, progress, &stop)?;
@@ -88,6 +94,7 @@ fn listen(signal: SigSet, triggers: Triggers, asked: Sender<Asked>) -> anyhow::R
     thread::Builder::new()
         .name("rec-usr1".into())
         .spawn(move || {
+            privileges::none();
             loop {
                 // An interrupted wait waits again.
                 if signal.wait().is_ok() {

@@ -5,3 +5,5 @@ pub mod ctl;
 mod detection;
 pub mod flight;
 pub mod live;
+#[cfg(feature = "detect")]
+pub mod top;

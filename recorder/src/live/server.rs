@@ -32,7 +32,7 @@ use trace_format::live::{
 };
 
 use super::hub::{Hub, Next};
-use crate::{capture::Progress, clock, control, notice};
+use crate::{capture::Progress, clock, control, notice, privileges};
 
 /// Messages on their way to one subscriber; the hub holds the rest.
 const IN_FLIGHT: usize = 4;
@@ -148,6 +148,7 @@ impl Service {
         // Two workers: one blocked send never keeps another subscriber waiting.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            .on_thread_start(privileges::none)
             .enable_all()
             .build()?;
         let (stop, stopped) = oneshot::channel();
@@ -175,6 +176,7 @@ impl Service {
         let thread = thread::Builder::new()
             .name("rec-live".into())
             .spawn(move || {
+                privileges::none();
                 let ended = runtime.block_on(serve(router, incoming, async {
                     // A dropped sender ends the service too.
                     let _ = stopped.await;

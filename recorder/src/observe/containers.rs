@@ -7,7 +7,8 @@ use trace_format::context::{Container, Context, Resolution};
 
 use super::{
     cgroups::{Cgroups, Identity, identify},
-    docker::{Answer, Resolver},
+    docker::Answer,
+    runtimes::Resolver,
 };
 
 /// Cgroups remembered at once. Removed ones go first, in the order of their removal.
@@ -108,6 +109,8 @@ impl Containers {
                         container.name.clone_from(&metadata.name);
                         container.image.clone_from(&metadata.image);
                         container.privileged = metadata.privileged;
+                        container.pod.clone_from(&metadata.pod);
+                        container.namespace.clone_from(&metadata.namespace);
                         container.labels.clone_from(&metadata.labels);
                     }
                     None => container.resolution = Resolution::GaveUp,
@@ -145,12 +148,11 @@ impl Containers {
     }
 
     fn ask(&self, id: &str, runtime: &str) -> bool {
-        let answerable = matches!(runtime, "docker" | "podman");
-        answerable
+        !id.is_empty()
             && self
                 .resolver
                 .as_ref()
-                .is_some_and(|resolver| resolver.ask(id))
+                .is_some_and(|resolver| resolver.ask(id, runtime))
     }
 
     fn make_room(&mut self) {

@@ -1,21 +1,9 @@
 //! Names and images of containers from the Docker Engine API (Podman's compatible socket too).
-//!
-//! Runs in a thread of its own: the drain never waits for an engine. Every question gets exactly
-//! one answer; a full queue or a dead engine answers "nobody knows".
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use bollard::{Docker, query_parameters::InspectContainerOptions};
-use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// Questions and answers waiting at once.
-const QUEUE_MAX: usize = 1_024;
-/// An engine that does not know a container yet may know it soon (it is being created).
-const ATTEMPTS: u32 = 5;
-const RETRY: Duration = Duration::from_millis(50);
 /// One request.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -25,6 +13,8 @@ pub struct Metadata {
     pub name: String,
     pub image: String,
     pub privileged: bool,
+    pub pod: String,
+    pub namespace: String,
     pub labels: Vec<(String, String)>,
 }
 
@@ -32,29 +22,6 @@ pub struct Metadata {
 pub struct Answer {
     pub id: String,
     pub metadata: Option<Metadata>,
-}
-
-pub struct Resolver {
-    questions: Sender<String>,
-    pub answers: Receiver<Answer>,
-}
-
-impl Resolver {
-    /// Starts the thread. It ends when the resolver is dropped.
-    pub fn start() -> Self {
-        let (questions, asked) = bounded::<String>(QUEUE_MAX);
-        let (answer, answers) = bounded(QUEUE_MAX);
-        thread::Builder::new()
-            .name("rec-docker".into())
-            .spawn(move || serve(&asked, &answer))
-            .expect("a thread for the Docker API: the process may start threads");
-        Resolver { questions, answers }
-    }
-
-    /// Asks for a container; false when the queue is full (then no answer comes).
-    pub fn ask(&self, id: &str) -> bool {
-        self.questions.try_send(id.to_owned()).is_ok()
-    }
 }
 
 /// Asks once and waits: for `--container NAME` at the start. `reference` is a name or the beginning of an id.
@@ -68,39 +35,13 @@ pub fn find(reference: &str) -> anyhow::Result<(String, Metadata)> {
     })
 }
 
-fn serve(asked: &Receiver<String>, answer: &Sender<Answer>) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    else {
-        return;
-    };
-    let mut engine = None;
-    for id in asked {
-        if engine.is_none() {
-            engine = Docker::connect_with_defaults().ok();
-        }
-        let metadata = engine
-            .as_ref()
-            .and_then(|engine| runtime.block_on(resolve(engine, &id)));
-        if answer.send(Answer { id, metadata }).is_err() {
-            return;
-        }
+/// Asks once; `None`: the engine does not know it.
+pub async fn inspect_now(engine: &Docker, id: &str) -> anyhow::Result<Option<Metadata>> {
+    match tokio::time::timeout(TIMEOUT, inspect(engine, id)).await? {
+        Ok((_, metadata)) => Ok(Some(metadata)),
+        Err(error) if is_not_found(&error) => Ok(None),
+        Err(error) => Err(error),
     }
-}
-
-async fn resolve(engine: &Docker, id: &str) -> Option<Metadata> {
-    let started = Instant::now();
-    for _ in 0..ATTEMPTS {
-        match tokio::time::timeout(TIMEOUT, inspect(engine, id)).await {
-            Ok(Ok((_, metadata))) => return Some(metadata),
-            Ok(Err(error)) if is_not_found(&error) && started.elapsed() < TIMEOUT => {
-                tokio::time::sleep(RETRY).await
-            }
-            _ => return None,
-        }
-    }
-    None
 }
 
 fn is_not_found(error: &anyhow::Error) -> bool {
@@ -132,6 +73,7 @@ async fn inspect(engine: &Docker, reference: &str) -> anyhow::Result<(String, Me
             .and_then(|host| host.privileged)
             .unwrap_or(false),
         labels,
+        ..Metadata::default()
     };
     Ok((found.id.unwrap_or_default(), metadata))
 }

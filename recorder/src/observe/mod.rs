@@ -3,8 +3,11 @@
 
 pub mod cgroups;
 pub mod containers;
+pub mod cri;
 pub mod docker;
 pub mod host;
+pub mod oci;
 pub mod processes;
 pub mod resources;
+pub mod runtimes;
 pub mod watcher;

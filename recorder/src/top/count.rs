@@ -1,0 +1,484 @@
+//! What an interval's events add to a table.
+
+use hashbrown::HashMap;
+use replay::resolve::{DescriptorKind, State};
+use trace_format::{
+    Endpoint, Event, EventData, Sample, Syscall, SyscallCount, TcpState, Text, syscalls,
+};
+
+use super::table::{Cell, Snapshot, Table};
+
+/// Rows of one interval: more is nothing that anybody reads, and each may hold a path.
+const ROWS_MAX: usize = 16_384;
+/// Containers whose last sample is remembered.
+const SAMPLES_MAX: usize = 16_384;
+/// Numbers of a row.
+const NUMBERS: usize = 6;
+
+const AF_UNIX: u16 = 1;
+/// `TCP_*` of include/net/tcp_states.h.
+const TCP_ESTABLISHED: u8 = 1;
+const TCP_SYN_SENT: u8 = 2;
+const TCP_SYN_RECV: u8 = 3;
+const TCP_CLOSE: u8 = 7;
+
+type Key = (u64, u64, Text);
+
+struct Row {
+    texts: Vec<String>,
+    numbers: [u64; NUMBERS],
+}
+
+pub struct Counting {
+    table: Table,
+    rows: HashMap<Key, Row>,
+    left_out: u64,
+    /// Per cgroup: the newest sample, and that of the interval before.
+    samples: HashMap<u64, (Sample, Option<Sample>)>,
+}
+
+impl Counting {
+    pub fn new(table: Table) -> Self {
+        Counting {
+            table,
+            rows: HashMap::new(),
+            left_out: 0,
+            samples: HashMap::new(),
+        }
+    }
+
+    /// Adds to one number of a row, which `texts` describes when it is new.
+    fn add(&mut self, key: Key, texts: impl FnOnce() -> Vec<String>, numbers: &[(usize, u64)]) {
+        if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
+            self.left_out += 1;
+            return;
+        }
+        let row = self.rows.entry(key).or_insert_with(|| Row {
+            texts: texts(),
+            numbers: [0; NUMBERS],
+        });
+        for &(at, number) in numbers {
+            row.numbers[at] = row.numbers[at].saturating_add(number);
+        }
+    }
+
+    pub fn event(&mut self, event: &Event, state: &State) {
+        match self.table {
+            Table::Process => self.process(event, state),
+            Table::File => self.file(event, state),
+            Table::Tcp => self.tcp(event, state),
+            Table::Syscall => self.syscall(event, state),
+            Table::Ipc => self.ipc(event, state),
+            Table::Container => self.container(event, state),
+        }
+    }
+
+    /// calls, failed, opens, connects, forks.
+    fn process(&mut self, event: &Event, state: &State) {
+        if event.pid == 0 {
+            return;
+        }
+        let mut numbers = [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0)];
+        if let Some((nr, ret)) = call(event) {
+            numbers[0].1 = 1;
+            numbers[1].1 = u64::from(ret < 0);
+            numbers[3].1 = u64::from(is(state, nr, "connect"));
+        }
+        match &event.data {
+            EventData::Open(_) => numbers[2].1 = 1,
+            EventData::Fork(fork) if fork.child_pid != event.pid => numbers[4].1 = 1,
+            _ => {}
+        }
+        let process = state.process_of(event);
+        let start_ns = process.map_or(0, |process| process.start_ns);
+        self.add(
+            (event.pid.into(), start_ns, Text::default()),
+            || {
+                let user = process.and_then(|process| process.uid).map(|uid| {
+                    state
+                        .user_name(uid)
+                        .map_or_else(|| uid.to_string(), str::to_owned)
+                });
+                let args = process
+                    .map(|process| String::from_utf8_lossy(process.arguments()).into_owned());
+                vec![
+                    event.pid.to_string(),
+                    container(state, event.cgroup_id),
+                    user.unwrap_or_default(),
+                    comm(state, event),
+                    args.unwrap_or_default(),
+                ]
+            },
+            &numbers,
+        );
+    }
+
+    /// reads, writes, read_bytes, write_bytes.
+    fn file(&mut self, event: &Event, state: &State) {
+        let EventData::Syscall(call) = &event.data else {
+            return;
+        };
+        if call.ret < 0 || call.nr & (syscalls::I386 | syscalls::X32) != 0 {
+            return;
+        }
+        let Some(name) = syscalls::name(state.arch(), call.nr) else {
+            return;
+        };
+        let (from, to) = match name {
+            "read" | "readv" | "pread64" | "preadv" | "preadv2" => (Some(0), None),
+            "write" | "writev" | "pwrite64" | "pwritev" | "pwritev2" => (None, Some(0)),
+            "sendfile" => (Some(1), Some(0)),
+            "splice" | "copy_file_range" => (Some(0), Some(2)),
+            _ => return,
+        };
+        let bytes = call.ret as u64;
+        if let Some(at) = from {
+            self.transfer(event, call.args[at] as i32, [1, 0, bytes, 0], state);
+        }
+        if let Some(at) = to {
+            self.transfer(event, call.args[at] as i32, [0, 1, 0, bytes], state);
+        }
+    }
+
+    fn transfer(&mut self, event: &Event, fd: i32, numbers: [u64; 4], state: &State) {
+        let descriptor = state
+            .process_of(event)
+            .and_then(|process| state.descriptor(process, fd));
+        let path = descriptor.map_or_else(Text::default, |descriptor| descriptor.path.clone());
+        // Without a name the descriptor's number stands for it.
+        let number = if path.is_empty() {
+            fd as u32 as u64 + 1
+        } else {
+            0
+        };
+        let key = (event.pid.into(), number, path.clone());
+        let numbers: Vec<(usize, u64)> = numbers.into_iter().enumerate().collect();
+        self.add(
+            key,
+            || {
+                let kind = match descriptor.map(|descriptor| descriptor.kind) {
+                    Some(DescriptorKind::File) => "file",
+                    Some(DescriptorKind::Directory) => "directory",
+                    Some(DescriptorKind::Socket) => "socket",
+                    Some(DescriptorKind::Other(_)) => "other",
+                    None => "unknown",
+                };
+                let name = match (path.is_empty(), descriptor) {
+                    (false, _) => path.to_string_lossy().into_owned(),
+                    (true, Some(found)) if !found.remote.addr.is_empty() => endpoint(&found.remote),
+                    (true, _) => format!("descriptor {fd}"),
+                };
+                vec![
+                    event.pid.to_string(),
+                    container(state, event.cgroup_id),
+                    kind.to_owned(),
+                    comm(state, event),
+                    name,
+                ]
+            },
+            &numbers,
+        );
+    }
+
+    /// connects, accepts, failed, closed, latency in ns (summed), how many of those.
+    fn tcp(&mut self, event: &Event, state: &State) {
+        let EventData::TcpState(change) = &event.data else {
+            return;
+        };
+        let accepted = change.old == TCP_SYN_RECV && change.new == TCP_ESTABLISHED;
+        let known = u64::from(change.latency_ns > 0);
+        let numbers: &[(usize, u64)] = match (change.old, change.new) {
+            (TCP_SYN_SENT, TCP_ESTABLISHED) => &[(0, 1), (4, change.latency_ns), (5, known)],
+            (TCP_SYN_RECV, TCP_ESTABLISHED) => &[(1, 1)],
+            (TCP_SYN_SENT, TCP_CLOSE) => &[(2, 1), (4, change.latency_ns), (5, known)],
+            (old, TCP_CLOSE) if old != TCP_CLOSE && old != 10 => &[(3, 1)],
+            _ => return,
+        };
+        let peer = peer(change, accepted);
+        let ports = u64::from(change.local.port) << 16 | u64::from(change.remote.port);
+        // Every client has a port of its own: what listens is the row there.
+        let ports = match change.local.port < change.remote.port {
+            true => ports & !0xffff,
+            false => ports & 0xffff,
+        };
+        self.add(
+            (event.pid.into(), ports, change.remote.addr.clone()),
+            || {
+                vec![
+                    event.pid.to_string(),
+                    container(state, event.cgroup_id),
+                    comm(state, event),
+                    peer.0,
+                    peer.1,
+                ]
+            },
+            numbers,
+        );
+    }
+
+    /// calls, failed.
+    fn syscall(&mut self, event: &Event, state: &State) {
+        let (nr, calls, failed) = match (&event.data, call(event)) {
+            (EventData::SyscallCount(SyscallCount { nr, calls }), _) => (*nr, *calls, 0),
+            (_, Some((nr, ret))) => (nr, 1, u64::from(ret < 0)),
+            _ => return,
+        };
+        self.add(
+            (event.cgroup_id, nr.into(), Text::default()),
+            || vec![container(state, event.cgroup_id), call_name(state, nr)],
+            &[(0, calls), (1, failed)],
+        );
+    }
+
+    /// calls, failed.
+    fn ipc(&mut self, event: &Event, state: &State) {
+        let (kind, target, key, ret) = match &event.data {
+            EventData::Syscall(call) => match ipc_call(call, state) {
+                Some((kind, target, key)) => (kind, target, key, call.ret),
+                None => return,
+            },
+            EventData::SockCall(call)
+                if call.family == AF_UNIX && is(state, call.nr, "connect") =>
+            {
+                let target = call.unix_path.to_string_lossy().replace('\0', "@");
+                ("unix".to_owned(), target, call.unix_path.clone(), call.ret)
+            }
+            _ => return,
+        };
+        let id = match &event.data {
+            EventData::Syscall(call) => call.nr,
+            _ => u32::MAX,
+        };
+        self.add(
+            (event.pid.into(), id.into(), key),
+            || {
+                vec![
+                    event.pid.to_string(),
+                    container(state, event.cgroup_id),
+                    comm(state, event),
+                    kind,
+                    target,
+                ]
+            },
+            &[(0, 1), (1, u64::from(ret < 0))],
+        );
+    }
+
+    /// execs, opens, connects, calls.
+    fn container(&mut self, event: &Event, state: &State) {
+        let mut numbers = [(0, 0), (1, 0), (2, 0), (3, 0)];
+        match &event.data {
+            EventData::Sample(sample) => {
+                if self.samples.len() < SAMPLES_MAX || self.samples.contains_key(&event.cgroup_id) {
+                    let before = self.samples.get(&event.cgroup_id).and_then(|known| known.1);
+                    self.samples.insert(event.cgroup_id, (*sample, before));
+                }
+            }
+            EventData::SyscallCount(count) => numbers[3].1 = count.calls,
+            EventData::Exec(_) => numbers[0].1 = 1,
+            EventData::Open(_) => numbers[1].1 = 1,
+            _ => {}
+        }
+        if let Some((nr, _)) = call(event) {
+            numbers[3].1 = 1;
+            numbers[2].1 = u64::from(is(state, nr, "connect"));
+        }
+        if state.is_host_cgroup(event.cgroup_id) && !matches!(event.data, EventData::Sample(_)) {
+            return;
+        }
+        self.add(
+            (event.cgroup_id, 0, Text::default()),
+            || {
+                let image = state
+                    .container(event.cgroup_id)
+                    .map(|known| known.image.to_string());
+                vec![container(state, event.cgroup_id), image.unwrap_or_default()]
+            },
+            &numbers,
+        );
+    }
+
+    /// The interval's table; counting begins anew.
+    pub fn take(&mut self, state: &State, interval_ns: u64) -> Snapshot {
+        let mut found: Vec<(Key, Row)> = self.rows.drain().collect();
+        // Not in the map's order: what is shown must not depend on it.
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let rows = found
+            .into_iter()
+            .map(|(key, row)| self.cells(key, row, interval_ns))
+            .collect();
+        self.samples.retain(|cgroup_id, (newest, before)| {
+            *before = Some(*newest);
+            *cgroup_id == 0 || state.container(*cgroup_id).is_some()
+        });
+        Snapshot {
+            table: self.table,
+            boot_ns: 0,
+            wall_ns: None,
+            interval_ns,
+            rows,
+            left_out: std::mem::take(&mut self.left_out),
+            dropped: 0,
+        }
+    }
+
+    fn cells(&self, key: Key, row: Row, interval_ns: u64) -> Vec<Cell> {
+        let numbers = row.numbers;
+        let mut texts = row.texts.into_iter();
+        let mut text = || Cell::Text(texts.next().unwrap_or_default());
+        let count = |at: usize| Cell::Count(numbers[at]);
+        let pid = |cell: Cell| match cell {
+            Cell::Text(text) => Cell::Count(text.parse().unwrap_or(0)),
+            other => other,
+        };
+        match self.table {
+            Table::Process => {
+                let (id, container, user) = (pid(text()), text(), text());
+                let mut cells = vec![id, container, user];
+                cells.extend((0..5).map(count));
+                cells.extend([text(), text()]);
+                cells
+            }
+            Table::File => {
+                let (id, container) = (pid(text()), text());
+                let mut cells = vec![id, container];
+                cells.extend((0..4).map(count));
+                cells.extend([text(), text(), text()]);
+                cells
+            }
+            Table::Tcp => {
+                let (id, container) = (pid(text()), text());
+                let latency_ms = numbers[4] as f64 / numbers[5].max(1) as f64 / 1e6;
+                let mut cells = vec![id, container];
+                cells.extend((0..4).map(count));
+                cells.extend([Cell::Number(latency_ms), text(), text(), text()]);
+                cells
+            }
+            Table::Syscall => vec![text(), text(), count(0), count(1)],
+            Table::Ipc => {
+                let (id, container) = (pid(text()), text());
+                vec![id, container, count(0), count(1), text(), text(), text()]
+            }
+            Table::Container => {
+                let name = text();
+                let (newest, before) = self.samples.get(&key.0).copied().unwrap_or_default();
+                let since = before.unwrap_or(newest);
+                let cpu_ns = newest.cpu_ns.saturating_sub(since.cpu_ns);
+                vec![
+                    name,
+                    Cell::Number(cpu_ns as f64 * 100.0 / interval_ns.max(1) as f64),
+                    Cell::Count(newest.memory_bytes),
+                    Cell::Count(newest.pids),
+                    Cell::Count(newest.io_read_bytes.saturating_sub(since.io_read_bytes)),
+                    Cell::Count(newest.io_write_bytes.saturating_sub(since.io_write_bytes)),
+                    count(0),
+                    count(1),
+                    count(2),
+                    count(3),
+                    text(),
+                ]
+            }
+        }
+    }
+}
+
+/// Number and result of the call that an event is about.
+fn call(event: &Event) -> Option<(u32, i64)> {
+    match &event.data {
+        EventData::Syscall(call) => Some((call.nr, call.ret)),
+        EventData::Open(call) => Some((call.nr, call.ret)),
+        EventData::PathCall(call) => Some((call.nr, call.ret)),
+        EventData::SockCall(call) => Some((call.nr, call.ret)),
+        _ => None,
+    }
+}
+
+fn is(state: &State, nr: u32, name: &str) -> bool {
+    syscalls::name(state.arch(), nr) == Some(name)
+}
+
+fn call_name(state: &State, nr: u32) -> String {
+    let native = nr & !(syscalls::I386 | syscalls::X32);
+    match syscalls::name(state.arch(), nr) {
+        Some(name) => name.to_owned(),
+        None if nr & syscalls::I386 != 0 => format!("i386 {native}"),
+        None if nr & syscalls::X32 != 0 => format!("x32 {native}"),
+        None => format!("call {native}"),
+    }
+}
+
+fn container(state: &State, cgroup_id: u64) -> String {
+    match state.is_host_cgroup(cgroup_id) || cgroup_id == 0 {
+        true => "host".to_owned(),
+        false => state.container_label(cgroup_id).to_owned(),
+    }
+}
+
+fn comm(state: &State, event: &Event) -> String {
+    state
+        .process_of(event)
+        .map(|process| process.comm.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+fn endpoint(endpoint: &Endpoint) -> String {
+    let addr: &[u8] = &endpoint.addr;
+    if let Ok(v4) = <[u8; 4]>::try_from(addr) {
+        return format!("{}:{}", std::net::Ipv4Addr::from(v4), endpoint.port);
+    }
+    match <[u8; 16]>::try_from(addr) {
+        Ok(v6) => format!("[{}]:{}", std::net::Ipv6Addr::from(v6), endpoint.port),
+        Err(_) => String::new(),
+    }
+}
+
+/// Both ends; the port that a client's kernel picked is left out.
+fn peer(change: &TcpState, accepted: bool) -> (String, String) {
+    let (local, remote) = (endpoint(&change.local), endpoint(&change.remote));
+    let without_port = |text: &str| match text.rsplit_once(':') {
+        Some((address, _)) => address.to_owned(),
+        None => String::new(),
+    };
+    match accepted || change.local.port < change.remote.port {
+        true => (local, without_port(&remote)),
+        false => (without_port(&local), remote),
+    }
+}
+
+/// What kind of exchange a call is, with whom or what, and what tells rows apart.
+fn ipc_call(call: &Syscall, state: &State) -> Option<(String, String, Text)> {
+    let name = syscalls::name(state.arch(), call.nr)?;
+    let target = match name {
+        "kill" | "tkill" | "tgkill" | "process_vm_readv" | "process_vm_writev" => {
+            process(state, call.args[0])
+        }
+        "ptrace" => process(state, call.args[1]),
+        "pidfd_getfd" | "pidfd_send_signal" => format!("descriptor {}", call.args[0]),
+        "shmget" | "semget" | "msgget" => format!("key {:#x}", call.args[0] as u32),
+        "shmat" | "shmctl" | "semop" | "semtimedop" | "msgsnd" | "msgrcv" => {
+            format!("id {}", call.args[0])
+        }
+        "memfd_create" | "socketpair" | "mq_open" | "mq_timedsend" | "mq_timedreceive" => {
+            String::new()
+        }
+        _ => return None,
+    };
+    let kind = match name {
+        "kill" | "tkill" => format!("signal {}", call.args[1]),
+        "tgkill" => format!("signal {}", call.args[2]),
+        _ => name.to_owned(),
+    };
+    let key = Text::from(format!("{kind} {target}").into_bytes());
+    Some((kind, target, key))
+}
+
+fn process(state: &State, pid: u64) -> String {
+    let comm = u32::try_from(pid)
+        .ok()
+        .and_then(|pid| state.process(pid))
+        .map(|process| process.comm.to_string_lossy().into_owned());
+    match comm {
+        Some(comm) => format!("{comm}({pid})"),
+        None => format!("{}", pid as i32),
+    }
+}
