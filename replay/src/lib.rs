@@ -20,9 +20,11 @@ mod incident_json;
 pub mod incidents;
 #[cfg(feature = "messages")]
 pub mod live;
+pub mod lives;
 pub mod model_detector;
 pub mod order;
 pub mod parts;
+pub mod performance;
 pub mod pipeline;
 pub mod resolve;
 pub mod rules;

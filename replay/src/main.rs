@@ -57,7 +57,11 @@ enum Command {
     Merge(commands::merge::Arguments),
     /// Run rules and statistics over a trace and print the findings
     Detect(commands::detect::Arguments),
-    /// Write the events of a trace as a table
+    /// What containers and processes did and used: system calls, I/O, connects, CPU, memory
+    Stats(commands::stats::Arguments),
+    /// Show the processes of a trace, each under the one that started it
+    Tree(commands::tree::Arguments),
+    /// Write the events of a trace, or what they tell of processes and connections, as a table
     #[cfg(feature = "export")]
     Export(commands::export::Arguments),
     /// Turn a capture of sysdig or Falco (.scap) into a trace
@@ -96,6 +100,8 @@ fn main() -> ExitCode {
         Command::Slice(arguments) => commands::slice::run(&arguments, global),
         Command::Merge(arguments) => commands::merge::run(&arguments, global),
         Command::Detect(arguments) => commands::detect::run(&arguments, global),
+        Command::Stats(arguments) => commands::stats::run(&arguments, global),
+        Command::Tree(arguments) => commands::tree::run(&arguments, global),
         #[cfg(feature = "export")]
         Command::Export(arguments) => commands::export::run(&arguments, global),
         #[cfg(feature = "import")]

@@ -1,9 +1,9 @@
-//! `replay export`: the events of a trace as a table.
+//! `replay export`: the events of a trace as a table, or another table that they tell.
 
 use anyhow::Context;
 use replay::{
     event_view::EventView,
-    export::{self, Format},
+    export::{self, Format, RowWriter, Table, tables},
     resolve::Depth,
     source::Input,
 };
@@ -14,8 +14,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::cat::{Select, Shown, walk};
-use crate::{Global, Outcome, Usage, output, trace::TraceArguments};
+use super::{
+    cat::{Select, Shown, walk},
+    export_tables,
+};
+use crate::{
+    Global, Outcome, Usage, output,
+    trace::{self, TraceArguments},
+};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -26,6 +32,9 @@ pub struct Arguments {
     /// Form of the table
     #[arg(long, value_enum)]
     pub format: TableFormat,
+    /// Which table. With sqlite, several go into one database
+    #[arg(long, value_enum, value_name = "TABLE", default_value = "events")]
+    pub table: Vec<TableName>,
     /// File to write; - for standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
@@ -37,58 +46,63 @@ pub struct Arguments {
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableFormat {
     Parquet,
+    Arrow,
     Csv,
     Jsonl,
+    Sqlite,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableName {
+    Events,
+    Processes,
+    Containers,
+    Connections,
+    Samples,
+    /// Of the shipped rules and the statistics
+    Findings,
+}
+
+impl TableName {
+    fn table(self) -> Table {
+        match self {
+            TableName::Events => export::table::events(),
+            TableName::Processes => tables::processes(),
+            TableName::Containers => tables::containers(),
+            TableName::Connections => tables::connections(),
+            TableName::Samples => tables::samples().0,
+            TableName::Findings => export::findings(),
+        }
+    }
 }
 
 pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     // A mistake in it is found before there is a file.
-    arguments.select.compile()?;
+    let filter = arguments.select.compile()?;
+    usable(arguments, filter.is_some())?;
     let to_stdout = arguments.output.as_os_str() == "-";
-    if to_stdout && arguments.format == TableFormat::Parquet && io::stdout().is_terminal() {
-        return Err(Usage(
-            "Parquet is binary: give a file with -o, or redirect standard output".into(),
-        )
-        .into());
-    }
     // What is there stays until the new table is whole.
     let mut part = arguments.output.clone().into_os_string();
     part.push(".part");
     let part = PathBuf::from(part);
-    let out: Box<dyn Write + Send> = if to_stdout {
-        Box::new(BufWriter::with_capacity(1 << 16, io::stdout()))
-    } else {
+    if !to_stdout {
         replaceable(&arguments.output, arguments.force)?;
         not_an_input(arguments)?;
-        Box::new(BufWriter::with_capacity(1 << 16, create(&part, true)?))
+    }
+    let written = || -> anyhow::Result<(Vec<(Table, u64)>, trace::Condition)> {
+        let mut done = Vec::new();
+        let mut last = trace::Condition::default();
+        for name in &arguments.table {
+            let table = name.table();
+            let mut writer = open(arguments, &table, &part, done.is_empty())?;
+            let (rows, condition) = write(*name, arguments, &mut *writer, to_stdout, global)?;
+            writer.finish().map_err(write_failed)?;
+            done.push((table, rows));
+            last = condition;
+        }
+        Ok((done, last))
     };
-    let format = match arguments.format {
-        TableFormat::Parquet => Format::Parquet,
-        TableFormat::Csv => Format::Csv,
-        TableFormat::Jsonl => Format::JsonLines,
-    };
-    let written = || -> anyhow::Result<(u64, crate::trace::Condition)> {
-        let mut writer =
-            export::writer(format, &export::table::events(), out).map_err(write_failed)?;
-        let mut rows = 0u64;
-        let mut write = |view: &EventView<'_>| -> anyhow::Result<()> {
-            writer.row(view).map_err(write_failed)?;
-            rows += 1;
-            Ok(())
-        };
-        let condition = walk(
-            &arguments.traces,
-            &arguments.select,
-            Shown::Events,
-            Depth::All,
-            to_stdout,
-            global,
-            &mut write,
-        )?;
-        writer.finish().map_err(write_failed)?;
-        Ok((rows, condition))
-    };
-    let (rows, condition) = match written() {
+    let (done, condition) = match written() {
         Ok(written) => written,
         Err(error) => {
             // Half a table is worse than none: a reader would take it for the whole.
@@ -104,12 +118,133 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     }
     condition.report(global);
     if !global.quiet {
-        eprintln!(
-            "replay: {rows} events written to {}",
-            arguments.output.display()
-        );
+        for (table, rows) in done {
+            eprintln!(
+                "replay: {rows} {} written to {}",
+                table.name,
+                arguments.output.display()
+            );
+        }
     }
     Ok(condition.outcome())
+}
+
+/// Whether these arguments go together.
+fn usable(arguments: &Arguments, filtered: bool) -> anyhow::Result<()> {
+    let to_stdout = arguments.output.as_os_str() == "-";
+    let format = arguments.format;
+    let binary = matches!(format, TableFormat::Parquet | TableFormat::Arrow);
+    let usage = |text: &str| Err(Usage(text.to_owned()).into());
+    if to_stdout && binary && io::stdout().is_terminal() {
+        return usage(match format {
+            TableFormat::Arrow => {
+                "Arrow is binary: give a file with -o, or redirect standard output"
+            }
+            _ => "Parquet is binary: give a file with -o, or redirect standard output",
+        });
+    }
+    if to_stdout && format == TableFormat::Sqlite {
+        return usage("a database needs a file: give one with -o");
+    }
+    if arguments.table.len() > 1 && format != TableFormat::Sqlite {
+        return usage("several tables go into one file only with --format sqlite");
+    }
+    if arguments.table.len() > 1 && arguments.traces.traces.iter().any(|trace| trace == "-") {
+        return usage("standard input can be read once: give one --table, or a file");
+    }
+    let select = &arguments.select;
+    let selects = filtered
+        || select.from.is_some()
+        || select.to.is_some()
+        || !select.container.is_empty()
+        || !select.kind.is_empty()
+        || !select.pid.is_empty();
+    let of_events = |table: &TableName| matches!(table, TableName::Events | TableName::Samples);
+    if selects && !arguments.table.iter().all(of_events) {
+        return usage(
+            "--filter, --from, --to, --container, --kind and --pid select events: this table has none",
+        );
+    }
+    if !select.kind.is_empty() && arguments.table.contains(&TableName::Samples) {
+        return usage("the table of samples has events of one kind: leave --kind out");
+    }
+    Ok(())
+}
+
+/// The writer of a table; the file is new for the first one.
+fn open<'a>(
+    arguments: &Arguments,
+    table: &Table,
+    part: &Path,
+    first: bool,
+) -> anyhow::Result<Box<dyn RowWriter + Send + 'a>> {
+    let to_stdout = arguments.output.as_os_str() == "-";
+    let format = match arguments.format {
+        TableFormat::Parquet => Format::Parquet,
+        TableFormat::Arrow => Format::Arrow,
+        TableFormat::Csv => Format::Csv,
+        TableFormat::Jsonl => Format::JsonLines,
+        TableFormat::Sqlite => {
+            if first {
+                drop(create(part, true)?);
+            }
+            return sqlite(part, table);
+        }
+    };
+    let out: Box<dyn Write + Send> = match to_stdout {
+        true => Box::new(BufWriter::with_capacity(1 << 16, io::stdout())),
+        false => Box::new(BufWriter::with_capacity(1 << 16, create(part, true)?)),
+    };
+    export::writer(format, table, out).map_err(write_failed)
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite<'a>(part: &Path, table: &Table) -> anyhow::Result<Box<dyn RowWriter + Send + 'a>> {
+    let writer = export::SqliteWriter::open(part, table).map_err(write_failed)?;
+    Ok(Box::new(writer))
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn sqlite<'a>(_: &Path, _: &Table) -> anyhow::Result<Box<dyn RowWriter + Send + 'a>> {
+    anyhow::bail!("this replay was built without SQLite (feature `sqlite`)")
+}
+
+/// Writes the rows of a table; how many.
+fn write(
+    name: TableName,
+    arguments: &Arguments,
+    writer: &mut dyn RowWriter,
+    results_too: bool,
+    global: Global,
+) -> anyhow::Result<(u64, trace::Condition)> {
+    let mut select = arguments.select.clone();
+    let (_, places) = tables::samples();
+    match name {
+        TableName::Events => {}
+        TableName::Samples => {
+            select.kind = vec!["sample".to_owned()];
+        }
+        _ => return export_tables::write(name, &arguments.traces, writer, results_too, global),
+    }
+    let mut rows = 0u64;
+    let mut row = |view: &EventView<'_>| -> anyhow::Result<()> {
+        rows += 1;
+        let written = match name {
+            TableName::Samples => writer.row(&tables::Placed(view, &places)),
+            _ => writer.row(view),
+        };
+        written.map_err(write_failed)
+    };
+    let condition = walk(
+        &arguments.traces,
+        &select,
+        Shown::Events,
+        Depth::All,
+        results_too,
+        global,
+        &mut row,
+    )?;
+    Ok((rows, condition))
 }
 
 /// A table over the trace it was made of would be all that is left of the evidence.
@@ -160,7 +295,7 @@ pub fn create(path: &Path, force: bool) -> anyhow::Result<fs::File> {
     })
 }
 
-fn write_failed(error: export::Error) -> anyhow::Error {
+pub fn write_failed(error: export::Error) -> anyhow::Error {
     if error
         .io()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)

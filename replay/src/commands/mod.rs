@@ -7,6 +7,9 @@ pub mod detect;
 pub mod doctor;
 #[cfg(feature = "export")]
 pub mod export;
+#[cfg(feature = "export")]
+mod export_tables;
+mod fold;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod info;
@@ -18,4 +21,6 @@ pub mod merge;
 pub mod recover;
 mod sinks;
 pub mod slice;
+pub mod stats;
+pub mod tree;
 pub mod verify;

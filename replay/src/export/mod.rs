@@ -10,6 +10,7 @@ mod parquet;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 pub mod table;
+pub mod tables;
 
 use std::io::{self, Write};
 

@@ -62,6 +62,15 @@ impl Containers {
         }
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &Container)> {
+        self.cgroups
+            .iter()
+            .filter_map(|(cgroup_id, cgroup)| match cgroup {
+                Cgroup::Container(container) => Some((*cgroup_id, &**container)),
+                Cgroup::Host => None,
+            })
+    }
+
     pub(super) fn is_host(&self, cgroup_id: u64) -> bool {
         matches!(self.cgroups.get(&cgroup_id), Some(Cgroup::Host))
     }

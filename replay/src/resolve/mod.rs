@@ -227,6 +227,16 @@ impl State {
         self.processes.parent(process)
     }
 
+    /// All processes that are remembered, living and exited, in no order.
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.processes.all()
+    }
+
+    /// All cgroups of containers that are remembered, in no order.
+    pub fn containers(&self) -> impl Iterator<Item = (u64, &Container)> {
+        self.containers.all()
+    }
+
     /// The container a cgroup belongs to; `None` for the host's own cgroups and for unknown ones.
     pub fn container(&self, cgroup_id: u64) -> Option<&Container> {
         self.containers.get(cgroup_id)

@@ -157,6 +157,12 @@ impl Processes {
         self.entries.len() - self.free.len()
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &Process> {
+        self.entries
+            .iter()
+            .filter_map(|entry| entry.process.as_ref())
+    }
+
     pub(super) fn get(&self, slot: Slot) -> Option<&Process> {
         let entry = self.entries.get(slot.at as usize)?;
         if entry.generation == slot.generation {
