@@ -57,6 +57,8 @@ enum Command {
     Merge(commands::merge::Arguments),
     /// Run rules and statistics over a trace and print the findings
     Detect(commands::detect::Arguments),
+    /// Check, list, explain and test rules
+    Rules(commands::rules::Arguments),
     /// What containers and processes did and used: system calls, I/O, connects, CPU, memory
     Stats(commands::stats::Arguments),
     /// Show the processes of a trace, each under the one that started it
@@ -79,7 +81,7 @@ struct Outcome {
     loss: bool,
     /// A finding was at or above `--fail-on`.
     found: bool,
-    /// The trace is not what the caller's key says it must be: exit code 1.
+    /// What was checked is not as it must be (a trace by its key, rule files, test cases): exit code 1.
     refused: bool,
 }
 
@@ -100,6 +102,7 @@ fn main() -> ExitCode {
         Command::Slice(arguments) => commands::slice::run(&arguments, global),
         Command::Merge(arguments) => commands::merge::run(&arguments, global),
         Command::Detect(arguments) => commands::detect::run(&arguments, global),
+        Command::Rules(arguments) => commands::rules::run(&arguments, global),
         Command::Stats(arguments) => commands::stats::run(&arguments, global),
         Command::Tree(arguments) => commands::tree::run(&arguments, global),
         #[cfg(feature = "export")]

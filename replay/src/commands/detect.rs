@@ -1,25 +1,25 @@
 //! `replay detect`: rules, statistics and a trained model over a trace; findings on standard output.
 
-use anyhow::Context;
 use replay::{
     artifact::Model,
     findings::{Finding, Severity},
     gate, model_detector,
     pipeline::{Pipeline, Settings, Totals},
-    rules::{RuleSet, SHIPPED},
+    rules::RuleSet,
     time::Point,
     walk::TimeRange,
 };
 use serde::Serialize;
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 use trace_format::SealedChunk;
 
 use super::{
     cat::{History, HowMuch},
+    rule_files::{self, RuleFiles, Selection},
     sinks::{SinkSummary, Sinks},
 };
 use crate::{
-    Global, Outcome, Usage,
+    Global, Outcome,
     output::Output,
     trace::{self, Condition, TraceArguments},
 };
@@ -43,12 +43,10 @@ pub struct Arguments {
 /// What looks for anomalies, and what to do about them.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Detection {
-    /// Rule file in Falco's language, beside or over the shipped rules; may be repeated
-    #[arg(long, value_name = "FILE")]
-    pub rules: Vec<PathBuf>,
-    /// Leave the shipped rules out
-    #[arg(long)]
-    pub no_default_rules: bool,
+    #[command(flatten)]
+    pub files: RuleFiles,
+    #[command(flatten)]
+    pub selection: Selection,
     /// Leave the statistics out
     #[arg(long)]
     pub no_statistics: bool,
@@ -68,9 +66,6 @@ pub struct Detection {
     #[arg(long, value_name = "SINK")]
     pub sink: Vec<replay::sinks::Spec>,
 }
-
-/// Rule files larger than this are a mistake: Falco's whole stock set is 64 KiB.
-const RULE_FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Trace time that must pass after `--to` until every finding before it is out: what waits for a
 /// container's name, and as much again for the records that let it go.
@@ -153,7 +148,7 @@ fn as_object<S: serde::Serializer>(
 impl Findings {
     pub fn new(detection: &Detection, global: Global) -> anyhow::Result<Findings> {
         Ok(Findings {
-            rules: load_rules(detection, global)?,
+            rules: rule_files::load(&detection.files, &detection.selection, global)?,
             statistics: !detection.no_statistics,
             model: detection
                 .model
@@ -387,43 +382,4 @@ impl Summary {
         }
         text
     }
-}
-
-/// The shipped rules and the given files, as one set.
-fn load_rules(detection: &Detection, global: Global) -> anyhow::Result<RuleSet> {
-    if detection.rules.is_empty() {
-        return Ok(if detection.no_default_rules {
-            RuleSet::default()
-        } else {
-            RuleSet::shipped()
-        });
-    }
-    let mut files: Vec<(String, String)> = Vec::new();
-    for path in &detection.rules {
-        let name = path.display().to_string();
-        let size = fs::metadata(path)
-            .with_context(|| format!("cannot read the rule file {name}"))?
-            .len();
-        if size > RULE_FILE_BYTES_MAX {
-            anyhow::bail!(
-                "the rule file {name} has {size} bytes, the limit is {RULE_FILE_BYTES_MAX}"
-            );
-        }
-        let text = fs::read_to_string(path)
-            .with_context(|| format!("cannot read the rule file {name}"))?;
-        files.push((name, text));
-    }
-    // The shipped rules come first: a later file may change what earlier ones define.
-    let shipped = (!detection.no_default_rules).then_some(SHIPPED);
-    let own = files
-        .iter()
-        .map(|(name, text)| (name.as_str(), text.as_str()));
-    let files: Vec<(&str, &str)> = shipped.into_iter().chain(own).collect();
-    let (rules, warnings) = RuleSet::load(&files).map_err(|error| Usage(error.to_string()))?;
-    if !global.quiet {
-        for warning in warnings {
-            eprintln!("replay: {warning}");
-        }
-    }
-    Ok(rules)
 }

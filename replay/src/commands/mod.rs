@@ -19,6 +19,8 @@ mod info_marks;
 pub mod live;
 pub mod merge;
 pub mod recover;
+mod rule_files;
+pub mod rules;
 mod sinks;
 pub mod slice;
 pub mod stats;

@@ -162,6 +162,8 @@ static PARAMETERS: &[(&[&str], &[Parameter])] = &[
     (&["ioctl"], &[RES, FD, new("request", From::Register(1), Show::Hex)]),
     (&["fcntl"], &[RES, FD, register("cmd", 1)]),
     (&["kill"], &[RES, register("pid", 0), register("sig", 1)]),
+    (&["shmget", "msgget", "semget"], &[RES, new("key", From::Register(0), Show::Hex)]),
+    (&["tkill"], &[RES, register("tid", 0), register("sig", 1)]),
     (&["tgkill"], &[RES, register("pid", 0), register("tid", 1), register("sig", 2)]),
     (&["setuid"], &[RES, UID]),
     (&["setgid"], &[RES, register("gid", 0)]),

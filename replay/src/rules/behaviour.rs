@@ -247,9 +247,8 @@ impl SequenceItem {
             });
         }
         let present = steps.iter().filter(|step| !step.absent).count();
-        let enough = present >= 2 || present == 1 && steps.len() > 1;
-        if !enough || steps.first().is_some_and(|step| step.absent) {
-            let expected = "two steps or more, the first of them a `condition`";
+        if present == 0 || steps.len() < 2 {
+            let expected = "two steps or more, one of them a `condition`";
             return Err(file.error(node.at, format!("{} steps", steps.len()), expected));
         }
         if steps.len() > super::sequence::STEPS_MAX {

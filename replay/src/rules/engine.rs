@@ -74,9 +74,9 @@ impl Engine {
         let waiting = waiting.filter(|memory| matches!(memory.1, Memory::Sequence(..)));
         Engine {
             waiting: waiting.map(|memory| memory.0 as u32).collect(),
+            first_match: rules.first_match,
             rules,
             by_type,
-            first_match: false,
             memories,
             scratch: Scratch::default(),
         }

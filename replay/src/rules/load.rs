@@ -5,6 +5,7 @@ use super::{
     behaviour::{Behaviour, MeasureItem, StepItem},
     compile::{self, Macros, NODES_MAX},
     condition::{self, SyntaxError},
+    explain::{self, Explanation},
     items::{Items, Macro, RuleItem},
     node::Node,
     operand::{Operand, Shape},
@@ -12,6 +13,7 @@ use super::{
     sequence::{Sequence, Step},
     severity::Override,
     source::Source,
+    syntax::Expression,
     types::{FINDING, TYPES, TypeSet},
     window::{Measure, Window},
     yaml::{File, Place, quoted},
@@ -239,6 +241,80 @@ fn warning(
     }
 }
 
+/// Explains one rule of these files; `None` when there is none of that name.
+pub(super) fn explain(
+    files: &[(&str, &str)],
+    name: &str,
+) -> Result<Option<Explanation>, LoadError> {
+    let files: Vec<File<'_>> = files
+        .iter()
+        .map(|&(name, text)| File { name, text })
+        .collect();
+    let mut items = Items::default();
+    for (index, file) in files.iter().enumerate() {
+        if let Some(error) = items.read(index, file).into_iter().next() {
+            return Err(error);
+        }
+    }
+    let Some(item) = items.rules.iter().find(|rule| rule.name == name) else {
+        return Ok(None);
+    };
+    let mut definitions = Definitions::new(&files, &items)?;
+    let compiled = definitions.rule(item).map_err(|(error, _)| error)?;
+    let mut conditions = Vec::new();
+    let mut over = None;
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    let by = |by: &[Source]| {
+        let names: Vec<&str> = by.iter().map(|field| field.text.as_str()).collect();
+        names.join(", ")
+    };
+    match &item.behaviour {
+        Behaviour::Sequence(sequence) => {
+            let within = seconds(sequence.within_ns);
+            over = Some(format!("steps in this order within {within} s"));
+            for (at, step) in sequence.steps.iter().enumerate() {
+                let kind = if step.absent { "absent" } else { "condition" };
+                let label = format!("step {} ({kind}, by {})", at + 1, by(&step.by));
+                conditions.push((label, definitions.expanded(&step.condition)?));
+            }
+        }
+        behaviour => {
+            let condition = definitions.expanded(&with_exceptions(item))?;
+            conditions.push(("condition".to_owned(), condition));
+            if let Behaviour::Window(window) = behaviour {
+                let measure = match &window.measure {
+                    MeasureItem::Count(threshold) => format!("{threshold} events"),
+                    MeasureItem::Distinct(of, threshold) => {
+                        format!("{threshold} distinct values of {}", of.text)
+                    }
+                    MeasureItem::Sum(of, threshold) => {
+                        let of = of.as_ref().map_or("events", |of| &of.text);
+                        format!("a sum of {threshold} of {of}")
+                    }
+                };
+                let (within, by) = (seconds(window.within_ns), by(&window.by));
+                over = Some(format!("{measure} within {within} s, by {by}"));
+            }
+        }
+    }
+    explain::of(&compiled, &conditions, over, &item.output.text).map(Some)
+}
+
+/// A rule's condition and its exceptions, as text.
+fn with_exceptions(item: &RuleItem) -> Source {
+    if item.exceptions.is_empty() {
+        return item.condition.clone();
+    }
+    let mut source = Source::default();
+    source.append(&Source::literal("("));
+    source.append(&item.condition);
+    source.append(&Source::literal(")"));
+    item.exceptions
+        .iter()
+        .for_each(|exception| exception.apply(&mut source));
+    source
+}
+
 /// Compiles a condition that stands alone, with the macros and lists of the files at hand.
 pub(super) fn filter(text: &str, library: (&str, &str)) -> Result<Node, LoadError> {
     let files = vec![File {
@@ -429,6 +505,41 @@ impl<'a> Definitions<'a> {
         Ok(node)
     }
 
+    /// A condition's tree with lists and macros put in; it has been compiled before.
+    fn expanded(&mut self, source: &Source) -> Result<Expression, LoadError> {
+        let text = source.with_lists(&self.lists, &mut |_| ()).text;
+        let parsed = condition::parse(&text);
+        let parsed = parsed.map_err(|error| self.locate(source, error.into()).0)?;
+        let mut left = NODES_MAX;
+        Ok(self.inlined(parsed, &mut left))
+    }
+
+    /// Past [`NODES_MAX`] checks macros stay names.
+    fn inlined(&self, expression: Expression, left: &mut usize) -> Expression {
+        *left = left.saturating_sub(1);
+        let all = |parts: Vec<Expression>, left: &mut usize| {
+            let parts = parts.into_iter().map(|part| self.inlined(part, left));
+            parts.collect()
+        };
+        match expression {
+            Expression::And(parts) => Expression::And(all(parts, left)),
+            Expression::Or(parts) => Expression::Or(all(parts, left)),
+            Expression::Not(inner) => Expression::Not(Box::new(self.inlined(*inner, left))),
+            Expression::Macro { name, at } => {
+                let found = self.macros.get(name.as_str()).filter(|_| *left > 0);
+                let parsed = found.map(|found| {
+                    let text = found.condition.with_lists(&self.lists, &mut |_| ()).text;
+                    condition::parse(&text)
+                });
+                match parsed {
+                    Some(Ok(inner)) => self.inlined(inner, left),
+                    _ => Expression::Macro { name, at },
+                }
+            }
+            check => check,
+        }
+    }
+
     fn operands(&mut self, sources: &[Source]) -> Result<Box<[Operand]>, (LoadError, bool)> {
         sources.iter().map(|source| self.operand(source)).collect()
     }
@@ -448,19 +559,7 @@ impl<'a> Definitions<'a> {
     }
 
     fn rule(&mut self, item: &RuleItem) -> Result<Compiled, (LoadError, bool)> {
-        let source = match item.exceptions.is_empty() {
-            true => item.condition.clone(),
-            false => {
-                let mut source = Source::default();
-                source.append(&Source::literal("("));
-                source.append(&item.condition);
-                source.append(&Source::literal(")"));
-                item.exceptions
-                    .iter()
-                    .for_each(|exception| exception.apply(&mut source));
-                source
-            }
-        };
+        let source = with_exceptions(item);
         let (work, condition) = match &item.behaviour {
             Behaviour::Plain => (Work::Tell, apart(self.compile_source(&source)?)),
             Behaviour::Window(window) => {
@@ -489,6 +588,7 @@ impl<'a> Definitions<'a> {
             }
             Behaviour::Sequence(sequence) => {
                 let mut any = Vec::new();
+                let mut before = Vec::new();
                 let mut steps: Vec<(Node, Box<[Operand]>, Vec<_>)> = Vec::new();
                 for StepItem {
                     condition,
@@ -501,7 +601,8 @@ impl<'a> Definitions<'a> {
                     any.push(condition.clone());
                     match (absent, steps.last_mut()) {
                         (true, Some(step)) => step.2.push((condition, by)),
-                        _ => steps.push((condition, by, Vec::new())),
+                        (true, None) => before.push((condition, by)),
+                        (false, _) => steps.push((condition, by, Vec::new())),
                     }
                 }
                 let steps = steps.into_iter().map(|(condition, by, absent)| Step {
@@ -511,6 +612,7 @@ impl<'a> Definitions<'a> {
                 });
                 let sequence = Sequence {
                     within_ns: sequence.within_ns,
+                    before: before.into(),
                     steps: steps.collect(),
                 };
                 (Work::Sequence(sequence), Node::any(any))
@@ -528,6 +630,13 @@ impl<'a> Definitions<'a> {
             output,
             rule: Rule {
                 name: item.name.as_str().into(),
+                kind: item.kind(),
+                file: self
+                    .files
+                    .get(item.file)
+                    .map_or("", |file| file.name)
+                    .into(),
+                line: item.at.line,
                 description: item.description.clone(),
                 priority: item.priority,
                 tags: item.tags.clone().into(),

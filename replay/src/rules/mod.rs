@@ -7,11 +7,14 @@
 
 mod arguments;
 mod behaviour;
+mod case_events;
+mod cases;
 mod compile;
 mod condition;
 mod descriptor;
 mod engine;
 mod exceptions;
+mod explain;
 mod fields;
 mod filter;
 mod items;
@@ -29,6 +32,7 @@ mod services;
 mod severity;
 mod source;
 mod subject;
+mod supply;
 mod syntax;
 mod test;
 mod types;
@@ -36,10 +40,13 @@ mod values;
 mod window;
 mod yaml;
 
+pub use cases::{Case, Evidence, Expected};
 pub(crate) use descriptor::fold as fold_path;
 pub use engine::{Engine, Forgotten};
+pub use explain::{Explanation, FieldUse};
 pub use filter::Filter;
 pub use problems::{Item, ItemKind, LoadCode, LoadError, Warning, WarningCode};
+pub use supply::{Profile, recorded_from};
 
 use crate::{findings::Finding, order::EventRef, resolve::State};
 use load::Compiled;
@@ -101,6 +108,11 @@ pub enum FieldValue {
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub name: Arc<str>,
+    /// Rule, window or sequence.
+    pub kind: ItemKind,
+    /// Where it was defined last.
+    pub file: Arc<str>,
+    pub line: usize,
     pub description: String,
     pub priority: Priority,
     pub tags: Arc<[String]>,
@@ -214,13 +226,20 @@ pub const SHIPPED: (&str, &str) = (
 pub struct RuleSet {
     rules: Arc<Vec<Compiled>>,
     overrides: Arc<[severity::Override]>,
+    first_match: bool,
 }
 
 impl RuleSet {
+    /// What a rule of these files comes to; `None` when none has the name.
+    pub fn explain(files: &[(&str, &str)], name: &str) -> Result<Option<Explanation>, LoadError> {
+        load::explain(files, name)
+    }
+
     fn of(rules: Vec<Compiled>, overrides: Vec<severity::Override>) -> RuleSet {
         RuleSet {
             rules: Arc::new(rules),
             overrides: overrides.into(),
+            first_match: false,
         }
     }
 
@@ -280,6 +299,11 @@ impl RuleSet {
     /// Switches rules with a tag. Returns how many have it.
     pub fn switch_tagged(&mut self, tag: &str, enabled: bool) -> usize {
         self.switch(enabled, |rule| rule.tags.iter().any(|known| known == tag))
+    }
+
+    /// Falco's default: of an event's matching rules only the first.
+    pub fn first_match(&mut self, first_match: bool) {
+        self.first_match = first_match;
     }
 
     /// Switches off what is less severe.

@@ -11,6 +11,32 @@ use super::{
 };
 use std::sync::Arc;
 
+/// The fields that an output text names, as far as it can be read.
+pub(super) fn fields(text: &str) -> Vec<FieldName> {
+    let mut found = Vec::new();
+    for part in text.split('%').skip(1) {
+        let part = part.trim_start_matches(|character: char| character.is_ascii_digit());
+        let part = match part.split_once('(') {
+            Some((name, inside)) if TRANSFORMERS.contains(&name) => inside,
+            _ => part,
+        };
+        let end = part.find(|character: char| {
+            !character.is_ascii_alphanumeric() && !"._".contains(character)
+        });
+        let name = part[..end.unwrap_or(part.len())].trim_end_matches('.');
+        let argument = part[name.len()..].strip_prefix('[');
+        let argument = argument.and_then(|rest| Some(rest.split_once(']')?.0.to_owned()));
+        if name.contains('.') {
+            found.push(FieldName {
+                name: name.to_owned(),
+                argument,
+                at: 0,
+            });
+        }
+    }
+    found
+}
+
 /// A compiled output text.
 #[derive(Clone, Debug)]
 pub(super) struct Template(Arc<[Part]>);

@@ -2,7 +2,7 @@
 //!
 //! Of each key and step only the latest start is remembered that got so far: it is the one with the most
 //! time left. An event completes at most one step of a key's attempt. `absent` kills the attempts that
-//! wait at its place; behind the last step it must not come until the time is over, and then the rule
+//! wait at its place; before the first step it must not have come within the time; behind the last step it must not come until the time is over, and then the rule
 //! fires by trace time, also when nothing else happens.
 
 use super::{
@@ -22,6 +22,8 @@ const PENDING_MAX: usize = super::keyed::KEYS_MAX;
 #[derive(Clone, Debug)]
 pub(super) struct Sequence {
     pub within_ns: u64,
+    /// What must not have happened in this time before the first step.
+    pub before: Box<[(Node, Box<[Operand]>)]>,
     /// In order; at least one, or two where nothing must be absent.
     pub steps: Box<[Step]>,
 }
@@ -67,6 +69,8 @@ impl<M> Default for SequenceMemory<M> {
 struct Attempts {
     /// By step: when the attempt began that completed it.
     begun: [Option<u64>; STEPS_MAX],
+    /// When something came last that must not have come before the first step.
+    spoilt_ns: Option<u64>,
     pending: Option<(u64, u64)>,
     until_ns: u64,
 }
@@ -120,6 +124,10 @@ impl<M> SequenceMemory<M> {
             }
         }
         let last = sequence.steps.len() - 1;
+        let spoilt = |attempts: Option<&mut Attempts>| {
+            let spoilt_ns = attempts.and_then(|attempts| attempts.spoilt_ns);
+            spoilt_ns.is_some_and(|ns| ns.saturating_add(sequence.within_ns) > now_ns)
+        };
         for (at, step) in sequence.steps.iter().enumerate().rev() {
             if !step.condition.holds(subject, scratch) {
                 continue;
@@ -128,6 +136,7 @@ impl<M> SequenceMemory<M> {
                 continue;
             };
             let begun_ns = match at {
+                0 if spoilt(self.keys.get(&key)) => continue,
                 0 => now_ns,
                 _ => {
                     let before = self.keys.get(&key).and_then(|known| known.begun[at - 1]);
@@ -151,7 +160,19 @@ impl<M> SequenceMemory<M> {
                 }
             } else {
                 outcome.done_ns = Some(now_ns - begun_ns);
-                self.keys.remove(&key);
+                // What spoils later attempts stays.
+                attempts.begun = Default::default();
+            }
+        }
+        for (condition, by) in &sequence.before {
+            if condition.holds(subject, scratch)
+                && let Some(key) = window::key(by, subject, scratch)
+            {
+                let (attempts, lost) = self.keys.entry(&key, now_ns);
+                outcome.lost |= lost;
+                attempts.spoilt_ns = Some(now_ns);
+                let until_ns = now_ns.saturating_add(sequence.within_ns);
+                attempts.until_ns = attempts.until_ns.max(until_ns);
             }
         }
         outcome
@@ -193,12 +214,10 @@ impl<M> SequenceMemory<M> {
             return None;
         }
         let (key, message) = first.remove();
-        if self
-            .keys
-            .get(&key)
-            .is_some_and(|known| known.pending == Some(number))
+        if let Some(attempts) = self.keys.get(&key)
+            && attempts.pending == Some(number)
         {
-            self.keys.remove(&key);
+            attempts.pending = None;
         }
         Some((number.0, message))
     }

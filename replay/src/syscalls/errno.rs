@@ -10,6 +10,11 @@ pub fn name(number: u64) -> Option<&'static str> {
         .map(|at| NAMES[at].1)
 }
 
+/// The number of an error by its name.
+pub fn number(name: &str) -> Option<u16> {
+    NAMES.iter().find(|row| row.1 == name).map(|row| row.0)
+}
+
 /// The name of a failed call's result (-errno), `None` if it did not fail.
 pub fn of_result(ret: i64) -> Option<&'static str> {
     if ret < 0 {

@@ -173,6 +173,26 @@ fn an_absent_step_between_two_others_kills_the_attempt() {
 }
 
 #[test]
+fn what_came_before_can_keep_a_sequence_from_beginning() {
+    let text = format!(
+        "- sequence: s\n  within: 5s\n  by: fd.name\n  steps:\n  - absent: evt.type=openat and evt.is_open_read=true\n  - condition: evt.type=openat and evt.is_open_write=true\n{TAIL}"
+    );
+    let mut bench = Bench::new(&text);
+    assert_eq!(bench.count(60, open("/a", 3, 1)), 1);
+    assert_eq!(bench.count(60, open("/a", 3, 0)), 0);
+    assert_eq!(bench.count(60, open("/a", 3, 1)), 0, "it was read");
+    assert_eq!(bench.count(60, open("/b", 3, 1)), 1, "another file");
+    bench.wait(5_000);
+    assert_eq!(bench.count(60, open("/a", 3, 1)), 1, "long ago");
+    assert_eq!(bench.count(60, open("/a", 3, 1)), 1);
+    assert_eq!(
+        bench.count(60, open("/a", 3, 2)),
+        1,
+        "an event is not before itself"
+    );
+}
+
+#[test]
 fn what_stays_absent_is_told_by_time_alone() {
     let text = format!(
         "- sequence: s\n  within: 5s\n  steps:\n  - condition: evt.type=openat and fd.name=/start\n  - absent: evt.type=openat and fd.name=/stop\n{TAIL}"
@@ -246,8 +266,8 @@ fn mistakes_are_named() {
         ),
         (sequence("  - condition: evt.num=1\n"), "two steps"),
         (
-            sequence("  - absent: evt.num=1\n  - condition: evt.num=1\n"),
-            "the first of them",
+            sequence("  - absent: evt.num=1\n  - absent: evt.num=1\n"),
+            "one of them",
         ),
         (
             sequence("  - condition: evt.num=1\n    absent: evt.num=1\n"),

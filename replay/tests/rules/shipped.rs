@@ -55,13 +55,16 @@ fn the_shipped_file_loads_without_a_warning_and_names_techniques() {
     let mut names = HashSet::new();
     for rule in rules.rules() {
         assert!(names.insert(rule.name.clone()), "{} twice", rule.name);
+        // What is about several findings has the techniques of each.
         assert!(
-            rule.techniques().count() > 0,
+            rule.techniques().count() > 0 || &*rule.name == "Several alarms in one container",
             "{} has no ATT&CK technique",
             rule.name
         );
+        // Whom containers may talk to is somebody else's to say.
+        let waits_for_a_list = &*rule.name == "Connection outside the allow list";
         assert!(
-            rule.enabled && rule.priority >= Priority::Notice,
+            rule.enabled != waits_for_a_list && rule.priority >= Priority::Informational,
             "{}",
             rule.name
         );
@@ -308,7 +311,7 @@ fn connections_to_unusual_ports() {
     let mut world = World::new();
     let rule = "Connection to an unusual port from a container";
     assert_eq!(
-        found(&mut world, 60, connect(0, [203, 0, 113, 9], 3333)),
+        found(&mut world, 60, connect(0, [203, 0, 113, 9], 31337)),
         rule
     );
     assert_eq!(
@@ -322,8 +325,8 @@ fn connections_to_unusual_ports() {
     for (ret, address, port, why) in [
         (0, [203, 0, 113, 9], 443, "usual"),
         (0, [10, 0, 0, 9], 5432, "usual"),
-        (0, [127, 0, 0, 1], 3333, "itself"),
-        (-111, [203, 0, 113, 9], 3333, "refused"),
+        (0, [127, 0, 0, 1], 31337, "itself"),
+        (-111, [203, 0, 113, 9], 31337, "refused"),
     ] {
         assert_eq!(
             found(&mut world, 60, connect(ret, address, port)),
@@ -332,7 +335,7 @@ fn connections_to_unusual_ports() {
         );
     }
     assert_eq!(
-        found(&mut world, 70, connect(0, [203, 0, 113, 9], 3333)),
+        found(&mut world, 70, connect(0, [203, 0, 113, 9], 31337)),
         "",
         "host"
     );
@@ -341,7 +344,7 @@ fn connections_to_unusual_ports() {
         0,
         9,
         end([172, 17, 0, 2], 1),
-        end([203, 0, 113, 9], 3333),
+        end([203, 0, 113, 9], 31337),
     );
     udp.sock_type = 2;
     assert_eq!(found(&mut world, 60, EventData::SockCall(udp)), "");
@@ -653,7 +656,7 @@ fn logs_that_are_cleared() {
             60,
             path_call("truncate", 0, "/var/log/app.log", "", 0)
         ),
-        rule
+        "Log file cut off by its path"
     );
     assert_eq!(
         found(
@@ -661,7 +664,7 @@ fn logs_that_are_cleared() {
             60,
             path_call("unlink", 0, "/var/log/wtmp", "", 0)
         ),
-        rule
+        "Log file removed"
     );
     world.happens(60, open("/var/log/app.log", 8, WRITE));
     assert_eq!(

@@ -1,0 +1,35 @@
+//! Promise: `replay rules explain` says of a system call from which profile on it is recorded, and the
+//! recorder's policy does just that. Whoever changes the policy changes `replay/src/rules/supply.rs` too.
+
+#![cfg(feature = "detect")]
+
+use recorder::policy::{Profile, table};
+use recorder_ebpf::action;
+use replay::rules::{Profile as Least, recorded_from};
+use trace_format::syscalls::{Arch, name};
+
+#[test]
+fn explained_profiles_are_the_policys() {
+    let tables = [
+        (Least::Light, table(Profile::Light, Arch::X86_64)),
+        (Least::Standard, table(Profile::Standard, Arch::X86_64)),
+        (Least::Full, table(Profile::Full, Arch::X86_64)),
+    ];
+    let mut compared = 0;
+    for nr in 0..tables[0].1.len() {
+        let Some(name) = name(Arch::X86_64, nr as u32).filter(|name| *name != "clone") else {
+            continue;
+        };
+        let recorded = tables
+            .iter()
+            .find(|table| table.1[nr] != action::COUNT)
+            .map(|table| table.0);
+        assert_eq!(
+            recorded,
+            Some(recorded_from(name)),
+            "{name}: replay/src/rules/supply.rs and recorder/src/policy.rs differ"
+        );
+        compared += 1;
+    }
+    assert!(compared > 300, "{compared}");
+}
