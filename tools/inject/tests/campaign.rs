@@ -157,13 +157,19 @@ fn said(act: &serde_json::Value, word: &str) -> u64 {
 
 #[test]
 fn limits_hold_against_acts_that_try_to_exceed_them() {
-    if let Some(reason) = no_sandbox() {
-        return skip(&reason);
+    for (runtime, missing) in [("--sandbox", no_sandbox()), ("--docker", no_docker())] {
+        match missing {
+            Some(reason) => skip(&format!("{runtime}: {reason}")),
+            None => limits_hold(runtime),
+        }
     }
+}
+
+fn limits_hold(runtime: &str) {
     let ended = finish(&[
         "run",
         "disk_fill,fork_storm,fd_leak,kernel_tamper,ns_escape",
-        "--sandbox",
+        runtime,
         "--one-container",
         "--background",
         "0",

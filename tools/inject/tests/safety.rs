@@ -129,6 +129,7 @@ fn a_sandbox_is_apart_from_the_host_and_limited() {
         );
     }
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    assert!(status.contains("Seccomp:\t2"), "a filter: {status}");
     assert!(
         !status.contains("Uid:\t0\t"),
         "root inside is nobody outside: {status}"
@@ -141,6 +142,13 @@ fn a_sandbox_is_apart_from_the_host_and_limited() {
             ["tmpfs", "proc", "devtmpfs"].contains(&kind),
             "nothing of the host is mounted: {line}"
         );
+        // Devices are the host's, one by one; everything else is limited in bytes and files.
+        if kind == "tmpfs" && !fields[4].starts_with("/dev/") {
+            assert!(
+                line.contains("size=") && line.contains("nr_inodes=1024"),
+                "{line}"
+            );
+        }
         if fields[4] == "/" {
             assert!(fields[5].starts_with("ro,"), "{line}");
         }

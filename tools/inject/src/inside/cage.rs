@@ -15,7 +15,7 @@
 //!
 //! The first process mounts /proc and makes the tmpfs its root; only then it enters its cgroups, as
 //! with an engine: what happens in a container's cgroup is the container's doing, not its builder's.
-//! It gives up every capability and runs the supervisor. It is killed with the thread of `inject` that started the cage; should that thread be
+//! It gives up every capability, gets a filter of system calls and runs the supervisor. It is killed with the thread of `inject` that started the cage; should that thread be
 //! gone already, its stdin is closed, which ends the supervisor.
 
 use std::{
@@ -38,7 +38,7 @@ use nix::{
     unistd::{Gid, Uid, chdir, execve, pivot_root, setgroups, sethostname, setresgid, setresuid},
 };
 
-use super::guard;
+use super::{filter, guard};
 use crate::{
     frame::Said,
     image::{self, Node},
@@ -267,6 +267,7 @@ fn enter(outside: &[u64]) -> io::Result<std::convert::Infallible> {
     // SAFETY: a plain prctl; it cannot be undone by what runs next.
     let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     nix::errno::Errno::result(result).doing("forbid new privileges")?;
+    filter::install().doing("filter its system calls")?;
     let name = Path::new(image::PROGRAM).file_name().unwrap_or_default();
     let text = |bytes: &[u8]| CString::new(bytes).map_err(io::Error::other);
     let environment = ["PATH=/usr/bin", "HOME=/root"].map(|variable| text(variable.as_bytes()));

@@ -4,6 +4,7 @@
 //! container, except [`cage`], which builds one.
 
 mod cage;
+mod filter;
 pub mod guard;
 mod job;
 mod pace;
