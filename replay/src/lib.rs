@@ -15,6 +15,7 @@ pub mod export;
 pub mod features;
 pub mod findings;
 pub mod gate;
+pub mod graph;
 pub mod import;
 mod incident_json;
 pub mod incidents;

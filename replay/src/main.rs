@@ -59,6 +59,11 @@ enum Command {
     Detect(commands::detect::Arguments),
     /// Check, list, explain and test rules
     Rules(commands::rules::Arguments),
+    /// Show what two sets of rules find differently in the same traces
+    Diff(commands::diff::Arguments),
+    /// Draw who talks to whom: programs, containers, addresses
+    #[cfg(feature = "export")]
+    Graph(commands::graph::Arguments),
     /// What containers and processes did and used: system calls, I/O, connects, CPU, memory
     Stats(commands::stats::Arguments),
     /// Show the processes of a trace, each under the one that started it
@@ -103,6 +108,9 @@ fn main() -> ExitCode {
         Command::Merge(arguments) => commands::merge::run(&arguments, global),
         Command::Detect(arguments) => commands::detect::run(&arguments, global),
         Command::Rules(arguments) => commands::rules::run(&arguments, global),
+        Command::Diff(arguments) => commands::diff::run(&arguments, global),
+        #[cfg(feature = "export")]
+        Command::Graph(arguments) => commands::graph::run(&arguments, global),
         Command::Stats(arguments) => commands::stats::run(&arguments, global),
         Command::Tree(arguments) => commands::tree::run(&arguments, global),
         #[cfg(feature = "export")]

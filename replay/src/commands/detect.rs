@@ -2,7 +2,7 @@
 
 use replay::{
     artifact::Model,
-    findings::{Finding, Severity},
+    findings::{Finding, FoundContainer, Severity, short_id},
     gate, model_detector,
     pipeline::{Pipeline, Settings, Totals},
     rules::RuleSet,
@@ -36,6 +36,10 @@ pub struct Arguments {
     /// Only findings before this time
     #[arg(long, value_name = "TIME")]
     pub to: Option<Point>,
+    /// Only findings of this container: its name, its id or the first 12 characters of it, or host. May be
+    /// given several times
+    #[arg(long, value_name = "CONTAINER")]
+    pub container: Vec<String>,
     #[command(flatten)]
     pub history: History,
 }
@@ -78,7 +82,9 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     };
     // What is found rests on all that came before, unless somebody says that a checkpoint will do.
     let seek = arguments.history.seek(arguments.from, HowMuch::All);
-    let mut findings = Findings::new(&arguments.detection, global)?.within(range);
+    let mut findings = Findings::new(&arguments.detection, global)?
+        .within(range)
+        .of(arguments.container.clone());
     let condition = trace::read_all(
         &arguments.traces,
         seek,
@@ -104,6 +110,8 @@ pub struct Findings {
     sinks: Sinks,
     pipeline: Option<Pipeline>,
     range: TimeRange,
+    /// Empty: all.
+    containers: Vec<String>,
     /// Of the trace or capture at hand.
     start_ns: u64,
     summary: Summary,
@@ -163,6 +171,7 @@ impl Findings {
             sinks: Sinks::open(detection)?,
             pipeline: None,
             range: TimeRange::default(),
+            containers: Vec::new(),
             start_ns: 0,
             summary: Summary::default(),
         })
@@ -171,6 +180,12 @@ impl Findings {
     /// Only findings of this time are reported.
     pub fn within(mut self, range: TimeRange) -> Findings {
         self.range = range;
+        self
+    }
+
+    /// Only findings of these containers are reported.
+    pub fn of(mut self, containers: Vec<String>) -> Findings {
+        self.containers = containers;
         self
     }
 
@@ -268,6 +283,13 @@ impl Findings {
             {
                 continue;
             }
+            if !is_of(
+                &self.containers,
+                std::iter::once(&finding.container),
+                finding.cgroup_id == 0,
+            ) {
+                continue;
+            }
             self.summary.count(&finding);
             self.summary.fail_on |= self.fail_on.is_some_and(|least| finding.severity >= least);
             self.sinks.finding(&finding)?;
@@ -292,6 +314,10 @@ impl Findings {
             if self.range.from.is_some_and(before) || self.range.to.is_some_and(after) {
                 continue;
             }
+            let host = incident.steps.iter().any(|step| step.container.is_empty());
+            if !is_of(&self.containers, incident.containers.iter(), host) {
+                continue;
+            }
             self.summary.incidents += 1;
             if !self.incidents {
                 continue;
@@ -308,6 +334,23 @@ impl Findings {
         // Whoever watches a live stream wants to see it now.
         if printed { self.out.flush() } else { Ok(()) }
     }
+}
+
+/// Whether one of the containers, or the host, has one of these names.
+fn is_of<'a>(
+    names: &[String],
+    mut containers: impl Iterator<Item = &'a FoundContainer>,
+    host: bool,
+) -> bool {
+    names.is_empty()
+        || (host && names.iter().any(|name| name == "host"))
+        || containers.any(|container| {
+            names.iter().any(|name| {
+                *name == container.name
+                    || (!container.id.is_empty()
+                        && (*name == container.id || *name == short_id(&container.id)))
+            })
+        })
 }
 
 impl Summary {

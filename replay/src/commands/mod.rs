@@ -4,12 +4,17 @@ pub mod cat;
 pub mod cat_raw;
 mod derive;
 pub mod detect;
+pub mod diff;
 pub mod doctor;
 #[cfg(feature = "export")]
 pub mod export;
 #[cfg(feature = "export")]
 mod export_tables;
 mod fold;
+#[cfg(feature = "export")]
+pub mod graph;
+#[cfg(feature = "export")]
+mod graph_page;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod info;

@@ -1,0 +1,227 @@
+//! The graph as one page: a drawing (SVG, laid out here) and a table, without scripts and without anything
+//! from elsewhere.
+
+use replay::{
+    findings::one_line,
+    graph::{Graph, Node},
+};
+use std::fmt::Write;
+
+/// Nodes that are drawn, those with the most connections first; the table has all.
+const DRAWN_MAX: usize = 150;
+/// Rounds of the layout: after that many nothing moves visibly.
+const ROUNDS: usize = 300;
+/// Width and height of the drawing, and the room around it for labels.
+const WIDTH: f64 = 1_400.0;
+const HEIGHT: f64 = 800.0;
+const MARGIN: f64 = 90.0;
+/// Characters of a label in the drawing.
+const LABEL_CHARS: usize = 34;
+
+const HEAD: &str = "<!doctype html>
+<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Who talks to whom</title><style>
+body { font: 14px/1.4 system-ui, sans-serif; margin: 24px; color: #1c2430; background: #fff; }
+svg { width: 100%; height: auto; border: 1px solid #d5dae1; border-radius: 6px; }
+line { stroke: #8b96a5; } line.failed { stroke: #c0392b; stroke-dasharray: 6 4; }
+circle { stroke: #fff; stroke-width: 2; } text { font-size: 13px; paint-order: stroke; stroke: #fff; stroke-width: 4px; }
+.program { fill: #2b6cb0; } .address { fill: #b7791f; } .socket { fill: #4a7c59; }
+table { border-collapse: collapse; margin-top: 24px; } th, td { text-align: left; padding: 3px 14px 3px 0; border-bottom: 1px solid #e5e9ee; }
+td.number { text-align: right; } .key span { margin-right: 18px; } .key i { display: inline-block; width: 11px; height: 11px; border-radius: 6px; margin-right: 5px; }
+</style></head><body>
+";
+
+pub fn page(graph: &Graph) -> String {
+    let hosts = graph.several_hosts();
+    let labels: Vec<String> = graph.nodes.iter().map(|node| node.label(hosts)).collect();
+    let mut text = HEAD.to_owned();
+    let _ = writeln!(
+        text,
+        "<h1>Who talks to whom</h1><p class=\"key\"><span><i style=\"background:#2b6cb0\"></i>program</span><span><i style=\"background:#b7791f\"></i>address</span><span><i style=\"background:#4a7c59\"></i>unix socket</span><span>dashed: every attempt failed</span></p>"
+    );
+    let drawn = drawn(graph);
+    if drawn.len() < graph.nodes.len() {
+        let _ = writeln!(
+            text,
+            "<p>The {} nodes with the most connections of {} are drawn; the table has all.</p>",
+            drawn.len(),
+            graph.nodes.len()
+        );
+    }
+    draw(graph, &labels, &drawn, &mut text);
+    text.push_str("<table><tr><th>from</th><th>to</th><th>protocol</th><th>port</th><th>connections</th><th>failed</th></tr>\n");
+    let mut edges: Vec<_> = graph.edges.iter().collect();
+    edges.sort_by_key(|(_, weight)| std::cmp::Reverse(weight.connections));
+    for (edge, weight) in edges {
+        let port = match edge.port {
+            0 => String::new(),
+            port => port.to_string(),
+        };
+        let _ = writeln!(
+            text,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{port}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
+            escaped(&labels[edge.from]),
+            escaped(&labels[edge.to]),
+            escaped(&edge.protocol),
+            weight.connections,
+            weight.failed
+        );
+    }
+    text.push_str("</table></body></html>\n");
+    text
+}
+
+/// Numbers of the nodes to draw.
+fn drawn(graph: &Graph) -> Vec<usize> {
+    let mut weights = vec![0u64; graph.nodes.len()];
+    for (edge, weight) in &graph.edges {
+        weights[edge.from] += weight.connections;
+        weights[edge.to] += weight.connections;
+    }
+    let mut drawn: Vec<usize> = (0..graph.nodes.len()).collect();
+    drawn.sort_by_key(|node| (std::cmp::Reverse(weights[*node]), *node));
+    drawn.truncate(DRAWN_MAX);
+    drawn.sort_unstable();
+    drawn
+}
+
+fn draw(graph: &Graph, labels: &[String], drawn: &[usize], text: &mut String) {
+    let mut place = vec![None; graph.nodes.len()];
+    for (at, node) in drawn.iter().enumerate() {
+        place[*node] = Some(at);
+    }
+    // Edges of one pair are one line.
+    let mut lines: std::collections::BTreeMap<(usize, usize), (u64, u64, Vec<String>)> =
+        Default::default();
+    for (edge, weight) in &graph.edges {
+        if let (Some(from), Some(to)) = (place[edge.from], place[edge.to]) {
+            let line = lines.entry((from, to)).or_default();
+            line.0 += weight.connections;
+            line.1 += weight.failed;
+            line.2.push(match edge.port {
+                0 => edge.protocol.clone(),
+                port => format!("{} {port}", edge.protocol),
+            });
+        }
+    }
+    let pairs: Vec<(usize, usize)> = lines.keys().copied().collect();
+    let positions = layout(drawn.len(), &pairs);
+    let _ = writeln!(
+        text,
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\">\n<defs><marker id=\"tip\" viewBox=\"0 0 10 10\" refX=\"19\" refY=\"5\" markerWidth=\"9\" markerHeight=\"9\" markerUnits=\"userSpaceOnUse\" orient=\"auto\"><path d=\"M0 0L10 5L0 10z\" fill=\"#8b96a5\"/></marker></defs>"
+    );
+    for ((from, to), (connections, failed, names)) in &lines {
+        let ((x1, y1), (x2, y2)) = (positions[*from], positions[*to]);
+        let width = 1.0 + (*connections as f64).log10().max(0.0);
+        let class = if failed == connections {
+            " class=\"failed\""
+        } else {
+            ""
+        };
+        let _ = writeln!(
+            text,
+            "<line{class} x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke-width=\"{width:.1}\" marker-end=\"url(#tip)\"><title>{} → {}: {}; {connections} connections, {failed} failed</title></line>",
+            escaped(&labels[drawn[*from]]),
+            escaped(&labels[drawn[*to]]),
+            escaped(&names.join(", "))
+        );
+    }
+    for (at, node) in drawn.iter().enumerate() {
+        let (x, y) = positions[at];
+        let short: String = match labels[*node].chars().count() > LABEL_CHARS {
+            true => labels[*node]
+                .chars()
+                .take(LABEL_CHARS - 1)
+                .chain(['…'])
+                .collect(),
+            false => labels[*node].clone(),
+        };
+        let class = match &graph.nodes[*node] {
+            Node::Program { .. } => "program",
+            Node::Address(_) => "address",
+            Node::Socket { .. } => "socket",
+        };
+        // Labels point to the middle, so that none leaves the drawing.
+        let (dx, anchor) = match x > WIDTH / 2.0 {
+            true => (-12.0, "end"),
+            false => (12.0, "start"),
+        };
+        let _ = writeln!(
+            text,
+            "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"8\"><title>{}</title></circle><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
+            escaped(&labels[*node]),
+            x + dx,
+            y - 9.0,
+            escaped(&short)
+        );
+    }
+    text.push_str("</svg>\n");
+}
+
+/// Where the nodes go: they push each other away, and edges pull (Fruchterman and Reingold). The same graph
+/// gives the same drawing.
+fn layout(nodes: usize, edges: &[(usize, usize)]) -> Vec<(f64, f64)> {
+    if nodes == 0 {
+        return Vec::new();
+    }
+    // The golden angle: no two begin at one place, and nothing is in line.
+    let mut at: Vec<(f64, f64)> = (0..nodes)
+        .map(|node| {
+            let angle = node as f64 * 2.399_963;
+            let radius = ((node as f64 + 0.5) / nodes as f64).sqrt();
+            (radius * angle.cos(), radius * angle.sin())
+        })
+        .collect();
+    let ideal = (4.0 / nodes as f64).sqrt();
+    for round in 0..ROUNDS {
+        let step = 0.1 * (1.0 - round as f64 / ROUNDS as f64);
+        let mut push = vec![(0.0, 0.0); nodes];
+        for one in 0..nodes {
+            for other in 0..one {
+                let (dx, dy) = (at[one].0 - at[other].0, at[one].1 - at[other].1);
+                let distance = dx.hypot(dy).max(1e-3);
+                let force = ideal * ideal / (distance * distance);
+                push[one].0 += dx * force;
+                push[one].1 += dy * force;
+                push[other].0 -= dx * force;
+                push[other].1 -= dy * force;
+            }
+        }
+        for (from, to) in edges {
+            let (dx, dy) = (at[*from].0 - at[*to].0, at[*from].1 - at[*to].1);
+            let force = dx.hypot(dy) / ideal;
+            push[*from].0 -= dx * force;
+            push[*from].1 -= dy * force;
+            push[*to].0 += dx * force;
+            push[*to].1 += dy * force;
+        }
+        for (at, (dx, dy)) in at.iter_mut().zip(push) {
+            // A little to the middle, so that parts without an edge between them stay near.
+            let (dx, dy) = (dx - at.0 * 0.3, dy - at.1 * 0.3);
+            let length = dx.hypot(dy).max(1e-9);
+            at.0 += dx / length * length.min(step);
+            at.1 += dy / length * length.min(step);
+        }
+    }
+    let span = |of: fn(&(f64, f64)) -> f64| {
+        let least = at.iter().map(of).fold(f64::INFINITY, f64::min);
+        let most = at.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
+        (least, (most - least).max(1e-9))
+    };
+    let ((left, wide), (top, high)) = (span(|at| at.0), span(|at| at.1));
+    at.iter()
+        .map(|(x, y)| {
+            (
+                MARGIN + (x - left) / wide * (WIDTH - 2.0 * MARGIN),
+                MARGIN / 2.0 + (y - top) / high * (HEIGHT - MARGIN),
+            )
+        })
+        .collect()
+}
+
+fn escaped(text: &str) -> String {
+    one_line(text)
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}

@@ -1,0 +1,324 @@
+//! Who talks to whom: containers and programs, addresses and sockets, and the connections between them.
+//!
+//! Made from connections ([`crate::lives`]) of one trace or several. A TCP connection that both ends show is
+//! one edge between them: its two rows have the same addresses, turned round. Ends are looked for on the
+//! same host first, then, except for loopback addresses, on the others. What has no recorded other end ends
+//! at its address.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    lives::{Connection, Went},
+    resolve::Role,
+};
+
+/// Nodes; what comes after them is counted as left out. More nobody can look at.
+pub const NODES_MAX: usize = 10_000;
+/// Edges, likewise.
+pub const EDGES_MAX: usize = 50_000;
+/// Connections that wait for their other end: some 200 MB.
+pub const CONNECTIONS_MAX: usize = 1_000_000;
+
+/// What a node stands for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Node {
+    /// A program of a container, or of the host.
+    Program {
+        host: String,
+        /// `host` for the host itself.
+        container: String,
+        /// Empty: all of the container.
+        comm: String,
+    },
+    /// An end that no trace recorded.
+    Address(String),
+    /// A unix socket of a host.
+    Socket { host: String, path: String },
+}
+
+/// What connections share.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Edge {
+    pub from: usize,
+    pub to: usize,
+    pub protocol: String,
+    /// Of the server; 0: none.
+    pub port: u16,
+}
+
+/// How often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    pub connections: u64,
+    pub failed: u64,
+    /// Both ends are recorded.
+    pub joined: u64,
+}
+
+/// The addresses of one end: its own and the other's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Ends {
+    own: (String, u16),
+    other: (String, u16),
+}
+
+struct End {
+    host: String,
+    node: Node,
+    protocol: String,
+    role: Option<Role>,
+    ends: Option<Ends>,
+    failed: bool,
+}
+
+/// Collects connections.
+#[derive(Default)]
+pub struct Collector {
+    ends: Vec<End>,
+    by_container: bool,
+    left_out: u64,
+}
+
+/// The finished graph.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Graph {
+    /// In order.
+    pub nodes: Vec<Node>,
+    pub edges: BTreeMap<Edge, Weight>,
+    /// Connections over a limit.
+    pub left_out: u64,
+}
+
+impl Collector {
+    /// `by_container`: programs of a container are one node.
+    pub fn new(by_container: bool) -> Collector {
+        Collector {
+            by_container,
+            ..Collector::default()
+        }
+    }
+
+    pub fn add(&mut self, host: &str, connection: &Connection) {
+        if self.ends.len() >= CONNECTIONS_MAX {
+            self.left_out += 1;
+            return;
+        }
+        let node = Node::Program {
+            host: host.to_owned(),
+            container: connection.place.label().to_owned(),
+            comm: match (self.by_container, connection.comm.as_str()) {
+                (true, _) => String::new(),
+                // Nobody in process context was seen with the socket.
+                (false, "") => "?".to_owned(),
+                (false, comm) => comm.to_owned(),
+            },
+        };
+        let own = connection.local_addr.clone().unwrap_or_default();
+        self.ends.push(End {
+            host: host.to_owned(),
+            node,
+            protocol: connection.protocol.clone(),
+            role: connection.role,
+            ends: connection.remote_addr.clone().map(|other| Ends {
+                own: (own, connection.local_port),
+                other: (other, connection.remote_port),
+            }),
+            failed: connection.went == Went::Failed,
+        });
+    }
+
+    /// Joins the ends.
+    pub fn finish(self) -> Graph {
+        // Servers by their ends; several hosts may have the same private addresses.
+        let mut servers: HashMap<Ends, Vec<usize>> = HashMap::new();
+        for (at, end) in self.ends.iter().enumerate() {
+            if end.protocol == "tcp"
+                && end.role == Some(Role::Server)
+                && let Some(ends) = &end.ends
+            {
+                servers.entry(ends.clone()).or_default().push(at);
+            }
+        }
+        let mut taken = vec![false; self.ends.len()];
+        let mut building = Building::new(self.left_out);
+        for end in &self.ends {
+            if end.role == Some(Role::Server) {
+                continue;
+            }
+            let Some(ends) = &end.ends else { continue };
+            let turned = Ends {
+                own: ends.other.clone(),
+                other: ends.own.clone(),
+            };
+            let found = servers.get(&turned).and_then(|found| {
+                let free = |at: &&usize| !taken[**at];
+                let here = |at: &&usize| self.ends[**at].host == end.host;
+                let mut here = found.iter().filter(free).filter(here);
+                match here.next() {
+                    Some(at) => Some(*at),
+                    None if is_loopback(&ends.other.0) => None,
+                    None => found.iter().find(free).copied(),
+                }
+            });
+            let to = match found {
+                Some(at) => {
+                    taken[at] = true;
+                    self.ends[at].node.clone()
+                }
+                None => end.elsewhere(&ends.other.0),
+            };
+            building.add(&end.node, &to, end, ends.other.1, found.is_some());
+        }
+        for (at, end) in self.ends.iter().enumerate() {
+            if end.role == Some(Role::Server)
+                && !taken[at]
+                && let Some(ends) = &end.ends
+            {
+                let from = end.elsewhere(&ends.other.0);
+                building.add(&from, &end.node, end, ends.own.1, false);
+            }
+        }
+        building.finish()
+    }
+}
+
+impl End {
+    /// The node of an end that nobody recorded.
+    fn elsewhere(&self, address: &str) -> Node {
+        match self.protocol.as_str() {
+            "unix" => Node::Socket {
+                host: self.host.clone(),
+                path: address.to_owned(),
+            },
+            // A loopback address is another one on every host.
+            _ if is_loopback(address) => Node::Address(format!("{address} of {}", self.host)),
+            _ => Node::Address(address.to_owned()),
+        }
+    }
+}
+
+fn is_loopback(address: &str) -> bool {
+    address
+        .parse()
+        .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+/// Nodes by number while edges are added; numbers follow the nodes' order in the end.
+struct Building {
+    numbers: BTreeMap<Node, usize>,
+    edges: HashMap<Edge, Weight>,
+    left_out: u64,
+}
+
+impl Building {
+    fn new(left_out: u64) -> Building {
+        Building {
+            numbers: BTreeMap::new(),
+            edges: HashMap::new(),
+            left_out,
+        }
+    }
+
+    fn number(&mut self, node: &Node) -> Option<usize> {
+        if let Some(number) = self.numbers.get(node) {
+            return Some(*number);
+        }
+        let number = self.numbers.len();
+        (number < NODES_MAX).then(|| {
+            self.numbers.insert(node.clone(), number);
+            number
+        })
+    }
+
+    fn add(&mut self, from: &Node, to: &Node, end: &End, port: u16, joined: bool) {
+        let (Some(from), Some(to)) = (self.number(from), self.number(to)) else {
+            self.left_out += 1;
+            return;
+        };
+        let edge = Edge {
+            from,
+            to,
+            protocol: end.protocol.clone(),
+            port,
+        };
+        if self.edges.len() >= EDGES_MAX && !self.edges.contains_key(&edge) {
+            self.left_out += 1;
+            return;
+        }
+        let weight = self.edges.entry(edge).or_default();
+        weight.connections += 1;
+        weight.failed += u64::from(end.failed);
+        weight.joined += u64::from(joined);
+    }
+
+    fn finish(self) -> Graph {
+        let mut places = vec![0; self.numbers.len()];
+        let mut nodes = Vec::new();
+        for (place, (node, number)) in self.numbers.into_iter().enumerate() {
+            places[number] = place;
+            nodes.push(node);
+        }
+        let edges = self.edges.into_iter().map(|(edge, weight)| {
+            let edge = Edge {
+                from: places[edge.from],
+                to: places[edge.to],
+                ..edge
+            };
+            (edge, weight)
+        });
+        Graph {
+            nodes,
+            edges: edges.collect(),
+            left_out: self.left_out,
+        }
+    }
+}
+
+impl Node {
+    /// How to name it to people, where there are several hosts or only one.
+    pub fn label(&self, hosts: bool) -> String {
+        let of = |host: &str| match hosts && !host.is_empty() {
+            true => format!("{host}: "),
+            false => String::new(),
+        };
+        match self {
+            Node::Program {
+                host,
+                container,
+                comm,
+            } if comm.is_empty() => format!("{}{container}", of(host)),
+            Node::Program {
+                host,
+                container,
+                comm,
+            } => format!("{}{comm} [{container}]", of(host)),
+            Node::Address(address) => address.clone(),
+            Node::Socket { host, path } => format!("{}{path}", of(host)),
+        }
+    }
+
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Node::Program { .. } => "program",
+            Node::Address(_) => "address",
+            Node::Socket { .. } => "socket",
+        }
+    }
+
+    pub fn host(&self) -> &str {
+        match self {
+            Node::Program { host, .. } | Node::Socket { host, .. } => host,
+            Node::Address(_) => "",
+        }
+    }
+}
+
+impl Graph {
+    /// Whether programs of several hosts are in it.
+    pub fn several_hosts(&self) -> bool {
+        let mut hosts: Vec<&str> = self.nodes.iter().map(Node::host).collect();
+        hosts.retain(|host| !host.is_empty());
+        hosts.dedup();
+        hosts.iter().any(|host| *host != hosts[0])
+    }
+}

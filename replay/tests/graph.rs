@@ -1,0 +1,200 @@
+//! Who talks to whom: both ends of a connection are one edge, within a host and across hosts. And what
+//! selects and compares findings: `detect --container`, `diff`.
+
+mod program;
+mod support;
+
+use program::replay;
+use replay::{
+    graph::{Collector, Graph, Node, Weight},
+    lives::{Connection, Place, Went},
+    resolve::Role,
+};
+use serde_json::Value;
+use std::fs;
+use support::{Scenario, items, seal};
+
+type Address<'a> = (&'a str, u16);
+
+fn tcp(comm: &str, role: Role, own: Address<'_>, other: Address<'_>) -> Connection {
+    Connection {
+        boot_ns: 1,
+        wall_ns: None,
+        protocol: "tcp".into(),
+        role: Some(role),
+        pid: 1,
+        start_ns: 1,
+        comm: comm.into(),
+        place: Place {
+            cgroup_id: 1,
+            container_id: "c".repeat(64),
+            container_name: format!("{comm}-1"),
+            image: String::new(),
+        },
+        local_addr: Some(own.0.into()),
+        local_port: own.1,
+        remote_addr: Some(other.0.into()),
+        remote_port: other.1,
+        latency_ns: 0,
+        established_ns: None,
+        end_ns: None,
+        went: Went::Closed,
+        ret: None,
+    }
+}
+
+fn edges(graph: &Graph) -> Vec<(String, String, u16, Weight)> {
+    let label = |node: usize| graph.nodes[node].label(true);
+    graph
+        .edges
+        .iter()
+        .map(|(edge, weight)| (label(edge.from), label(edge.to), edge.port, *weight))
+        .collect()
+}
+
+#[test]
+fn both_ends_are_one_edge_across_hosts_too() {
+    let (web, db) = (("10.0.0.1", 40_000), ("10.0.0.2", 5_432));
+    let mut collector = Collector::new(false);
+    collector.add("b", &tcp("postgres", Role::Server, db, web));
+    collector.add("a", &tcp("nginx", Role::Client, web, db));
+    // Once more, of which only the client is recorded.
+    collector.add("a", &tcp("nginx", Role::Client, ("10.0.0.1", 40_001), db));
+    // And one that came from somewhere.
+    collector.add("b", &tcp("postgres", Role::Server, db, ("10.9.9.9", 1)));
+    let graph = collector.finish();
+    let (nginx, postgres) = (
+        "a: nginx [nginx-1]".to_owned(),
+        "b: postgres [postgres-1]".to_owned(),
+    );
+    let weight = |joined| Weight {
+        connections: 1,
+        failed: 0,
+        joined,
+    };
+    let mut told = edges(&graph);
+    told.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+    assert_eq!(
+        told,
+        [
+            ("10.9.9.9".to_owned(), postgres.clone(), 5_432, weight(0)),
+            (nginx.clone(), "10.0.0.2".to_owned(), 5_432, weight(0)),
+            (nginx, postgres, 5_432, weight(1)),
+        ]
+    );
+    assert!(graph.several_hosts());
+}
+
+#[test]
+fn loopback_joins_nothing_across_hosts() {
+    let (one, two) = (("127.0.0.1", 40_000), ("127.0.0.1", 80));
+    let mut collector = Collector::new(true);
+    collector.add("b", &tcp("server", Role::Server, two, one));
+    collector.add("a", &tcp("client", Role::Client, one, two));
+    let graph = collector.finish();
+    assert!(
+        edges(&graph)
+            .iter()
+            .all(|(_, _, _, weight)| weight.joined == 0)
+    );
+    assert!(
+        graph
+            .nodes
+            .contains(&Node::Address("127.0.0.1 of a".into()))
+    );
+}
+
+struct Place1(tempfile::TempDir);
+
+impl Place1 {
+    fn new() -> Place1 {
+        let place = Place1(tempfile::tempdir().unwrap());
+        let trace = support::file(&seal(&items(Scenario::ATTACKED), |_| 2000));
+        fs::write(place.0.path().join("trace.zst"), trace).unwrap();
+        place
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn lines(&self, arguments: &[&str]) -> Vec<Value> {
+        let output = replay(
+            &[arguments, &["--json", &self.text("trace.zst")]].concat(),
+            b"",
+        );
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+#[test]
+fn a_graph_comes_as_dot_json_and_page() {
+    let place = Place1::new();
+    let graph = &place.lines(&["graph"])[0];
+    let nodes = graph["nodes"].as_array().unwrap().len() as u64;
+    for edge in graph["edges"].as_array().unwrap() {
+        assert!(edge["from"].as_u64().unwrap() < nodes && edge["to"].as_u64().unwrap() < nodes);
+    }
+    let trace = place.text("trace.zst");
+    let text = |format: &str| {
+        let output = replay(&["graph", "--format", format, &trace], b"");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(text("dot").starts_with("digraph"));
+    let page = text("html");
+    assert!(page.contains("<svg") && page.ends_with("</html>\n"));
+    assert!(
+        !page.contains("<script") && !page.contains("src="),
+        "it needs nothing else"
+    );
+    assert_eq!(page, text("html"));
+}
+
+#[test]
+fn findings_of_a_container_are_those_that_name_it() {
+    let place = Place1::new();
+    let all = place.lines(&["detect"]);
+    let web = place.lines(&["detect", "--container", "web"]);
+    let expected: Vec<&Value> = all
+        .iter()
+        .filter(|it| it["container"]["name"] == "web")
+        .collect();
+    assert!(!expected.is_empty() && expected.len() < all.len());
+    assert_eq!(web.iter().collect::<Vec<_>>(), expected);
+    let stories = place.lines(&["detect", "--incidents", "--container", "web"]);
+    assert!(!stories.is_empty());
+    assert!(
+        stories
+            .iter()
+            .all(|it| it["containers"][0]["name"] == "web"),
+        "{stories:?}"
+    );
+}
+
+#[test]
+fn diff_shows_what_changed_and_nothing_else() {
+    let place = Place1::new();
+    assert_eq!(
+        place.lines(&["diff"]),
+        [] as [Value; 0],
+        "the same rules find the same"
+    );
+    let rules = place.text("rules.yaml");
+    let rule = "- rule: Shadow\n  desc: d\n  condition: evt.type in (open, openat) and fd.name = /etc/shadow\n  output: o\n  priority: ERROR\n";
+    fs::write(&rules, rule).unwrap();
+    let changes = place.lines(&["diff", "--default-rules", "--new", &rules]);
+    assert!(!changes.is_empty());
+    assert!(
+        changes
+            .iter()
+            .all(|it| it["change"] == "new" && it["rule"] == "Shadow"),
+        "{changes:?}"
+    );
+    let back = place.lines(&["diff", "--default-rules", "--old", &rules]);
+    assert_eq!(back.len(), changes.len());
+    assert!(back.iter().all(|it| it["change"] == "gone"));
+}
