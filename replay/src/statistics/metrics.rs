@@ -177,7 +177,8 @@ pub const METRICS: [Metric; 12] = [
         ratio: 2.5,
         huge: 200.0,
         trend: NEVER,
-        severity: Severity::Warning,
+        // Installing packages removes and renames as many files as destroying data does.
+        severity: Severity::Notice,
         tags: &["T1485", "T1486"],
     },
     Metric {
