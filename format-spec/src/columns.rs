@@ -115,9 +115,13 @@ pub const SOCK_CALL: u16 = 8;
 pub const TCP_STATE: u16 = 9;
 pub const CGROUP: u16 = 10;
 pub const SAMPLE: u16 = 11;
+pub const IO: u16 = 12;
+pub const SIGNAL: u16 = 13;
+pub const OOM_KILL: u16 = 14;
+pub const TCP_EVENT: u16 = 15;
 
 /// In the order of [`crate::EventData`]; the id of `FAMILIES[i]` is i + 1.
-pub const FAMILIES: [Family; 11] = [
+pub const FAMILIES: [Family; 15] = [
     Family {
         id: SYSCALL,
         name: "syscall",
@@ -232,6 +236,10 @@ pub const FAMILIES: [Family; 11] = [
             column(22, "remote_port", U16, Plain),
             column(23, "sock", U64, Plain),
             column(24, "latency_ns", U64, Plain),
+            column(25, "sent_bytes", U64, Plain),
+            column(26, "received_bytes", U64, Plain),
+            column(27, "duration_ns", U64, Plain),
+            column(28, "error", U16, Plain),
         ],
     },
     Family {
@@ -254,6 +262,57 @@ pub const FAMILIES: [Family; 11] = [
             column(20, "pids", U64, DeltaBy(CGROUP_ID)),
             column(21, "io_read_bytes", U64, DeltaBy(CGROUP_ID)),
             column(22, "io_write_bytes", U64, DeltaBy(CGROUP_ID)),
+        ],
+    },
+    Family {
+        id: IO,
+        name: "io",
+        fields: &[
+            column(16, "fd", I32, Zigzag),
+            column(17, "kind", U8, Plain),
+            column(18, "reads", U64, Plain),
+            column(19, "read_bytes", U64, Plain),
+            column(20, "writes", U64, Plain),
+            column(21, "written_bytes", U64, Plain),
+            column(22, "dev", U64, Plain),
+            column(23, "ino", U64, Plain),
+        ],
+    },
+    Family {
+        id: SIGNAL,
+        name: "signal",
+        fields: &[
+            column(16, "signal", U32, Plain),
+            column(17, "code", I32, Zigzag),
+            column(18, "target_tid", U32, Delta),
+            column(19, "target_pid", U32, Delta),
+            column(20, "to_group", Bool, Plain),
+            column(21, "outcome", U8, Plain),
+        ],
+    },
+    Family {
+        id: OOM_KILL,
+        name: "oom_kill",
+        fields: &[
+            column(16, "comm", Text, Plain),
+            column(17, "uid", U32, Plain),
+            column(18, "total_vm_bytes", U64, Plain),
+            column(19, "score_adj", I32, Zigzag),
+            column(20, "trigger_pid", U32, Plain),
+        ],
+    },
+    Family {
+        id: TCP_EVENT,
+        name: "tcp_event",
+        fields: &[
+            column(16, "what", U8, Plain),
+            column(17, "state", U8, Plain),
+            column(18, "family", U16, Plain),
+            column(19, "local_addr", Text, Plain),
+            column(20, "local_port", U16, Plain),
+            column(21, "remote_addr", Text, Plain),
+            column(22, "remote_port", U16, Plain),
+            column(23, "sock", U64, Plain),
         ],
     },
 ];

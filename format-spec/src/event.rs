@@ -39,6 +39,10 @@ pub enum EventData {
     TcpState(TcpState),
     Cgroup(CgroupChange),
     Sample(Sample),
+    Io(Io),
+    Signal(Signal),
+    OomKill(OomKill),
+    TcpEvent(TcpEvent),
     /// Of a family that the trace describes itself.
     Declared(Declared),
 }
@@ -161,6 +165,8 @@ impl PathMarks {
     pub const CUT: u32 = 4;
     /// Relative, and its directory could not be determined.
     pub const RELATIVE: u32 = 8;
+    /// On the recorder's list of files that are always recorded.
+    pub const LISTED: u32 = 16;
     pub fn has(self, bit: u32) -> bool {
         self.0 & bit != 0
     }
@@ -192,7 +198,7 @@ pub struct Endpoint {
 }
 
 /// A TCP socket changed state (Linux `TCP_*` numbers). The event's thread is the socket's owner, 0/0 when unknown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TcpState {
     pub old: u8,
     pub new: u8,
@@ -203,6 +209,14 @@ pub struct TcpState {
     pub sock: u64,
     /// From SYN_SENT to this state, for a connect that ended (ESTABLISHED or CLOSE); 0 otherwise.
     pub latency_ns: u64,
+    /// Without those that were sent again, at CLOSE; 0 otherwise.
+    pub sent_bytes: u64,
+    /// At CLOSE; 0 otherwise. The other end's FIN counts as one.
+    pub received_bytes: u64,
+    /// From ESTABLISHED to CLOSE; 0 otherwise, and when the beginning was not seen.
+    pub duration_ns: u64,
+    /// At CLOSE, why: an errno (ECONNREFUSED, ETIMEDOUT, ECONNRESET …), 0 for an orderly end.
+    pub error: u16,
 }
 
 /// A cgroup was made or removed.
@@ -227,4 +241,80 @@ pub struct Sample {
     /// Bytes read from and written to block devices, cumulative.
     pub io_read_bytes: u64,
     pub io_write_bytes: u64,
+}
+
+/// Reads and writes of one process on one descriptor since its event before, where they are not events of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Io {
+    pub fd: i32,
+    pub kind: IoKind,
+    /// Calls that read, failed ones too.
+    pub reads: u64,
+    pub read_bytes: u64,
+    pub writes: u64,
+    pub written_bytes: u64,
+    /// Of the file, 0 when unknown.
+    pub dev: u64,
+    pub ino: u64,
+}
+
+/// What is behind the descriptor of an [`Io`]. Other numbers are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoKind(pub u8);
+impl IoKind {
+    pub const UNKNOWN: u8 = 0;
+    pub const FILE: u8 = 1;
+    pub const SOCKET: u8 = 2;
+    pub const PIPE: u8 = 3;
+    /// A character or block device, a terminal too.
+    pub const DEVICE: u8 = 4;
+    /// Of the kernel's own (eventfd, timerfd, epoll).
+    pub const OTHER: u8 = 5;
+}
+
+/// A signal was sent; the event's thread sent it, unless the kernel did (`code` above 0).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signal {
+    pub signal: u32,
+    /// `si_code`: above 0 the kernel's own, 0 kill, negative other senders (tgkill: -6).
+    pub code: i32,
+    pub target_tid: u32,
+    pub target_pid: u32,
+    /// For the whole process, not for the one thread.
+    pub to_group: bool,
+    /// `TRACE_SIGNAL_*`: 0 delivered, 1 ignored, 2 already pending, 3 and 4 lost for want of room.
+    pub outcome: u8,
+}
+
+/// The kernel chose the event's process to free memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OomKill {
+    pub comm: Text,
+    pub uid: u32,
+    pub total_vm_bytes: u64,
+    pub score_adj: i32,
+    /// The process that asked for the memory that was not there.
+    pub trigger_pid: u32,
+}
+
+/// A segment that says that something is wrong. The event's thread is the socket's owner, 0/0 when unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpEvent {
+    pub what: TcpWhat,
+    /// Linux `TCP_*` of the socket then.
+    pub state: u8,
+    pub family: u16,
+    pub local: Endpoint,
+    pub remote: Endpoint,
+    /// As in [`TcpState::sock`]; 0: the segment belongs to no socket.
+    pub sock: u64,
+}
+
+/// What a [`TcpEvent`] tells. Other numbers are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpWhat(pub u8);
+impl TcpWhat {
+    pub const RETRANSMIT: u8 = 1;
+    pub const RESET_SENT: u8 = 2;
+    pub const RESET_RECEIVED: u8 = 3;
 }

@@ -109,7 +109,7 @@ fn a_declared_family_in_words_of_a_newer_version_is_skipped() {
     };
     let mut builder = builder();
     builder.push(read_call(0, 1, 0));
-    builder.push(event(1, sample::one_of_each()[11].clone()));
+    builder.push(event(1, sample::first_declared()));
     builder.push(read_call(2, 1, 2));
     let original = builder.seal(4);
     assert_eq!(original.decode().unwrap().events.len(), 3);
@@ -138,7 +138,7 @@ fn a_declared_family_without_its_record_is_skipped() {
     let mut builder = builder();
     builder.push(read_call(0, 1, 0));
     builder.push(Event {
-        data: sample::one_of_each()[11].clone(),
+        data: sample::first_declared(),
         ..read_call(1, 1, 1)
     });
     let mut forge = Forge::open(&builder.seal(4).bytes);

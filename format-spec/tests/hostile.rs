@@ -290,7 +290,7 @@ fn a_family_is_declared_once_and_within_limits() {
 
     // Values must be as many as the fields, and in their types.
     let ty = sample::event_types()[0].clone();
-    let EventData::Declared(good) = &sample::one_of_each()[11] else {
+    let EventData::Declared(good) = &sample::first_declared() else {
         panic!("the first declared family")
     };
     assert!(Declared::new(ty.clone(), &good.values()[1..]).is_err());
@@ -322,7 +322,7 @@ fn a_family_is_declared_once_and_within_limits() {
     });
     assert_eq!(
         refused.position(|refused| refused),
-        Some(KINDS_MAX - 11 - 2)
+        Some(KINDS_MAX - trace_format::columns::FAMILIES.len() - 2)
     );
 }
 
@@ -331,7 +331,7 @@ fn a_lie_about_a_declared_family_is_refused() {
     let chunk = || {
         let mut builder = builder();
         builder.push(Event {
-            data: sample::one_of_each()[11].clone(),
+            data: sample::first_declared(),
             ..read_call(10, 1, 0)
         });
         Forge::open(&builder.seal(20).bytes)

@@ -204,7 +204,7 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
             ..read_call(2, 1, 1)
         });
         builder.push(Event {
-            data: support::sample::one_of_each()[11].clone(),
+            data: support::sample::first_declared(),
             ..read_call(3, 1, 2)
         });
         let mut forge = Forge::open(&builder.seal(4).bytes);

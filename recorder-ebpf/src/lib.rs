@@ -14,8 +14,13 @@ pub mod probe {
     pub const TCP_STATE: u8 = 5;
     pub const CGROUP_MKDIR: u8 = 6;
     pub const CGROUP_RMDIR: u8 = 7;
+    pub const SIGNAL: u8 = 8;
+    pub const OOM_KILL: u8 = 9;
+    pub const TCP_RETRANSMIT: u8 = 10;
+    pub const TCP_RESET_SENT: u8 = 11;
+    pub const TCP_RESET_RECEIVED: u8 = 12;
     /// One more than the highest id: the length of the per-CPU counter array.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 13;
 }
 
 /// Layout of a record of the ring buffers, in [`Header::kind`].
@@ -28,6 +33,10 @@ pub mod kind {
     pub const EXIT: u8 = 7;
     pub const TCP_STATE: u8 = 8;
     pub const CGROUP: u8 = 9;
+    pub const IO: u8 = 10;
+    pub const SIGNAL: u8 = 11;
+    pub const OOM_KILL: u8 = 12;
+    pub const TCP_EVENT: u8 = 13;
 }
 
 /// What happens at the exit of a system call: the value of the policy array at its number.
@@ -45,6 +54,13 @@ pub mod action {
     pub const SOCK: u32 = 5;
     /// Only failed calls are recorded, as a path call (execve: its success is an exec event).
     pub const FAILED_PATH: u32 = 6;
+    /// Reads and writes, counted per process and descriptor. Bits 8.. say what they are: see
+    /// [`IoShape`](super::IoShape).
+    pub const IO: u32 = 7;
+    /// Counted, and what was counted of the descriptor becomes an event.
+    pub const CLOSE: u32 = 8;
+    /// Counted, unless the file is on the list: then as [`OPEN`].
+    pub const OPEN_LISTED: u32 = 9;
     pub const MASK: u32 = 0xff;
     pub const ARITY_SHIFT: u32 = 8;
 }
@@ -79,6 +95,108 @@ impl PathShape {
             arg: (policy >> 24) & 7,
         }
     }
+}
+
+/// What a call that reads or writes does, packed into the policy value above [`action::MASK`]. A
+/// call may do both, on two descriptors (sendfile).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IoShape {
+    /// Where it is counted in [`IoCount::calls`], on the descriptor that it reads from; [`IoShape::NONE`].
+    pub read: u32,
+    /// The same of the one that it writes to.
+    pub write: u32,
+    /// Which arguments these are.
+    pub read_fd: u32,
+    pub write_fd: u32,
+    /// Arguments of the call, where it is recorded nevertheless.
+    pub arity: u32,
+}
+impl IoShape {
+    pub const NONE: u32 = 31;
+    pub const fn pack(self) -> u32 {
+        (self.read << 8)
+            | (self.write << 13)
+            | (self.read_fd << 18)
+            | (self.write_fd << 21)
+            | (self.arity << 24)
+    }
+    pub const fn unpack(policy: u32) -> Self {
+        IoShape {
+            read: (policy >> 8) & 31,
+            write: (policy >> 13) & 31,
+            read_fd: (policy >> 18) & 7,
+            write_fd: (policy >> 21) & 7,
+            arity: (policy >> 24) & 7,
+        }
+    }
+}
+
+/// (Process, descriptor) pairs that are counted at once; a call on one more is an event of its own.
+pub const IO_MAX: u32 = 8_192;
+/// Kinds of calls that are counted apart. The last one means none.
+pub const IO_SLOTS: usize = 32;
+/// Of an ended process so many descriptors are looked at, from 0: most have no more. What was counted
+/// on higher ones comes within a second.
+pub const IO_EXIT_FDS: u32 = 32;
+/// Names of files and directories on the list.
+pub const LISTED_NAMES_MAX: u32 = 256;
+/// Longest name on the list: one that a dentry holds itself, in two words.
+pub const LISTED_NAME_BYTES_MAX: usize = 15;
+/// Files that were opened and are on the list; the least recently used one goes.
+pub const LISTED_FILES_MAX: u32 = 1_024;
+
+/// Where a name of the list counts: values of the map of names.
+pub mod listed {
+    /// The file itself has it.
+    pub const FILE: u32 = 1;
+    /// A directory above it, at most [`DEPTH`] levels.
+    pub const DIRECTORY: u32 = 2;
+    pub const DEPTH: u32 = 4;
+
+    /// The bit of a name in [`Settings::names`](super::Settings): most names that are not on the list
+    /// have one that no name of the list has, and need not be looked up. `word`: the first 8 bytes.
+    #[inline(always)]
+    pub const fn bit(word: u64) -> u64 {
+        1 << (((word as u16 as u32).wrapping_mul(40_503) >> 10) & 63)
+    }
+}
+
+/// A file name of up to [`LISTED_NAME_BYTES_MAX`] bytes, filled up with zeros.
+pub type ListedName = [u64; 2];
+
+/// A file by its inode and the kernel's device number.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileKey {
+    pub ino: u64,
+    pub dev: u64,
+}
+
+/// What one process did with one descriptor. The key is the thread group id in the upper half and the
+/// descriptor in the lower.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoCount {
+    pub cgroup_id: u64,
+    pub ino: u64,
+    pub dev: u32,
+    /// `i_mode` of the file; 0: unknown.
+    pub mode: u16,
+    /// 1: the file is on the list. Its calls are events and not counted here.
+    pub listed: u16,
+    /// Read, written.
+    pub bytes: [u64; 2],
+    pub calls: [u32; IO_SLOTS],
+}
+
+/// What was counted of a descriptor that is closed, or of a process that ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct IoRecord {
+    pub header: Header,
+    pub fd: u32,
+    pub reserved: u32,
+    pub count: IoCount,
 }
 
 /// Entries of the policy array. x86-64 and aarch64 numbers end well below.
@@ -270,6 +388,11 @@ pub struct TcpStateRecord {
     pub header: Header,
     pub sock_id: u64,
     pub latency_ns: u64,
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    pub duration_ns: u64,
+    pub error: u32,
+    pub reserved: u32,
     pub old: u8,
     pub new: u8,
     pub family: u16,
@@ -289,12 +412,52 @@ pub struct CgroupRecord {
     pub reserved: u32,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SignalRecord {
+    pub header: Header,
+    pub signal: u32,
+    pub code: i32,
+    pub target_tid: u32,
+    pub target_pid: u32,
+    pub to_group: u32,
+    pub outcome: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct OomKillRecord {
+    pub header: Header,
+    pub total_vm_pages: u64,
+    pub uid: u32,
+    pub score_adj: i32,
+    pub trigger_pid: u32,
+    pub reserved: u32,
+    pub comm: [u8; 16],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct TcpEventRecord {
+    pub header: Header,
+    pub sock_id: u64,
+    pub what: u8,
+    pub state: u8,
+    pub family: u16,
+    pub local_port: u16,
+    pub remote_port: u16,
+    pub local: [u8; 16],
+    pub remote: [u8; 16],
+}
+
 /// Marks shared by the path records.
 pub mod marks {
     /// Read from user memory.
     pub const UNTRUSTED: u32 = 1;
     pub const CREATED: u32 = 2;
     pub const CUT: u32 = 4;
+    /// On the list of what is always recorded.
+    pub const LISTED: u32 = 16;
 }
 
 #[repr(C)]
@@ -325,6 +488,8 @@ pub struct SocketOwner {
     pub cgroup_id: u64,
     /// When the connect began (SYN_SENT); 0: none in progress.
     pub connect_ns: u64,
+    /// When the connection was made; 0: it was not, or that was not seen.
+    pub established_ns: u64,
 }
 
 /// Settings that never change while the probes run: a read-only global, so that the verifier removes dead branches.
@@ -343,6 +508,13 @@ pub struct Settings {
     pub task_btf: u32,
     /// [`action`] for calls of other tables than the native one.
     pub foreign: u32,
+    /// 1: `mark_victim` has the victim's task (6.9), else its pid.
+    pub victim_task: u32,
+    pub reserved: u32,
+    /// Bit n: signal n is not recorded.
+    pub quiet_signals: u64,
+    /// [`listed::bit`]s of the names on the list; 0: there is no list.
+    pub names: u64,
 }
 
 macro_rules! offsets {
@@ -383,6 +555,18 @@ offsets! {
     css_set_cgroup: "css_set"."dfl_cgrp",
     cred_uid: "cred"."uid",
     cred_gid: "cred"."gid",
+    task_signal_score: "signal_struct"."oom_score_adj",
+    mm_total_vm: "mm_struct"."total_vm",
+    siginfo_code: "kernel_siginfo"."si_code",
+    sock_err: "sock"."sk_err",
+    skc_state: "sock_common"."skc_state",
+    tcp_sent: "tcp_sock"."bytes_sent",
+    tcp_retrans: "tcp_sock"."bytes_retrans",
+    inet_sport: "inet_sock"."inet_sport",
+    tcp_received: "tcp_sock"."bytes_received",
+    skb_head: "sk_buff"."head",
+    skb_network: "sk_buff"."network_header",
+    skb_transport: "sk_buff"."transport_header",
     signal_live: "signal_struct"."live",
     files_fdt: "files_struct"."fdt",
     fdtable_max_fds: "fdtable"."max_fds",

@@ -14,6 +14,8 @@ pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 const BTF_BYTES_MAX: u64 = 64 << 20;
 /// Of the functions only those are kept that programs can call.
 const HELPERS: &[u8] = b"bpf_";
+/// Of the typedefs those of tracepoints.
+const TRACEPOINTS: &[u8] = b"btf_trace_";
 /// Structures inside structures without a name, at most this deep.
 const NESTING_MAX: u32 = 8;
 
@@ -43,10 +45,14 @@ pub struct Btf {
     records: Vec<usize>,
     structs: HashMap<Vec<u8>, u32>,
     functions: HashSet<Vec<u8>>,
+    /// Types of tracepoints: typedefs of pointers to functions.
+    tracepoints: HashMap<Vec<u8>, u32>,
 }
 
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_TYPEDEF: u32 = 8;
+const KIND_PROTOTYPE: u32 = 13;
 const KIND_FUNCTION: u32 = 12;
 
 impl Btf {
@@ -82,7 +88,7 @@ impl Btf {
         let types_end = types_at.saturating_add(word(12)? as usize).min(bytes.len());
         let strings_at = at(word(16)?)?;
         let (mut records, mut structs) = (Vec::new(), HashMap::new());
-        let mut functions = HashSet::new();
+        let (mut functions, mut tracepoints) = (HashSet::new(), HashMap::new());
         let mut next = types_at;
         while next + 12 <= types_end {
             let (name, info) = (word(next)?, word(next + 4)?);
@@ -93,6 +99,12 @@ impl Btf {
                 if !name.is_empty() {
                     // The first definition wins: later ones are a driver's private namesakes.
                     structs.entry(name.to_vec()).or_insert(records.len() as u32);
+                }
+            }
+            if kind == KIND_TYPEDEF {
+                let name = text_at(&bytes, strings_at + name as usize);
+                if name.starts_with(TRACEPOINTS) {
+                    tracepoints.insert(name.to_vec(), word(next + 8)?);
                 }
             }
             if kind == KIND_FUNCTION {
@@ -120,6 +132,7 @@ impl Btf {
             records,
             structs,
             functions,
+            tracepoints,
             bytes,
         })
     }
@@ -127,6 +140,18 @@ impl Btf {
     /// Has the kernel the eBPF helper `name` (`bpf_…`)?
     pub fn has_helper(&self, name: &str) -> bool {
         self.functions.contains(name.as_bytes())
+    }
+
+    /// How many parameters the tracepoint type `name` (`btf_trace_…`) has, the first being its own.
+    pub fn parameters(&self, name: &str) -> Option<u32> {
+        let pointer = self.record(*self.tracepoints.get(name.as_bytes())?)?;
+        let prototype = self.record(u32_at(&self.bytes, pointer + 8)?)?;
+        let info = u32_at(&self.bytes, prototype + 4)?;
+        ((info >> 24) & 0x1f == KIND_PROTOTYPE).then_some(info & 0xffff)
+    }
+
+    fn record(&self, id: u32) -> Option<usize> {
+        self.records.get((id as usize).checked_sub(1)?).copied()
     }
 
     /// Byte offset of `path` ("member" or "member.inner"; "new|old" is the first of these that is
@@ -237,6 +262,8 @@ mod tests {
         assert_eq!(btf.offset("list_head", "absent|prev|next"), Some(8));
         assert!(btf.has_helper("bpf_get_current_task"));
         assert!(!btf.has_helper("bpf_no_such_helper"));
+        assert_eq!(btf.parameters("btf_trace_sys_exit"), Some(3));
+        assert_eq!(btf.parameters("btf_trace_no_such_tracepoint"), None);
         assert_eq!(btf.offset("no_such_struct", "next"), None);
     }
 

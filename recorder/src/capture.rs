@@ -28,13 +28,13 @@ use crate::{
     clock,
     control::Asked,
     drain::{Chunks, Drain, Rings},
-    notice,
+    listed, notice,
     observe::{
         cgroups::Cgroups,
         containers::Containers,
         host, processes,
         runtimes::Resolver,
-        watcher::{Batch, Watcher},
+        watcher::{Batch, Counts, Watcher},
     },
     policy::{self, Profile},
     privileges,
@@ -180,6 +180,7 @@ pub fn run(
     host::in_host_pid_namespace()?;
     let sizes = RingSizes::new(options.ring_bytes)
         .context("cannot read the number of CPUs from /sys/devices/system/cpu/possible")?;
+    let list = listed::list();
     let mut probes = Probes::load(&probes::Options {
         btf: options.btf.clone(),
         object: options.object.clone(),
@@ -189,6 +190,8 @@ pub fn run(
             empty: u32::from(options.empty),
             call_pages: sizes.call_pages,
             foreign: policy::foreign(options.profile),
+            quiet_signals: policy::quiet_signals(options.profile),
+            names: list.bits,
             ..Settings::default()
         },
         rings: sizes,
@@ -202,12 +205,20 @@ pub fn run(
     for id in &options.cgroups {
         filter.insert(id, 1, 0)?;
     }
+    let mut names = probes.listed_names()?;
+    for (name, place) in &list.names {
+        names.insert(name, place, 0)?;
+    }
     let counters = probes.counters()?;
-    let drain = Drain::new(Rings {
-        calls: probes.call_rings(sizes)?,
-        bulk: probes.ring("BULK")?,
-        urgent: probes.ring("URGENT")?,
-    });
+    let drain = Drain::new(
+        Rings {
+            calls: probes.call_rings(sizes)?,
+            bulk: probes.ring("BULK")?,
+            urgent: probes.ring("URGENT")?,
+        },
+        arch,
+    );
+    let descriptors = probes.descriptors()?;
     let counts = probes.counts()?;
 
     // Before the first thread is started: each has what this one has then.
@@ -255,7 +266,11 @@ pub fn run(
     capture.tell_in_force(clock::boot_ns());
     // Events are waiting from here on; everything else about the start is written after them.
     progress.recording.store(true, Ordering::Release);
-    let watcher = Watcher::start(Cgroups::open(), counts, true);
+    let watcher = Watcher::start(
+        Cgroups::open(),
+        Counts::new(counts, descriptors, arch),
+        true,
+    );
     capture.start(&watcher);
     let mut switchboard = Switchboard {
         probes: &mut probes,
@@ -550,6 +565,7 @@ impl Capture<'_> {
         let taken = self
             .drain
             .round(&mut self.containers, &mut self.out, &|| floor(watcher), max);
+        watcher.count(&mut self.drain.calls);
         while let Ok(batch) = watcher.batches.try_recv() {
             self.batch(batch, watcher);
         }
@@ -578,6 +594,12 @@ impl Capture<'_> {
         for event in batch.events {
             if self.out.full() {
                 self.out.seal(self.watermark(watcher));
+            }
+            if let Some(body) = self.containers.see(event.cgroup_id) {
+                self.out.context(ContextRecord {
+                    boot_ns: event.boot_ns,
+                    body,
+                });
             }
             self.out.event(event);
         }

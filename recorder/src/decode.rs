@@ -4,21 +4,24 @@
 //! checked all the same: a record that does not fit is refused and counted, never trusted.
 
 use recorder_ebpf::{
-    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, OpenRecord, PathCallRecord,
-    SockCallRecord, TcpStateRecord, abi, kind, marks, probe,
+    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, IoRecord, OomKillRecord, OpenRecord,
+    PathCallRecord, SignalRecord, SockCallRecord, TcpEventRecord, TcpStateRecord, abi, kind, marks,
+    probe,
 };
 use trace_format::{
     Event, EventData, Text,
     event::{
-        CgroupChange, Endpoint, Exec, ExecFlags, Exit, Fork, Open, PathCall, PathMarks, SockCall,
-        Syscall, TcpState,
+        CgroupChange, Endpoint, Exec, ExecFlags, Exit, Fork, OomKill, Open, PathCall, PathMarks,
+        Signal, SockCall, Syscall, TcpEvent, TcpState, TcpWhat,
     },
 };
 
-use crate::calls::Call;
+use crate::{calls::Call, io_calls};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+/// Of x86-64; an aarch64 kernel may have larger ones, and says so nowhere in what it writes here.
+const PAGE_BYTES: u64 = 4_096;
 
 /// The event of a plain system call.
 #[inline]
@@ -51,6 +54,10 @@ pub fn record(bytes: &[u8]) -> Option<Event> {
         kind::EXEC => exec(&fixed(bytes)?, variable::<ExecRecord>(bytes, &header)?)?,
         kind::EXIT => exit(&fixed(bytes)?),
         kind::TCP_STATE => tcp_state(&fixed(bytes)?),
+        kind::IO => io(&fixed(bytes)?),
+        kind::SIGNAL => signal(&fixed(bytes)?),
+        kind::OOM_KILL => oom_kill(&fixed(bytes)?),
+        kind::TCP_EVENT => tcp_event(&fixed(bytes)?),
         kind::CGROUP => cgroup(&fixed(bytes)?, variable::<CgroupRecord>(bytes, &header)?),
         _ => return None,
     };
@@ -85,6 +92,10 @@ fn take<'a>(data: &mut &'a [u8], len: u32) -> Option<&'a [u8]> {
     let (front, rest) = data.split_at_checked(len as usize)?;
     *data = rest;
     Some(front)
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 fn without_nul(bytes: &[u8]) -> &[u8] {
@@ -164,6 +175,7 @@ fn path_marks(kernel: u32) -> u32 {
         (marks::UNTRUSTED, PathMarks::UNTRUSTED),
         (marks::CREATED, PathMarks::CREATED),
         (marks::CUT, PathMarks::CUT),
+        (marks::LISTED, PathMarks::LISTED),
     ] {
         bits |= if kernel & from != 0 { to } else { 0 };
     }
@@ -171,7 +183,7 @@ fn path_marks(kernel: u32) -> u32 {
 }
 
 /// The kernel's internal device number (20 bits of minor) as `makedev` of the C library writes it.
-fn device(kernel: u32) -> u64 {
+pub fn device(kernel: u32) -> u64 {
     let (major, minor) = (u64::from(kernel >> 20), u64::from(kernel & 0xf_ffff));
     ((major & 0xfff) << 8) | (minor & 0xff) | ((minor & !0xff) << 12)
 }
@@ -266,11 +278,7 @@ fn exec(record: &ExecRecord, mut data: &[u8]) -> Option<EventData> {
     if record.args_len < record.args_total {
         flags |= ExecFlags::ARGS_CUT;
     }
-    let comm = record
-        .comm
-        .split(|&byte| byte == 0)
-        .next()
-        .unwrap_or_default();
+    let comm = until_nul(&record.comm);
     Some(EventData::Exec(Exec {
         path: path.into(),
         filename: Text::new(filename),
@@ -304,6 +312,54 @@ fn tcp_state(record: &TcpStateRecord) -> EventData {
         remote: endpoint(record.family, &record.remote, record.remote_port),
         sock: record.sock_id,
         latency_ns: record.latency_ns,
+        sent_bytes: record.sent_bytes,
+        received_bytes: record.received_bytes,
+        duration_ns: record.duration_ns,
+        error: record.error as u16,
+    })
+}
+
+/// What was counted of a descriptor, where a record holds that.
+pub fn io_count(bytes: &[u8]) -> Option<recorder_ebpf::IoCount> {
+    let header: Header = fixed(bytes)?;
+    let record = (header.kind == kind::IO).then(|| fixed::<IoRecord>(bytes))?;
+    Some(record?.count)
+}
+
+fn io(record: &IoRecord) -> EventData {
+    let device = device(record.count.dev);
+    EventData::Io(io_calls::event(record.fd, &record.count, device))
+}
+
+fn signal(record: &SignalRecord) -> EventData {
+    EventData::Signal(Signal {
+        signal: record.signal,
+        code: record.code,
+        target_tid: record.target_tid,
+        target_pid: record.target_pid,
+        to_group: record.to_group != 0,
+        outcome: record.outcome as u8,
+    })
+}
+
+fn oom_kill(record: &OomKillRecord) -> EventData {
+    EventData::OomKill(OomKill {
+        comm: Text::new(until_nul(&record.comm)),
+        uid: record.uid,
+        total_vm_bytes: record.total_vm_pages.saturating_mul(PAGE_BYTES),
+        score_adj: record.score_adj,
+        trigger_pid: record.trigger_pid,
+    })
+}
+
+fn tcp_event(record: &TcpEventRecord) -> EventData {
+    EventData::TcpEvent(TcpEvent {
+        what: TcpWhat(record.what),
+        state: record.state,
+        family: record.family,
+        local: endpoint(record.family, &record.local, record.local_port),
+        remote: endpoint(record.family, &record.remote, record.remote_port),
+        sock: record.sock_id,
     })
 }
 

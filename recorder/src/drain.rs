@@ -6,9 +6,14 @@
 //! time a probe can take between the two.
 
 use aya::maps::{MapData, RingBuf};
-use trace_format::{ContextRecord, Event, EventData};
+use trace_format::{ContextRecord, Event, EventData, syscalls::Arch};
 
-use crate::{calls::CallRings, clock, decode, observe::containers::Containers};
+use crate::{
+    calls::CallRings,
+    clock, decode,
+    io_calls::{self, Calls},
+    observe::containers::Containers,
+};
 
 /// Longest time between a probe reading the clock and reserving its record: it runs with preemption
 /// off, but interrupts, other probes in them and a hypervisor can hold it up.
@@ -56,14 +61,19 @@ pub struct Drain {
     safe_ns: Vec<u64>,
     /// Records that were not ours.
     pub refused: u64,
+    arch: Arch,
+    /// Calls that were counted of descriptors which closed, for the counts per cgroup.
+    pub calls: Calls,
 }
 
 impl Drain {
-    pub fn new(rings: Rings) -> Self {
+    pub fn new(rings: Rings, arch: Arch) -> Self {
         Drain {
             safe_ns: vec![0; 2 + rings.calls.cpus()],
             rings,
             refused: 0,
+            arch,
+            calls: Calls::new(),
         }
     }
 
@@ -120,7 +130,12 @@ impl Drain {
                     .next(cpu, filled)
                     .map(|call| Some(decode::call(cpu, call))),
                 (Source::Urgent, _) => self.rings.urgent.next().map(|item| decode::record(&item)),
-                _ => self.rings.bulk.next().map(|item| decode::record(&item)),
+                _ => self.rings.bulk.next().map(|item| {
+                    if let Some(count) = decode::io_count(&item) {
+                        io_calls::add(&count, self.arch, &mut self.calls);
+                    }
+                    decode::record(&item)
+                }),
             };
             let Some(event) = next else {
                 // All that began before this moment is read.

@@ -3,15 +3,17 @@
 use recorder_ebpf::{PathShape, SYSCALLS_MAX, action};
 use trace_format::syscalls::{Arch, NUMBERS, arity, number};
 
+use crate::io_calls;
+
 /// Arguments that are kept of a call which this version does not know.
 const ARGS_MAX: u8 = 6;
 
 /// How much is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Profile {
-    /// Security events, per-container counts of everything else, resources
+    /// Security events, sensitive files, per-container counts of everything else, resources
     Light,
-    /// `light` and every opened file
+    /// `light`, every opened file, and reads and writes counted per descriptor
     Standard,
     /// Every system call with arguments and result
     Full,
@@ -146,6 +148,15 @@ pub fn foreign(profile: Profile) -> u32 {
     }
 }
 
+/// Signals that are not recorded, as bits: a child that ended is an exit event, and a runtime that
+/// interrupts its own threads all the time (Go, with SIGURG) is nobody's news.
+pub fn quiet_signals(profile: Profile) -> u64 {
+    match profile {
+        Profile::Light | Profile::Standard => 1 << libc::SIGCHLD | 1 << libc::SIGURG,
+        Profile::Full => 0,
+    }
+}
+
 /// One policy value per system-call number of this architecture.
 pub fn table(profile: Profile, arch: Arch) -> Vec<u32> {
     let base = if profile == Profile::Full {
@@ -172,10 +183,20 @@ pub fn table(profile: Profile, arch: Arch) -> Vec<u32> {
     for name in SOCK_CALLS {
         set(name, action::SOCK);
     }
-    if profile != Profile::Light {
-        for name in OPEN_CALLS {
-            set(name, action::OPEN);
+    for name in OPEN_CALLS {
+        set(
+            name,
+            match profile {
+                Profile::Light => action::OPEN_LISTED,
+                Profile::Standard | Profile::Full => action::OPEN,
+            },
+        );
+    }
+    if profile == Profile::Standard {
+        for (name, value) in io_calls::policies(arch) {
+            set(name, value);
         }
+        set("close", action::CLOSE);
     }
     for (nr, value) in (0..).zip(&mut table) {
         if *value == action::RECORD {
@@ -217,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn full_records_all_and_light_counts_reads_and_opens() {
+    fn full_records_all_and_light_counts_reads_and_most_opens() {
         let read = number(Arch::X86_64, "read").unwrap() as usize;
         let openat = number(Arch::X86_64, "openat").unwrap() as usize;
         let three_args = 3 << action::ARITY_SHIFT;
@@ -226,7 +247,10 @@ mod tests {
             action::RECORD | three_args
         );
         assert_eq!(table(Profile::Light, Arch::X86_64)[read], action::COUNT);
-        assert_eq!(table(Profile::Light, Arch::X86_64)[openat], action::COUNT);
+        assert_eq!(
+            table(Profile::Light, Arch::X86_64)[openat],
+            action::OPEN_LISTED
+        );
         assert_eq!(table(Profile::Standard, Arch::X86_64)[openat], action::OPEN);
     }
 }

@@ -18,6 +18,7 @@ use recorder_ebpf::{Offsets, Settings, probe};
 use crate::{
     btf::{self, Btf},
     calls::{CallRings, RingSizes},
+    observe::descriptors::Descriptors,
 };
 
 /// The object that was built from `recorder-ebpf/src/probes`.
@@ -87,6 +88,41 @@ pub const PROBES: &[ProbeSpec] = &[
         family: "network",
         tracepoint: "inet_sock_set_state",
         what: "TCP connections",
+        needs: &["sock_common"],
+    },
+    ProbeSpec {
+        id: probe::SIGNAL,
+        family: "ipc",
+        tracepoint: "signal_generate",
+        what: "signals sent",
+        needs: &["task_struct", "kernel_siginfo"],
+    },
+    ProbeSpec {
+        id: probe::OOM_KILL,
+        family: "resource",
+        tracepoint: "mark_victim",
+        what: "processes killed for want of memory",
+        needs: &["task_struct", "signal_struct", "mm_struct", "cred"],
+    },
+    ProbeSpec {
+        id: probe::TCP_RETRANSMIT,
+        family: "network",
+        tracepoint: "tcp_retransmit_skb",
+        what: "TCP segments sent again",
+        needs: &["sock_common"],
+    },
+    ProbeSpec {
+        id: probe::TCP_RESET_SENT,
+        family: "network",
+        tracepoint: "tcp_send_reset",
+        what: "TCP resets sent",
+        needs: &["sock_common", "sk_buff"],
+    },
+    ProbeSpec {
+        id: probe::TCP_RESET_RECEIVED,
+        family: "network",
+        tracepoint: "tcp_receive_reset",
+        what: "TCP resets received",
         needs: &["sock_common"],
     },
     ProbeSpec {
@@ -183,6 +219,8 @@ impl Probes {
         let task_btf = u32::from(
             types.has_helper("bpf_get_current_task_btf") && missing(TYPED_TASK, &found).is_none(),
         );
+        // Before 6.9 it has the pid alone. The first parameter is the tracepoint's own.
+        let victim_task = u32::from(types.parameters("btf_trace_mark_victim") == Some(3));
         drop(types);
         let kernel =
             aya::Btf::parse_file(&btf_path, aya::Endianness::default()).map_err(|source| {
@@ -206,6 +244,8 @@ impl Probes {
             filter_cgroups,
             empty,
             foreign,
+            quiet_signals,
+            names,
             ..
         } = options.settings;
         let RingSizes {
@@ -226,6 +266,12 @@ impl Probes {
                     call_pages,
                     task_btf,
                     foreign,
+                    victim_task,
+                    0,
+                    quiet_signals as u32,
+                    (quiet_signals >> 32) as u32,
+                    names as u32,
+                    (names >> 32) as u32,
                 ][..],
                 true,
             )
@@ -356,6 +402,27 @@ impl Probes {
     pub fn counts(&mut self) -> Result<PerCpuHashMap<MapData, [u64; 2], u64>, Error> {
         PerCpuHashMap::try_from(self.take("COUNTS")?).map_err(|source| Error::Map {
             name: "COUNTS",
+            source: Box::new(source),
+        })
+    }
+
+    /// The reads and writes that are counted per descriptor.
+    pub fn descriptors(&mut self) -> Result<Descriptors, Error> {
+        let turn = Array::try_from(self.take("IO_TURN")?).map_err(|source| Error::Map {
+            name: "IO_TURN",
+            source: Box::new(source),
+        })?;
+        let [even, odd] = ["IO_EVEN", "IO_ODD"].map(|name| match self.take(name)? {
+            Map::HashMap(data) => Ok(data),
+            _ => Err(Error::NoMap { name }),
+        });
+        Ok(Descriptors::new(turn, even?, odd?))
+    }
+
+    /// Names whose files are always recorded.
+    pub fn listed_names(&mut self) -> Result<HashMap<MapData, [u64; 2], u32>, Error> {
+        HashMap::try_from(self.take("LISTED_NAMES")?).map_err(|source| Error::Map {
+            name: "LISTED_NAMES",
             source: Box::new(source),
         })
     }

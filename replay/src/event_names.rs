@@ -1,7 +1,7 @@
 //! Names and texts for values in events: addresses, address families, TCP states, marks.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use trace_format::event::{Endpoint, PathMarks};
+use trace_format::event::{Endpoint, IoKind, PathMarks, TcpWhat};
 
 /// argv for people: the NULs between arguments as blanks, the last one gone.
 pub fn arguments(args: &[u8]) -> String {
@@ -54,6 +54,40 @@ pub fn tcp_state(state: u8) -> &'static str {
     NAMES.get(usize::from(state)).copied().unwrap_or("unknown")
 }
 
+/// What is behind a descriptor of an `io` event.
+pub fn io_kind(kind: IoKind) -> &'static str {
+    match kind.0 {
+        IoKind::FILE => "file",
+        IoKind::SOCKET => "socket",
+        IoKind::PIPE => "pipe",
+        IoKind::DEVICE => "device",
+        IoKind::OTHER => "other",
+        _ => "unknown",
+    }
+}
+
+pub fn tcp_what(what: TcpWhat) -> &'static str {
+    match what.0 {
+        TcpWhat::RETRANSMIT => "retransmit",
+        TcpWhat::RESET_SENT => "reset_sent",
+        TcpWhat::RESET_RECEIVED => "reset_received",
+        _ => "unknown",
+    }
+}
+
+/// `SIGKILL`; the numbers of x86-64 and aarch64. A real-time signal is `SIG` and its number.
+pub fn signal_name(signal: u32) -> String {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    match NAMES.get((signal as usize).wrapping_sub(1)) {
+        Some(name) => format!("SIG{name}"),
+        None => format!("SIG{signal}"),
+    }
+}
+
 /// Names of the marks that are set, joined with `|`.
 pub fn mark_names(marks: PathMarks) -> String {
     let names = [
@@ -61,6 +95,7 @@ pub fn mark_names(marks: PathMarks) -> String {
         (PathMarks::CREATED, "created"),
         (PathMarks::CUT, "cut"),
         (PathMarks::RELATIVE, "relative"),
+        (PathMarks::LISTED, "listed"),
     ];
     let set: Vec<&str> = names
         .into_iter()

@@ -7,14 +7,16 @@ use trace_format::{Declared, EventData, Value, event::Endpoint};
 
 use crate::{
     append::{self, OfSecond},
-    event_names::{address_text, arguments, family_text, mark_names, tcp_state},
+    event_names::{
+        address_text, arguments, family_text, io_kind, mark_names, signal_name, tcp_state, tcp_what,
+    },
     event_view::EventView,
     findings::one_line,
     import::{
         block_text,
         scap::{kinds::Kinds, stored::Kind},
     },
-    resolve::{State, Version},
+    resolve::{State, Version, may_outlive_its_process},
     syscalls::{self, errno},
     walk::Noted,
 };
@@ -88,7 +90,7 @@ impl Whos {
             tid: event.tid,
             pid: event.pid,
             cgroup_id: event.cgroup_id,
-            of_socket: matches!(event.data, EventData::TcpState(_)),
+            of_socket: may_outlive_its_process(&event.data),
         };
         let text = self.texts.entry(who).or_insert_with(|| {
             let mut text = Vec::new();
@@ -232,7 +234,63 @@ fn write_what(view: &EventView<'_>, out: &mut Vec<u8>) {
                 0 => Ok(()),
                 latency_ns => write!(out, ", after {} µs", latency_ns / 1000),
             }
+            .and_then(|()| match state.duration_ns {
+                0 => Ok(()),
+                duration_ns => write!(
+                    out,
+                    ", {} bytes out, {} in, {} ms",
+                    state.sent_bytes,
+                    state.received_bytes,
+                    duration_ns / 1_000_000
+                ),
+            })
+            .and_then(|()| match errno::of_result(-i64::from(state.error)) {
+                Some(error) => write!(out, ", {error}"),
+                None => Ok(()),
+            })
         }
+        EventData::TcpEvent(event) => {
+            let _ = write!(out, "tcp {}", tcp_what(event.what));
+            endpoint(", local ", &event.local, out);
+            endpoint(", remote ", &event.remote, out);
+            Ok(())
+        }
+        EventData::Io(io) => write!(
+            out,
+            "io on {} {}: {} reads of {} bytes, {} writes of {}",
+            io_kind(io.kind),
+            io.fd,
+            io.reads,
+            io.read_bytes,
+            io.writes,
+            io.written_bytes
+        ),
+        EventData::Signal(signal) => {
+            let from = if signal.code > 0 {
+                " by the kernel"
+            } else {
+                ""
+            };
+            let _ = write!(
+                out,
+                "{} to {}{from}",
+                signal_name(signal.signal),
+                signal.target_pid
+            );
+            match signal.outcome {
+                0 => Ok(()),
+                1 => write!(out, ", ignored"),
+                2 => write!(out, ", already pending"),
+                _ => write!(out, ", lost"),
+            }
+        }
+        EventData::OomKill(kill) => write!(
+            out,
+            "killed for want of memory: {}, {} KiB of addresses, wanted by {}",
+            one_line(&kill.comm.to_string_lossy()),
+            kill.total_vm_bytes / 1024,
+            kill.trigger_pid
+        ),
         EventData::Cgroup(change) => {
             let verb = if change.removed { "removed" } else { "made" };
             write!(

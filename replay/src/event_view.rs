@@ -8,10 +8,12 @@ use std::cell::OnceCell;
 use trace_format::{Declared, Event, EventData, columns, event::Endpoint};
 
 use crate::{
-    event_names::{address_text, arguments, family_text, mark_names, tcp_state},
+    event_names::{
+        address_text, arguments, family_text, io_kind, mark_names, signal_name, tcp_state, tcp_what,
+    },
     order::EventRef,
     resolve::{Container, Process, State},
-    syscalls,
+    syscalls::{self, errno},
 };
 
 /// An event at its place in the fold. Valid between `State::before` and `State::after`.
@@ -348,6 +350,7 @@ pub const COLUMNS: &[Column] = &[
         match &view.event.data {
             EventData::Exec(exec) => Cell::nonzero(exec.dev),
             EventData::Open(open) => Cell::nonzero(open.dev),
+            EventData::Io(io) => Cell::nonzero(io.dev),
             _ => Cell::Null,
         }
     }),
@@ -355,13 +358,14 @@ pub const COLUMNS: &[Column] = &[
         match &view.event.data {
             EventData::Exec(exec) => Cell::nonzero(exec.ino),
             EventData::Open(open) => Cell::nonzero(open.ino),
+            EventData::Io(io) => Cell::nonzero(io.ino),
             _ => Cell::Null,
         }
     }),
     column(
         "marks",
         Text,
-        "untrusted, created, cut, relative: about the path",
+        "untrusted, created, cut, relative, listed: about the path",
         |view| {
             let marks = match &view.event.data {
                 EventData::Open(open) => open.marks,
@@ -379,13 +383,18 @@ pub const COLUMNS: &[Column] = &[
     column(
         "fd",
         Signed,
-        "descriptor of a socket call",
-        of!(EventData::SockCall(call) => Cell::Signed(call.fd.into())),
+        "descriptor of a socket call, or of counted reads and writes",
+        |view| match &view.event.data {
+            EventData::SockCall(call) => Cell::Signed(call.fd.into()),
+            EventData::Io(io) => Cell::Signed(io.fd.into()),
+            _ => Cell::Null,
+        },
     ),
     column("family", Text, "address family", |view| {
         match &view.event.data {
             EventData::SockCall(call) => Cell::Made(family_text(call.family)),
             EventData::TcpState(state) => Cell::Made(family_text(state.family)),
+            EventData::TcpEvent(event) => Cell::Made(family_text(event.family)),
             _ => Cell::Null,
         }
     }),
@@ -417,7 +426,11 @@ pub const COLUMNS: &[Column] = &[
         "sock",
         Unsigned,
         "identity of the TCP socket in the trace",
-        of!(EventData::TcpState(state) => Cell::Unsigned(state.sock)),
+        |view| match &view.event.data {
+            EventData::TcpState(state) => Cell::Unsigned(state.sock),
+            EventData::TcpEvent(event) => Cell::nonzero(event.sock),
+            _ => Cell::Null,
+        },
     ),
     column(
         "state_old",
@@ -544,12 +557,129 @@ pub const COLUMNS: &[Column] = &[
         "fields of an event whose family the trace describes itself, a JSON object",
         of!(EventData::Declared(declared) => Cell::Fields(declared)),
     ),
+    column(
+        "io_kind",
+        Text,
+        "what is behind the descriptor: file, socket, pipe, device, other",
+        of!(EventData::Io(io) => Cell::Text(io_kind(io.kind).as_bytes())),
+    ),
+    column(
+        "reads",
+        Unsigned,
+        "calls that read",
+        of!(EventData::Io(io) => Cell::Unsigned(io.reads)),
+    ),
+    column(
+        "read_bytes",
+        Unsigned,
+        "bytes that they read",
+        of!(EventData::Io(io) => Cell::Unsigned(io.read_bytes)),
+    ),
+    column(
+        "writes",
+        Unsigned,
+        "calls that wrote",
+        of!(EventData::Io(io) => Cell::Unsigned(io.writes)),
+    ),
+    column(
+        "written_bytes",
+        Unsigned,
+        "bytes that they wrote",
+        of!(EventData::Io(io) => Cell::Unsigned(io.written_bytes)),
+    ),
+    column(
+        "sent_bytes",
+        Unsigned,
+        "of a closed TCP connection",
+        of!(EventData::TcpState(state) => Cell::nonzero(state.sent_bytes)),
+    ),
+    column(
+        "received_bytes",
+        Unsigned,
+        "of a closed TCP connection",
+        of!(EventData::TcpState(state) => Cell::nonzero(state.received_bytes)),
+    ),
+    column(
+        "duration_ns",
+        Unsigned,
+        "how long a closed TCP connection was established",
+        of!(EventData::TcpState(state) => Cell::nonzero(state.duration_ns)),
+    ),
+    column(
+        "error",
+        Text,
+        "errno with which a TCP connection ended",
+        of!(EventData::TcpState(state) => {
+            Cell::some(errno::of_result(-i64::from(state.error)), |name| Cell::Text(name.as_bytes()))
+        }),
+    ),
+    column(
+        "tcp_what",
+        Text,
+        "retransmit, reset_sent, reset_received",
+        of!(EventData::TcpEvent(event) => Cell::Text(tcp_what(event.what).as_bytes())),
+    ),
+    column(
+        "signal",
+        Text,
+        "name of a signal that was sent",
+        of!(EventData::Signal(signal) => Cell::Made(signal_name(signal.signal))),
+    ),
+    column(
+        "signal_code",
+        Signed,
+        "its si_code; above 0: from the kernel",
+        of!(EventData::Signal(signal) => Cell::Signed(signal.code.into())),
+    ),
+    column(
+        "target_pid",
+        Unsigned,
+        "process it was sent to",
+        of!(EventData::Signal(signal) => Cell::Unsigned(signal.target_pid.into())),
+    ),
+    column(
+        "target_tid",
+        Unsigned,
+        "thread it was sent to",
+        of!(EventData::Signal(signal) => Cell::Unsigned(signal.target_tid.into())),
+    ),
+    column(
+        "outcome",
+        Unsigned,
+        "0 on its way, 1 ignored, 2 already pending, 3 and 4 lost",
+        of!(EventData::Signal(signal) => Cell::Unsigned(signal.outcome.into())),
+    ),
+    column(
+        "victim",
+        Text,
+        "name of the process that was killed for want of memory",
+        of!(EventData::OomKill(kill) => Cell::text(&kill.comm)),
+    ),
+    column(
+        "total_vm_bytes",
+        Unsigned,
+        "its address space",
+        of!(EventData::OomKill(kill) => Cell::nonzero(kill.total_vm_bytes)),
+    ),
+    column(
+        "score_adj",
+        Signed,
+        "its oom_score_adj",
+        of!(EventData::OomKill(kill) => Cell::Signed(kill.score_adj.into())),
+    ),
+    column(
+        "trigger_pid",
+        Unsigned,
+        "process that wanted the memory",
+        of!(EventData::OomKill(kill) => Cell::nonzero(kill.trigger_pid)),
+    ),
 ];
 
 fn endpoints(event: &Event) -> Option<(&Endpoint, &Endpoint)> {
     match &event.data {
         EventData::SockCall(call) => Some((&call.local, &call.remote)),
         EventData::TcpState(state) => Some((&state.local, &state.remote)),
+        EventData::TcpEvent(event) => Some((&event.local, &event.remote)),
         _ => None,
     }
 }

@@ -323,6 +323,7 @@ fn a_scan_that_does_not_block_is_found_by_its_socket_states() {
                 remote: call.remote.clone(),
                 sock: event.seq,
                 latency_ns: 1_000,
+                ..TcpState::default()
             };
             let boot_ns = event.boot_ns + 1_000;
             let data = EventData::TcpState(state);

@@ -514,6 +514,7 @@ mod damage {
                 remote: Default::default(),
                 sock: 1,
                 latency_ns: 0,
+                ..TcpState::default()
             })),
         ]
     }

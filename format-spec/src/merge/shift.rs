@@ -128,6 +128,19 @@ impl Shift {
                 change.sock = self.cgroup(change.sock);
                 EventData::TcpState(change)
             }
+            EventData::TcpEvent(mut event) => {
+                event.sock = self.cgroup(event.sock);
+                EventData::TcpEvent(event)
+            }
+            EventData::Signal(mut signal) => {
+                signal.target_tid = self.pid(signal.target_tid);
+                signal.target_pid = self.pid(signal.target_pid);
+                EventData::Signal(signal)
+            }
+            EventData::OomKill(mut kill) => {
+                kill.trigger_pid = self.pid(kill.trigger_pid);
+                EventData::OomKill(kill)
+            }
             EventData::Cgroup(mut change) => {
                 change.id = self.cgroup(change.id);
                 EventData::Cgroup(change)

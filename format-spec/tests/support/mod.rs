@@ -136,20 +136,83 @@ pub fn data() -> impl Strategy<Value = EventData> {
             any::<u16>(),
             endpoint(),
             endpoint(),
-            n(),
-            n()
+            [n(), n(), n(), n(), n()],
+            any::<u16>()
         )
-            .prop_map(|(old, new, family, local, remote, sock, latency_ns)| {
-                EventData::TcpState(TcpState {
+            .prop_map(
+                |(
                     old,
                     new,
                     family,
                     local,
                     remote,
-                    sock,
-                    latency_ns,
+                    [sock, latency_ns, sent, received, duration],
+                    error,
+                )| {
+                    EventData::TcpState(TcpState {
+                        old,
+                        new,
+                        family,
+                        local,
+                        remote,
+                        sock,
+                        latency_ns,
+                        sent_bytes: sent,
+                        received_bytes: received,
+                        duration_ns: duration,
+                        error,
+                    })
+                }
+            ),
+        (any::<i32>(), any::<u8>(), [n(), n(), n(), n(), n(), n()]).prop_map(
+            |(fd, kind, [reads, read_bytes, writes, written_bytes, dev, ino])| {
+                EventData::Io(Io {
+                    fd,
+                    kind: IoKind(kind),
+                    reads,
+                    read_bytes,
+                    writes,
+                    written_bytes,
+                    dev,
+                    ino,
                 })
-            }),
+            }
+        ),
+        (w(), any::<i32>(), w(), w(), any::<bool>(), any::<u8>()).prop_map(
+            |(signal, code, target_tid, target_pid, to_group, outcome)| {
+                EventData::Signal(Signal {
+                    signal,
+                    code,
+                    target_tid,
+                    target_pid,
+                    to_group,
+                    outcome,
+                })
+            }
+        ),
+        (text(), w(), n(), any::<i32>(), w()).prop_map(
+            |(comm, uid, total_vm_bytes, score_adj, trigger_pid)| {
+                EventData::OomKill(OomKill {
+                    comm,
+                    uid,
+                    total_vm_bytes,
+                    score_adj,
+                    trigger_pid,
+                })
+            }
+        ),
+        (any::<[u8; 2]>(), any::<u16>(), endpoint(), endpoint(), n()).prop_map(
+            |([what, state], family, local, remote, sock)| {
+                EventData::TcpEvent(TcpEvent {
+                    what: TcpWhat(what),
+                    state,
+                    family,
+                    local,
+                    remote,
+                    sock,
+                })
+            }
+        ),
         (n(), text(), any::<bool>())
             .prop_map(|(id, path, removed)| EventData::Cgroup(CgroupChange { id, path, removed })),
         [n(), n(), n(), n(), n(), n(), n()].prop_map(

@@ -114,6 +114,10 @@ pub fn one_of_each() -> Vec<EventData> {
             remote: endpoint(&[10, 0, 0, 2], 65_535),
             sock: 3,
             latency_ns: 180_000,
+            sent_bytes: 1,
+            received_bytes: 2,
+            duration_ns: 3,
+            error: 111,
         }),
         EventData::Cgroup(CgroupChange {
             id: 8_811,
@@ -129,6 +133,39 @@ pub fn one_of_each() -> Vec<EventData> {
             io_read_bytes: 6,
             io_write_bytes: 7,
         }),
+        EventData::Io(Io {
+            fd: -1,
+            kind: IoKind(IoKind::SOCKET),
+            reads: 1,
+            read_bytes: 2,
+            writes: 3,
+            written_bytes: u64::MAX,
+            dev: 4,
+            ino: 5,
+        }),
+        EventData::Signal(Signal {
+            signal: 9,
+            code: -6,
+            target_tid: 71,
+            target_pid: 70,
+            to_group: true,
+            outcome: 1,
+        }),
+        EventData::OomKill(OomKill {
+            comm: "stress".into(),
+            uid: 33,
+            total_vm_bytes: 1 << 30,
+            score_adj: -1_000,
+            trigger_pid: 7,
+        }),
+        EventData::TcpEvent(TcpEvent {
+            what: TcpWhat(TcpWhat::RESET_SENT),
+            state: 7,
+            family: 2,
+            local: endpoint(&[10, 0, 0, 1], 40_001),
+            remote: endpoint(&[10, 0, 0, 2], 80),
+            sock: 3,
+        }),
         declared(
             0,
             [
@@ -141,6 +178,14 @@ pub fn one_of_each() -> Vec<EventData> {
         ),
         declared(1, []),
     ]
+}
+
+/// The first event of [`one_of_each`] whose family is declared.
+pub fn first_declared() -> EventData {
+    one_of_each()
+        .into_iter()
+        .find(|data| matches!(data, EventData::Declared(_)))
+        .expect("there is one")
 }
 
 /// One record of every kind, in one checkpoint, a nanosecond apart from 40 on.

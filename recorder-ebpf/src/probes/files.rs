@@ -4,11 +4,14 @@
 //! paths come from user memory after the call and are marked so; a relative one is followed by
 //! the components of its directory.
 
-use recorder_ebpf::{OpenRecord, PathCallRecord, PathShape, kind, marks, probe};
+use recorder_ebpf::{FileKey, OpenRecord, PathCallRecord, PathShape, kind, marks, probe};
 
 use crate::{
-    Current, Ring, Scratch, header,
-    kernel::{cwd_path, file, file_of, file_path, inode_identity, is_relative, user_string, walk},
+    Current, LISTED_FILES, Ring, Scratch, header, io,
+    kernel::{
+        cwd_path, dentry_listed, file, file_of, file_path, inode_identity, is_relative,
+        path_listed, user_string, walk,
+    },
     scratch, send,
     syscalls::Call,
 };
@@ -16,6 +19,8 @@ use crate::{
 /// `FMODE_CREATED` (include/linux/fs.h), the same bit since 4.19.
 const FMODE_CREATED: u32 = 0x10_0000;
 const AT_FDCWD: i32 = -100;
+const EPERM: i64 = 1;
+const EACCES: i64 = 13;
 
 /// System-call numbers of the open family on x86-64; `open` has no directory argument, `creat` no flags.
 mod nr {
@@ -72,6 +77,16 @@ pub fn open(call: Call, current: Current) -> Option<()> {
         if file.mode & FMODE_CREATED != 0 {
             marks |= marks::CREATED;
         }
+        // The number may have been another file's, which was closed in a way that is not seen.
+        io::flush(probe::SYS_EXIT, call.ret as u32, current);
+        if path_listed(scratch.probe()) != 0 {
+            marks |= marks::LISTED;
+            let key = FileKey {
+                ino,
+                dev: u64::from(dev),
+            };
+            let _ = LISTED_FILES.insert(key, 1, 0);
+        }
     } else {
         marks |= user_string(scratch, path) | marks::UNTRUSTED;
         user_len = scratch.at();
@@ -89,8 +104,22 @@ pub fn open(call: Call, current: Current) -> Option<()> {
     record.mode = mode;
     record.user_len = user_len as u32;
     record.marks = marks;
-    send::<OpenRecord>(Ring::Bulk, probe::SYS_EXIT, scratch);
+    let ring = if marks & marks::LISTED != 0 {
+        Ring::Urgent
+    } else {
+        Ring::Bulk
+    };
+    send::<OpenRecord>(ring, probe::SYS_EXIT, scratch);
     Some(())
+}
+
+/// Is what an open returned on the list, or was it refused for want of rights (what may be on it)?
+#[inline(always)]
+pub fn is_listed(call: &Call) -> bool {
+    if call.ret < 0 {
+        return call.ret == -EACCES || call.ret == -EPERM;
+    }
+    dentry_listed(file(file_of(call.ret as u32)).dentry) != 0
 }
 
 #[inline(always)]

@@ -6,9 +6,11 @@ use aya_ebpf::helpers::generated::{
     bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
     bpf_probe_read_kernel_str, bpf_probe_read_user_str,
 };
-use recorder_ebpf::{DATA_MAX, PATH_DEPTH_MAX, PIECE_MAX, USER_PATH_MAX, marks};
+use recorder_ebpf::{
+    DATA_MAX, ListedName, PATH_DEPTH_MAX, PIECE_MAX, USER_PATH_MAX, listed, marks,
+};
 
-use crate::{Scratch, offset, setting};
+use crate::{LISTED_NAMES, Scratch, offset, scratch_of, setting};
 
 /// `value & mask`, which the compiler must not simplify away: the verifier needs to see it.
 #[inline(always)]
@@ -112,10 +114,14 @@ pub fn file_of(fd: u32) -> u64 {
 
 /// Consecutive kernel memory, read with one helper call: a call costs more than a hundred bytes do.
 /// It is filled where it lies, because returning it would copy it.
-pub struct Block(MaybeUninit<[u64; BLOCK_WORDS]>);
-const BLOCK_WORDS: usize = 12;
+pub struct Block<const WORDS: usize>(MaybeUninit<[u64; WORDS]>);
+/// Enough for what is read of a `struct file` and an inode.
+const FILE_WORDS: usize = 12;
+/// Enough for what is read of a dentry. 5.10 gives a program's functions 512 bytes of stack together,
+/// and the walk is the deepest.
+const DENTRY_WORDS: usize = 9;
 
-impl Block {
+impl<const WORDS: usize> Block<WORDS> {
     pub const fn new() -> Self {
         Block(MaybeUninit::uninit())
     }
@@ -125,9 +131,7 @@ impl Block {
     #[inline(always)]
     pub fn holds(first: usize, members: &[(usize, usize)]) -> bool {
         members.iter().all(|(offset, len)| {
-            *offset >= first
-                && offset + len <= first + BLOCK_WORDS * 8
-                && (offset - first) % len == 0
+            *offset >= first && offset + len <= first + WORDS * 8 && (offset - first) % len == 0
         })
     }
 
@@ -138,7 +142,7 @@ impl Block {
         unsafe {
             bpf_probe_read_kernel(
                 self.0.as_mut_ptr().cast(),
-                (BLOCK_WORDS * 8) as u32,
+                (WORDS * 8) as u32,
                 address as *const _,
             )
         };
@@ -175,8 +179,8 @@ pub fn file(address: u64) -> File {
         offset!(file_path) + offset!(path_mnt),
     );
     let (inode, mode) = (offset!(file_inode), offset!(file_mode));
-    if Block::holds(0, &[(dentry, 8), (mount, 8), (inode, 8), (mode, 4)]) {
-        let mut block = Block::new();
+    if Block::<FILE_WORDS>::holds(0, &[(dentry, 8), (mount, 8), (inode, 8), (mode, 4)]) {
+        let mut block = Block::<FILE_WORDS>::new();
         block.fill(address);
         return File {
             dentry: block.get(dentry),
@@ -197,13 +201,14 @@ pub fn file(address: u64) -> File {
 #[inline(always)]
 pub fn inode_identity(inode: u64) -> (u64, u32) {
     let (number, superblock) = (offset!(inode_ino), offset!(inode_sb));
-    let (number, superblock): (u64, u64) = if Block::holds(0, &[(number, 8), (superblock, 8)]) {
-        let mut block = Block::new();
-        block.fill(inode);
-        (block.get(number), block.get(superblock))
-    } else {
-        (read(inode, number), read(inode, superblock))
-    };
+    let (number, superblock): (u64, u64) =
+        if Block::<FILE_WORDS>::holds(0, &[(number, 8), (superblock, 8)]) {
+            let mut block = Block::<FILE_WORDS>::new();
+            block.fill(inode);
+            (block.get(number), block.get(superblock))
+        } else {
+            (read(inode, number), read(inode, superblock))
+        };
     (number, read(superblock, offset!(sb_dev)))
 }
 
@@ -217,14 +222,21 @@ pub fn file_path(scratch: &mut Scratch, address: u64) -> u32 {
 /// Appends the components of the current working directory, as [`file_path`] does.
 #[inline(always)]
 pub fn cwd_path(scratch: &mut Scratch) -> u32 {
-    let [dentry, mount] = of_task(
-        offset!(task_fs),
-        [
-            offset!(fs_pwd) + offset!(path_dentry),
-            offset!(fs_pwd) + offset!(path_mnt),
-        ],
-    );
-    walk(scratch, dentry, mount)
+    let place = offset!(task_fs);
+    let fs: u64 = if setting!(task_btf) != 0 {
+        // SAFETY: the task's type is known.
+        unsafe { load(typed_task(), place) }
+    } else {
+        // SAFETY: a helper without preconditions.
+        read(unsafe { bpf_get_current_task() }, place)
+    };
+    // By helper calls in any case: what a typed load gives is a pointer, and `climb` takes numbers.
+    let pwd = offset!(fs_pwd);
+    walk(
+        scratch,
+        read(fs, pwd + offset!(path_dentry)),
+        read(fs, pwd + offset!(path_mnt)),
+    )
 }
 
 /// Walks from a dentry up to the process's root across mounts, as d_path (fs/d_path.c) does, but
@@ -232,7 +244,7 @@ pub fn cwd_path(scratch: &mut Scratch) -> u32 {
 /// beginning of the path is missing, else 0.
 #[inline(always)]
 pub fn walk(scratch: &mut Scratch, dentry: u64, mount: u64) -> u32 {
-    if climb(scratch, dentry, mount) == 0 {
+    if climb(scratch.probe(), dentry, mount) == 0 {
         marks::CUT
     } else {
         0
@@ -240,8 +252,15 @@ pub fn walk(scratch: &mut Scratch, dentry: u64, mount: u64) -> u32 {
 }
 
 /// 1: it came to an end; 0: there is more path than room.
+///
+/// A function that is seen from outside takes plain numbers only, and the verifier looks at it once,
+/// whoever calls it: the loop here is most of its work.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn climb(scratch: &mut Scratch, dentry: u64, mount: u64) -> u64 {
+extern "C" fn climb(probe: u64, dentry: u64, mount: u64) -> u64 {
+    let Some(scratch) = scratch_of(probe as u32) else {
+        return 0;
+    };
     let [root_dentry, root_mount] = of_task(
         offset!(task_fs),
         [
@@ -286,6 +305,7 @@ const SHORT_WORDS: usize = 5;
 /// Appends a dentry's name; its parent.
 #[inline(always)]
 fn component(scratch: &mut Scratch, dentry: u64) -> u64 {
+    scratch.begin_component();
     let (parent, name, len, short) = (
         offset!(dentry_parent),
         offset!(dentry_name),
@@ -299,11 +319,11 @@ fn component(scratch: &mut Scratch, dentry: u64) -> u64 {
         (short, 8),
         (short + SHORT_WORDS * 8 - 8, 8),
     ];
-    if !Block::holds(parent, &inside) {
+    if !Block::<DENTRY_WORDS>::holds(parent, &inside) {
         kernel_string(scratch, read(dentry, name), PIECE_MAX);
         return read(dentry, parent);
     }
-    let mut block = Block::new();
+    let mut block = Block::<DENTRY_WORDS>::new();
     block.fill(dentry + parent as u64);
     let short_at = short - parent;
     let text: u64 = block.get(name - parent);
@@ -325,6 +345,91 @@ fn component(scratch: &mut Scratch, dentry: u64) -> u64 {
     }
     scratch.grow(len + 1);
     block.get(0)
+}
+
+/// Where the list has the name that begins with these words: [`listed::FILE`] and so on. What lies
+/// behind the name's end is left from another name.
+#[inline(always)]
+fn place_on_list(first: u64, second: u64) -> u32 {
+    // Without a branch, because this is done for each file that is opened. `zero` has the top bit of
+    // each byte that is zero, and of none before the first such.
+    let zero = |word: u64| word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080;
+    let before = |zero: u64| (zero & zero.wrapping_neg()).wrapping_sub(1);
+    let (in_first, in_second) = (zero(first), zero(second));
+    if listed::bit(first & before(in_first)) & setting!(names) == 0 {
+        return 0;
+    }
+    let name: ListedName = if in_first != 0 {
+        [first & before(in_first), 0]
+    } else if in_second != 0 {
+        [first, second & before(in_second)]
+    } else {
+        return 0; // longer than any on the list
+    };
+    // SAFETY: a plain number.
+    unsafe { LISTED_NAMES.get(name) }.copied().unwrap_or(0)
+}
+
+/// Is a component of the path that was walked on the list?
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn path_listed(probe: u64) -> u64 {
+    let Some(scratch) = scratch_of(probe as u32) else {
+        return 0;
+    };
+    let mut level = 0;
+    while level < listed::DEPTH {
+        let Some(at) = scratch.start(level as usize) else {
+            return 0;
+        };
+        // SAFETY: there is room behind any place below DATA_MAX.
+        let (first, second) = unsafe {
+            let words = scratch
+                .data
+                .as_ptr()
+                .add(bounded(at, DATA_MAX - 1))
+                .cast::<u64>();
+            (words.read_volatile(), words.add(1).read_volatile())
+        };
+        let place = if level == 0 {
+            listed::FILE
+        } else {
+            listed::DIRECTORY
+        };
+        if place_on_list(first, second) & place != 0 {
+            return 1;
+        }
+        level += 1;
+    }
+    0
+}
+
+/// Is a file, or the directory that it is in, on the list?
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn dentry_listed(dentry: u64) -> u64 {
+    let (parent, short) = (offset!(dentry_parent), offset!(dentry_short));
+    if !Block::<DENTRY_WORDS>::holds(parent, &[(parent, 8), (short, 8), (short + 8, 8)]) {
+        return 0;
+    }
+    let mut dentry = dentry;
+    let mut level = 0;
+    while level < 2 {
+        let mut block = Block::<DENTRY_WORDS>::new();
+        block.fill(dentry + parent as u64);
+        let place = if level == 0 {
+            listed::FILE
+        } else {
+            listed::DIRECTORY
+        };
+        let at = short - parent;
+        if place_on_list(block.get(at), block.get(at + 8)) & place != 0 {
+            return 1;
+        }
+        dentry = block.get(0);
+        level += 1;
+    }
+    0
 }
 
 /// Appends a string of kernel memory with its NUL; `max` is at most `PIECE_MAX * 4`.

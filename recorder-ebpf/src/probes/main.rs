@@ -12,8 +12,10 @@
 mod calls;
 mod cgroups;
 mod files;
+mod io;
 mod kernel;
 mod process;
+mod signals;
 mod sockets;
 mod syscalls;
 
@@ -27,8 +29,9 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf},
 };
 use recorder_ebpf::{
-    COUNTS_MAX, CallPage, CallRing, CountKey, Counters, DATA_MAX, FILTER_CGROUPS_MAX, Header,
-    Offsets, PIECE_MAX, SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, probe,
+    COUNTS_MAX, CallPage, CallRing, CountKey, Counters, DATA_MAX, FILTER_CGROUPS_MAX, FileKey,
+    Header, IO_MAX, IoCount, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName, Offsets, PIECE_MAX,
+    SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, probe,
 };
 
 /// Plain system calls: one ring per CPU, each of `call_pages` pages. User space sets the sizes.
@@ -54,6 +57,20 @@ static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(SOCK
 #[map]
 static FILTER_CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(FILTER_CGROUPS_MAX, 0);
 
+/// Reads and writes per process and descriptor, counted in one of two tables while user space empties
+/// the other: which one says the lowest bit here.
+#[map]
+static IO_TURN: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
+static IO_EVEN: HashMap<u64, IoCount> = HashMap::with_max_entries(IO_MAX, 0);
+#[map]
+static IO_ODD: HashMap<u64, IoCount> = HashMap::with_max_entries(IO_MAX, 0);
+/// Names whose files are always recorded, and the files of that kind that were opened.
+#[map]
+static LISTED_NAMES: HashMap<ListedName, u32> = HashMap::with_max_entries(LISTED_NAMES_MAX, 0);
+#[map]
+static LISTED_FILES: LruHashMap<FileKey, u8> = LruHashMap::with_max_entries(LISTED_FILES_MAX, 0);
+
 /// Space to put a record of variable length together. One per CPU and probe, because another
 /// probe may run on this CPU in between.
 #[repr(C, align(8))]
@@ -63,11 +80,18 @@ pub struct Scratch {
     /// checked once. (In a register its range would grow with each round, and each would be a
     /// state of its own: 2 s of verifying instead of 20 ms.)
     at: u64,
+    /// Whose it is.
+    probe: u64,
+    /// Components of paths so far, and where they begin.
+    components: u64,
+    starts: [u16; COMPONENTS],
     /// The fixed part, directly followed by `data` when it is sent: see [`send`].
     pub fixed: [u64; FIXED_WORDS],
     pub data: [u8; DATA_MAX + PIECE_MAX * 4],
 }
 pub const FIXED_WORDS: usize = 16;
+/// All components of a path that is walked, and a power of two.
+const COMPONENTS: usize = recorder_ebpf::PATH_DEPTH_MAX as usize;
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(probe::COUNT, 0);
 
@@ -81,6 +105,10 @@ static SETTINGS: Settings = Settings {
     call_pages: 1,
     task_btf: 0,
     foreign: 0,
+    victim_task: 0,
+    reserved: 0,
+    quiet_signals: 0,
+    names: 0,
 };
 
 /// A member's offset: a constant to the verifier, because the map behind it is frozen.
@@ -226,10 +254,17 @@ pub fn submit<T: Copy + 'static>(ring: Ring, probe: u8, record: T) {
 /// This CPU's and this probe's scratch, without data.
 #[inline(always)]
 pub fn scratch(probe: u8) -> Option<&'static mut Scratch> {
-    // SAFETY: this CPU's element of this probe.
-    let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(u32::from(probe))? };
+    let scratch = scratch_of(u32::from(probe))?;
     scratch.clear();
+    scratch.probe = u64::from(probe);
     Some(scratch)
+}
+
+/// The same as it is, for a function that cannot be handed it.
+#[inline(always)]
+pub fn scratch_of(probe: u32) -> Option<&'static mut Scratch> {
+    // SAFETY: this CPU's element of this probe.
+    Some(unsafe { &mut *SCRATCH.get_ptr_mut(probe)? })
 }
 
 /// Sends the scratch: the fixed part `T` (at the end of `fixed`) and the data behind it.
@@ -262,6 +297,38 @@ impl Scratch {
     #[inline(always)]
     pub fn clear(&mut self) {
         self.set_at(0);
+        self.components = 0;
+    }
+
+    /// Whose it is.
+    #[inline(always)]
+    pub fn probe(&self) -> u64 {
+        // SAFETY: a plain field.
+        unsafe { core::ptr::read_volatile(&raw const self.probe) }
+    }
+
+    /// A component of a path begins here.
+    #[inline(always)]
+    pub fn begin_component(&mut self) {
+        let at = self.at();
+        // SAFETY: plain fields, the index masked into the array; volatile for the reason that `at` is.
+        unsafe {
+            let count = core::ptr::read_volatile(&raw const self.components);
+            let start = kernel::bounded(count as usize, COMPONENTS - 1);
+            core::ptr::write_volatile(self.starts.as_mut_ptr().add(start), at as u16);
+            core::ptr::write_volatile(&raw mut self.components, count + 1);
+        }
+    }
+
+    /// Where component `index` (below [`COMPONENTS`]) of the path begins, if there is one.
+    #[inline(always)]
+    pub fn start(&self, index: usize) -> Option<usize> {
+        // SAFETY: as in `begin_component`.
+        unsafe {
+            let count = core::ptr::read_volatile(&raw const self.components);
+            (count > index as u64)
+                .then(|| core::ptr::read_volatile(self.starts.as_ptr().add(index)) as usize)
+        }
     }
 
     /// End of the data so far.

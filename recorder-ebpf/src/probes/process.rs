@@ -8,7 +8,7 @@ use recorder_ebpf::{
 };
 
 use crate::{
-    Current, Ring, current, header,
+    Current, Ring, current, header, io,
     kernel::{bounded, file, inode_identity, kernel_string, read, walk},
     offset, scratch, send, submit,
 };
@@ -49,6 +49,7 @@ fn exit(ctx: &BtfTracePointContext) -> Option<()> {
     let current = current(probe::EXIT)?;
     let header = header(probe::EXIT, kind::EXIT, current)?;
     let signal: u64 = read(task, offset!(task_signal));
+    let live: u32 = read(signal, offset!(signal_live));
     submit(
         Ring::Urgent,
         probe::EXIT,
@@ -56,9 +57,12 @@ fn exit(ctx: &BtfTracePointContext) -> Option<()> {
             header,
             start_ns: read(task, offset!(task_start_boottime)),
             exit_code: read(task, offset!(task_exit_code)),
-            live: read(signal, offset!(signal_live)),
+            live,
         },
     );
+    if live == 0 {
+        io::process_ended(current);
+    }
     Some(())
 }
 

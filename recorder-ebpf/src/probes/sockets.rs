@@ -13,7 +13,8 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use recorder_ebpf::{
-    SUN_PATH_MAX, SockCallRecord, SocketOwner, TcpStateRecord, kind, marks, probe,
+    Offsets, SUN_PATH_MAX, SockCallRecord, SocketOwner, TcpEventRecord, TcpStateRecord, kind,
+    marks, probe,
 };
 
 use crate::{
@@ -66,9 +67,18 @@ fn ends(sk: u64) -> Ends {
         local = read(sk, offset!(skc_v6_rcv_saddr));
         remote = read(sk, offset!(skc_v6_daddr));
     }
+    let mut local_port: u16 = read(sk, offset!(skc_num));
+    let sport = offset!(inet_sport);
+    if local_port == 0
+        && (family == AF_INET || family == AF_INET6)
+        && sport != Offsets::MISSING as usize
+    {
+        // A closed socket has given its port back; here it still stands.
+        local_port = u16::from_be(read(sk, sport));
+    }
     Ends {
         family,
-        local_port: read(sk, offset!(skc_num)),
+        local_port,
         remote_port: u16::from_be(read(sk, offset!(skc_dport))),
         local,
         remote,
@@ -124,7 +134,7 @@ pub fn sock_call(call: Call, current: Current) -> Option<()> {
     }
     scratch.fixed::<SockCallRecord>().header.data_len = scratch.at() as u32;
     if accepted && (socket.family == AF_INET || socket.family == AF_INET6) {
-        own(sk, current, 0);
+        accepted_by(sk, current);
     }
     send::<SockCallRecord>(Ring::Urgent, probe::SYS_EXIT, scratch);
     Some(())
@@ -209,10 +219,25 @@ fn own(sk: u64, current: Current, connect_ns: u64) -> SocketOwner {
         pid_tgid: current.pid_tgid,
         cgroup_id: current.cgroup_id,
         connect_ns,
+        established_ns: 0,
     };
     // A full LRU map makes room; any other failure only costs this socket its owner.
     let _ = SOCKETS.insert(sk, owner, u64::from(BPF_ANY));
     owner
+}
+
+/// An accepted connection has been established before: what is known of it stays.
+#[inline(always)]
+fn accepted_by(sk: u64, current: Current) {
+    let known = unsafe_get(sk);
+    let owner = SocketOwner {
+        id: known.map_or_else(new_id, |owner| owner.id),
+        pid_tgid: current.pid_tgid,
+        cgroup_id: current.cgroup_id,
+        connect_ns: 0,
+        established_ns: known.map_or(0, |owner| owner.established_ns),
+    };
+    let _ = SOCKETS.insert(sk, owner, u64::from(BPF_ANY));
 }
 
 #[inline(always)]
@@ -279,12 +304,37 @@ fn tcp_state(ctx: &BtfTracePointContext) -> Option<()> {
     )?;
     let ended = old == TCP_SYN_SENT && (new == TCP_ESTABLISHED || new == TCP_CLOSE);
     let socket = ends(sk);
+    let closed = new == TCP_CLOSE;
+    if new == TCP_ESTABLISHED {
+        let owner = SocketOwner {
+            established_ns: header.boot_ns,
+            ..owner
+        };
+        let _ = SOCKETS.insert(sk, owner, u64::from(BPF_ANY));
+    }
     submit(
         Ring::Urgent,
         probe::TCP_STATE,
         TcpStateRecord {
             header,
             sock_id: owner.id,
+            sent_bytes: at_close(closed, sk, offset!(tcp_sent)).wrapping_sub(at_close(
+                closed,
+                sk,
+                offset!(tcp_retrans),
+            )),
+            received_bytes: at_close(closed, sk, offset!(tcp_received)),
+            duration_ns: if closed && owner.established_ns != 0 {
+                header.boot_ns.saturating_sub(owner.established_ns)
+            } else {
+                0
+            },
+            error: if closed && offset!(sock_err) != Offsets::MISSING as usize {
+                read(sk, offset!(sock_err))
+            } else {
+                0
+            },
+            reserved: 0,
             latency_ns: if ended {
                 header.boot_ns.saturating_sub(owner.connect_ns)
             } else {
@@ -299,8 +349,130 @@ fn tcp_state(ctx: &BtfTracePointContext) -> Option<()> {
             remote: socket.remote,
         },
     );
-    if new == TCP_CLOSE {
+    if closed {
         let _ = SOCKETS.remove(sk);
     }
+    Some(())
+}
+
+/// A count of the `tcp_sock`, which a kernel may not have.
+#[inline(always)]
+fn at_close(closed: bool, sk: u64, offset: usize) -> u64 {
+    if closed && offset != Offsets::MISSING as usize {
+        read(sk, offset)
+    } else {
+        0
+    }
+}
+
+/// [`TcpEventRecord::what`].
+mod what {
+    pub const RETRANSMIT: u8 = 1;
+    pub const RESET_SENT: u8 = 2;
+    pub const RESET_RECEIVED: u8 = 3;
+}
+
+#[btf_tracepoint(function = "tcp_retransmit_skb")]
+fn tcp_retransmit_skb(ctx: BtfTracePointContext) -> i32 {
+    tcp_event(probe::TCP_RETRANSMIT, what::RETRANSMIT, ctx.arg(0));
+    0
+}
+
+#[btf_tracepoint(function = "tcp_receive_reset")]
+fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
+    tcp_event(probe::TCP_RESET_RECEIVED, what::RESET_RECEIVED, ctx.arg(0));
+    0
+}
+
+#[btf_tracepoint(function = "tcp_send_reset")]
+fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
+    let sk: u64 = ctx.arg(0);
+    if sk != 0 {
+        tcp_event(probe::TCP_RESET_SENT, what::RESET_SENT, sk);
+    } else {
+        reset_of_none(ctx.arg(1));
+    }
+    0
+}
+
+const NOBODY: Current = Current {
+    pid_tgid: 0,
+    cgroup_id: 0,
+};
+
+#[inline(always)]
+fn tcp_event(probe: u8, what: u8, sk: u64) -> Option<()> {
+    if crate::setting!(empty) != 0 {
+        return None;
+    }
+    let owner = unsafe_get(sk);
+    let current = admit(
+        probe,
+        owner.map_or(NOBODY, |owner| Current {
+            pid_tgid: owner.pid_tgid,
+            cgroup_id: owner.cgroup_id,
+        }),
+    )?;
+    let header = header(probe, kind::TCP_EVENT, current)?;
+    let socket = ends(sk);
+    submit(
+        Ring::Urgent,
+        probe,
+        TcpEventRecord {
+            header,
+            sock_id: owner.map_or(0, |owner| owner.id),
+            what,
+            state: read(sk, offset!(skc_state)),
+            family: socket.family,
+            local_port: socket.local_port,
+            remote_port: socket.remote_port,
+            local: socket.local,
+            remote: socket.remote,
+        },
+    );
+    Some(())
+}
+
+/// A reset that answers a segment for which there is no socket: what a scan of ports gets. The ends
+/// are in the segment, turned around.
+#[inline(always)]
+fn reset_of_none(skb: u64) -> Option<()> {
+    // Newer kernels want to see that it was looked at.
+    if crate::setting!(empty) != 0 || skb == 0 {
+        return None;
+    }
+    let current = admit(probe::TCP_RESET_SENT, NOBODY)?;
+    let header = header(probe::TCP_RESET_SENT, kind::TCP_EVENT, current)?;
+    let head: u64 = read(skb, offset!(skb_head));
+    let network = head + u64::from(read::<u16>(skb, offset!(skb_network)));
+    let transport = head + u64::from(read::<u16>(skb, offset!(skb_transport)));
+    let (mut local, mut remote) = ([0u8; 16], [0u8; 16]);
+    // struct iphdr: version in the upper half of byte 0, source at 12, destination at 16; struct
+    // ipv6hdr: at 8 and 24; struct tcphdr: source port, destination port.
+    let family = if read::<u8>(network, 0) >> 4 == 4 {
+        let (source, destination): ([u8; 4], [u8; 4]) = (read(network, 12), read(network, 16));
+        local[..4].copy_from_slice(&destination);
+        remote[..4].copy_from_slice(&source);
+        AF_INET
+    } else {
+        local = read(network, 24);
+        remote = read(network, 8);
+        AF_INET6
+    };
+    submit(
+        Ring::Urgent,
+        probe::TCP_RESET_SENT,
+        TcpEventRecord {
+            header,
+            sock_id: 0,
+            what: what::RESET_SENT,
+            state: 0,
+            family,
+            local_port: u16::from_be(read(transport, 2)),
+            remote_port: u16::from_be(read(transport, 0)),
+            local,
+            remote,
+        },
+    );
     Some(())
 }

@@ -6,7 +6,7 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use recorder_ebpf::{CountKey, Offsets, abi, action, probe};
 
-use crate::{COUNTS, Current, POLICY, calls, current, files, kernel, offset, setting, sockets};
+use crate::{COUNTS, Current, POLICY, calls, current, files, io, kernel, offset, setting, sockets};
 
 /// The registers at a system call, in the order of its arguments.
 #[derive(Clone, Copy)]
@@ -133,16 +133,30 @@ fn record(policy: u32, call: Call, current: Current) -> Option<()> {
     match policy & action::MASK {
         action::COUNT => count(call.nr, current),
         action::RECORD => calls::plain(policy, call, abi::NATIVE, current),
-        action::OPEN => files::open(call, current),
         action::PATH => files::path_call(policy, call, current),
         action::FAILED_PATH if call.ret < 0 => files::path_call(policy, call, current),
         action::SOCK => sockets::sock_call(call, current),
+        action::IO => io::io(policy, call, current),
+        action::CLOSE => {
+            if call.ret == 0 {
+                io::flush(probe::SYS_EXIT, call.arg::<0>() as u32, current);
+            }
+            count(call.nr, current)
+        }
+        // One copy of the code for both: each costs the verifier its time again.
+        action @ (action::OPEN | action::OPEN_LISTED) => {
+            if action == action::OPEN || files::is_listed(&call) {
+                files::open(call, current)
+            } else {
+                count(call.nr, current)
+            }
+        }
         _ => None,
     }
 }
 
 #[inline(always)]
-fn count(nr: u32, current: Current) -> Option<()> {
+pub fn count(nr: u32, current: Current) -> Option<()> {
     let key = CountKey {
         cgroup_id: current.cgroup_id,
         nr: u64::from(nr),

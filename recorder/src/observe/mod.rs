@@ -4,6 +4,7 @@
 pub mod cgroups;
 pub mod containers;
 pub mod cri;
+pub mod descriptors;
 pub mod docker;
 pub mod host;
 pub mod oci;

@@ -19,10 +19,15 @@ use hashbrown::HashMap;
 use trace_format::{
     ContextRecord, Event, EventData,
     event::{Sample, SyscallCount},
+    syscalls::Arch,
 };
 
-use super::{cgroups::Cgroups, processes, resources};
-use crate::clock;
+use super::{
+    cgroups::Cgroups,
+    descriptors::{self, Descriptors},
+    processes, resources,
+};
+use crate::{clock, io_calls::Calls, notice};
 
 /// Batches that wait for the drain.
 const BATCHES_MAX: usize = 4;
@@ -43,6 +48,8 @@ pub struct Shared {
     pub floor_ns: AtomicU64,
     /// (cgroup id, path) of the containers to sample.
     pub sampled: Mutex<Vec<(u64, String)>>,
+    /// Calls that the drain found counted beside the table of counts.
+    calls: Mutex<Calls>,
 }
 
 pub struct Watcher {
@@ -59,23 +66,17 @@ enum Order {
 
 impl Watcher {
     /// Starts the thread; the first batch, with a process snapshot, comes at once.
-    pub fn start(
-        cgroups: Cgroups,
-        counts: PerCpuHashMap<MapData, [u64; 2], u64>,
-        samples: bool,
-    ) -> Self {
+    pub fn start(cgroups: Cgroups, counts: Counts, samples: bool) -> Self {
         let shared = Arc::new(Shared {
             floor_ns: AtomicU64::new(u64::MAX),
             sampled: Mutex::default(),
+            calls: Mutex::default(),
         });
         let (sender, batches) = bounded(BATCHES_MAX);
         let (orders, ordered) = bounded(1);
         let state = State {
             cgroups,
-            counts: Counts {
-                map: counts,
-                before: HashMap::new(),
-            },
+            counts,
             samples,
             shared: shared.clone(),
         };
@@ -88,6 +89,17 @@ impl Watcher {
             shared,
             orders: Some(orders),
             thread: Some(thread),
+        }
+    }
+
+    /// Hands over calls that were counted elsewhere, for the next batch.
+    pub fn count(&self, calls: &mut Calls) {
+        if !calls.is_empty()
+            && let Ok(mut all) = self.shared.calls.try_lock()
+        {
+            for (key, times) in calls.drain() {
+                *all.entry(key).or_default() += times;
+            }
         }
     }
 
@@ -165,6 +177,7 @@ impl State {
             // The drain still has the last batch before it, and its floor must stand until then.
             return Sent::Held;
         }
+        self.counts.turn();
         let mut batch = Batch {
             floor_ns: clock::boot_ns(),
             ..Batch::default()
@@ -178,7 +191,13 @@ impl State {
         if self.samples {
             self.sample(&mut batch.events);
         }
-        self.counts.read(&mut batch.events);
+        let beside = self
+            .shared
+            .calls
+            .lock()
+            .map(|mut calls| std::mem::take(&mut *calls))
+            .unwrap_or_default();
+        self.counts.read(beside, &mut batch.events);
         match batches.send(batch) {
             Ok(()) => Sent::Done,
             Err(_) => Sent::Closed,
@@ -221,14 +240,60 @@ fn observed(cgroup_id: u64, data: EventData) -> Event {
     }
 }
 
-/// The kernel's cumulative counts, as differences.
-struct Counts {
+/// What the kernel counts: calls per cgroup, cumulative, as differences; and reads and writes per
+/// descriptor, which name the calls too.
+pub struct Counts {
     map: PerCpuHashMap<MapData, [u64; 2], u64>,
     before: HashMap<[u64; 2], u64>,
+    descriptors: Descriptors,
+    arch: Arch,
 }
 
 impl Counts {
-    fn read(&mut self, events: &mut Vec<Event>) {
+    pub fn new(
+        map: PerCpuHashMap<MapData, [u64; 2], u64>,
+        descriptors: Descriptors,
+        arch: Arch,
+    ) -> Self {
+        Counts {
+            map,
+            before: HashMap::new(),
+            descriptors,
+            arch,
+        }
+    }
+
+    /// Lets the probes go on in another table, and waits until this one is still.
+    fn turn(&mut self) {
+        self.descriptors.turn();
+        thread::sleep(descriptors::GRACE);
+    }
+
+    fn read(&mut self, mut calls: Calls, events: &mut Vec<Event>) {
+        match self.descriptors.read(self.arch) {
+            Ok(counted) => {
+                for (key, times) in counted.calls {
+                    *calls.entry(key).or_default() += times;
+                }
+                let mut found = counted.events;
+                found.sort_unstable_by_key(|(_, pid, data)| match data {
+                    EventData::Io(io) => (*pid, io.fd),
+                    _ => (*pid, 0),
+                });
+                events.extend(found.into_iter().map(|(cgroup_id, pid, data)| Event {
+                    pid,
+                    tid: pid,
+                    ..observed(cgroup_id, data)
+                }));
+            }
+            Err(error) => notice::say(format_args!(
+                "rec: reads and writes of the last second were not counted: {error}"
+            )),
+        }
+        self.count(calls, events);
+    }
+
+    fn count(&mut self, mut calls: Calls, events: &mut Vec<Event>) {
         let mut now = HashMap::with_capacity(self.before.len());
         let mut found = Vec::new();
         for entry in self.map.iter() {
@@ -246,8 +311,9 @@ impl Counts {
                 .filter(|&before| before <= total)
                 .unwrap_or(0);
             now.insert(key, total);
-            if total > before {
-                found.push((key, total - before));
+            let more = total - before + calls.remove(&key).unwrap_or(0);
+            if more > 0 {
+                found.push((key, more));
             }
         }
         // Entries that the walk did not reach keep their last value.
@@ -258,6 +324,7 @@ impl Counts {
             now.entry(*key).or_insert(*value);
         }
         self.before = now;
+        found.extend(calls);
         found.sort_unstable();
         events.extend(found.into_iter().map(|([cgroup_id, nr], calls)| {
             observed(

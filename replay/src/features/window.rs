@@ -207,7 +207,13 @@ impl Window {
                     self.seen.add(novelty::call(None, count.nr), event.pid, at);
                 }
             }
-            EventData::Cgroup(_) | EventData::Sample(_) | EventData::Declared(_) => {}
+            EventData::Cgroup(_)
+            | EventData::Sample(_)
+            | EventData::Io(_)
+            | EventData::Signal(_)
+            | EventData::OomKill(_)
+            | EventData::TcpEvent(_)
+            | EventData::Declared(_) => {}
         }
     }
 

@@ -13,6 +13,16 @@ mod depth;
 mod descriptor;
 mod gap;
 mod process;
+/// Sockets live on, and reads and writes are counted up to a later moment: such an event belongs to the
+/// last process with the id, living or not.
+pub(crate) fn may_outlive_its_process(data: &trace_format::EventData) -> bool {
+    use trace_format::EventData;
+    matches!(
+        data,
+        EventData::TcpState(_) | EventData::TcpEvent(_) | EventData::Io(_)
+    )
+}
+
 #[cfg(test)]
 mod tests;
 mod update;
@@ -206,9 +216,10 @@ impl State {
         if event.pid == 0 {
             return None;
         }
-        match event.data {
-            trace_format::EventData::TcpState(_) => self.processes.last(event.pid),
-            _ => self.processes.living(event.pid),
+        if may_outlive_its_process(&event.data) {
+            self.processes.last(event.pid)
+        } else {
+            self.processes.living(event.pid)
         }
     }
 

@@ -238,6 +238,7 @@ fn the_exiting_process_is_there_until_its_exit_was_judged() {
         remote: Default::default(),
         sock: 1,
         latency_ns: 0,
+        ..trace_format::TcpState::default()
     };
     assert!(
         state

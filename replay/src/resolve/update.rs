@@ -57,6 +57,10 @@ pub(super) fn before(state: &mut State, event: &Event) {
         }
         EventData::Exit(_)
         | EventData::Cgroup(_)
+        | EventData::Io(_)
+        | EventData::Signal(_)
+        | EventData::OomKill(_)
+        | EventData::TcpEvent(_)
         | EventData::Sample(_)
         | EventData::SyscallCount(_)
         | EventData::Declared(_) => {}

@@ -54,6 +54,16 @@ pub(super) enum From {
     ReadBytes,
     WrittenBytes,
     Id,
+    Reads,
+    Writes,
+    SentBytes,
+    ReceivedBytes,
+    Duration,
+    Error,
+    Signal,
+    SignalCode,
+    Target,
+    Trigger,
 }
 
 /// How a value becomes text.
@@ -180,12 +190,27 @@ static PARAMETERS: &[(&[&str], &[Parameter])] = &[
     (&["mprotect"], &[RES, wide("length", 1), new("prot", From::Register(2), Show::Hex)]),
     (&["process_vm_readv", "process_vm_writev"], &[RES, register("pid", 0)]),
     (&["pidfd_open"], &[RES, register("pid", 0)]),
-    (&["tcp_connecting", "tcp_accepted", "tcp_listening", "tcp_closed", "tcp_state"],
+    (&["tcp_connecting", "tcp_accepted", "tcp_listening", "tcp_state"],
         &[plain("old", From::OldState), plain("new", From::NewState), TUPLE, plain("sock", From::Socket)]),
+    (&["tcp_closed"], &[
+        plain("old", From::OldState), plain("new", From::NewState), TUPLE, plain("sock", From::Socket),
+        plain("sent_bytes", From::SentBytes), plain("received_bytes", From::ReceivedBytes),
+        plain("duration", From::Duration), plain("error", From::Error),
+    ]),
     (&["tcp_connect_done", "tcp_connect_failed"], &[
         plain("old", From::OldState), plain("new", From::NewState), TUPLE, plain("sock", From::Socket),
-        plain("latency", From::Latency),
+        plain("latency", From::Latency), plain("error", From::Error),
     ]),
+    (&["tcp_retransmit", "tcp_reset_sent", "tcp_reset_received"],
+        &[plain("state", From::NewState), TUPLE, plain("sock", From::Socket)]),
+    (&["io"], &[
+        FD, plain("reads", From::Reads), plain("read_bytes", From::ReadBytes), plain("writes", From::Writes),
+        plain("written_bytes", From::WrittenBytes), DEV, INO,
+    ]),
+    (&["signal_sent"], &[
+        plain("sig", From::Signal), plain("code", From::SignalCode), plain("pid", From::Target),
+    ]),
+    (&["oom_kill"], &[plain("comm", From::Comm), new("uid", From::Uid, Show::User), plain("trigger", From::Trigger)]),
     (&["syscall_count"], &[plain("call", From::Call), plain("calls", From::Calls)]),
     (&["sample"], &[
         plain("cpu_ns", From::Cpu), plain("throttled_ns", From::Throttled), plain("memory_bytes", From::Memory),

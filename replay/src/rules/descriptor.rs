@@ -135,6 +135,25 @@ impl<'a> View<'a> {
                     ..NOTHING
                 })
             }
+            EventData::TcpEvent(event) => {
+                let (local, remote) = (address(&event.local), address(&event.remote));
+                Some(View {
+                    letter: letter(event.family, remote.or(local)),
+                    sock_type: SOCK_STREAM,
+                    local,
+                    remote,
+                    role: state.socket_role(event.sock),
+                    connected: event.sock != 0,
+                    ..NOTHING
+                })
+            }
+            EventData::Io(io) => {
+                let known = process.and_then(|process| state.descriptor(process, io.fd));
+                Some(View {
+                    number: i64::from(io.fd),
+                    ..known.map_or(NOTHING, View::known)
+                })
+            }
             EventData::Syscall(call) => {
                 let name = kind.name();
                 let fd = match FIRST_ARGUMENT.binary_search(&name) {

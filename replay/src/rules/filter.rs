@@ -10,9 +10,9 @@ use super::{
     subject::Subject,
     types::{Type, TypeSet},
 };
-use crate::resolve::{Depth, State, Version};
+use crate::resolve::{Depth, State, Version, may_outlive_its_process};
 use hashbrown::HashMap;
-use trace_format::{Event, EventData, EventHead, columns};
+use trace_format::{Event, EventHead, columns};
 
 /// Actors whose verdict is remembered: twice the kernel's default `pid_max`, 24 bytes each.
 const VERDICTS_MAX: usize = 65_536;
@@ -124,7 +124,7 @@ impl Filter {
         }
         let actor = Actor {
             pid: event.pid,
-            of_socket: matches!(event.data, EventData::TcpState(_)),
+            of_socket: may_outlive_its_process(&event.data),
             cgroup_id: event.cgroup_id,
         };
         if let Some(fits) = self.verdicts.given(actor, state) {

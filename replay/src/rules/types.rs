@@ -9,14 +9,14 @@ use crate::{
     resolve::tcp,
     syscalls::{Arch, ROWS, Row, row, row_named},
 };
-use trace_format::{Event, EventData};
+use trace_format::{Event, EventData, event::TcpWhat};
 
 /// The place of a name in the list of system calls, then [`OWN`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Type(pub u16);
 
 /// Names that are no system calls. docs/rules.md says which event has which.
-const OWN: [&str; 15] = [
+const OWN: [&str; 21] = [
     "procexit",
     "tcp_connecting",
     "tcp_connect_done",
@@ -32,6 +32,12 @@ const OWN: [&str; 15] = [
     "container",
     "finding",
     "unknown",
+    "io",
+    "signal_sent",
+    "oom_kill",
+    "tcp_retransmit",
+    "tcp_reset_sent",
+    "tcp_reset_received",
 ];
 
 /// Names that Falco has for the same calls.
@@ -96,6 +102,12 @@ const SAMPLE: Type = own("sample");
 const SYSCALL_COUNT: Type = own("syscall_count");
 const CGROUP_MADE: Type = own("cgroup_made");
 const CGROUP_REMOVED: Type = own("cgroup_removed");
+const IO: Type = own("io");
+const SIGNAL_SENT: Type = own("signal_sent");
+const OOM_KILL: Type = own("oom_kill");
+const RETRANSMIT: Type = own("tcp_retransmit");
+const RESET_SENT: Type = own("tcp_reset_sent");
+const RESET_RECEIVED: Type = own("tcp_reset_received");
 
 impl Type {
     /// The event's type, by the table of the host that recorded it.
@@ -123,6 +135,15 @@ impl Type {
             EventData::SyscallCount(_) => SYSCALL_COUNT,
             EventData::Cgroup(it) if it.removed => CGROUP_REMOVED,
             EventData::Cgroup(_) => CGROUP_MADE,
+            EventData::Io(_) => IO,
+            EventData::Signal(_) => SIGNAL_SENT,
+            EventData::OomKill(_) => OOM_KILL,
+            EventData::TcpEvent(it) => match it.what.0 {
+                TcpWhat::RETRANSMIT => RETRANSMIT,
+                TcpWhat::RESET_SENT => RESET_SENT,
+                TcpWhat::RESET_RECEIVED => RESET_RECEIVED,
+                _ => UNKNOWN,
+            },
             EventData::Declared(it) => match capture::Kind::of(it.ty()) {
                 Some(capture::Kind::Event(schema)) => {
                     row_named(schema.name).map_or(UNKNOWN, |row| Type(row.0))

@@ -55,6 +55,23 @@ impl Subject<'_> {
             (From::ReadBytes, EventData::Sample(sample)) => unsigned(sample.io_read_bytes),
             (From::WrittenBytes, EventData::Sample(sample)) => unsigned(sample.io_write_bytes),
             (From::Id, EventData::Cgroup(change)) => unsigned(change.id),
+            (From::SentBytes, EventData::TcpState(change)) => unsigned(change.sent_bytes),
+            (From::ReceivedBytes, EventData::TcpState(change)) => unsigned(change.received_bytes),
+            (From::Duration, EventData::TcpState(change)) => unsigned(change.duration_ns),
+            (From::Error, EventData::TcpState(change)) => Some(i64::from(change.error)),
+            (From::NewState, EventData::TcpEvent(event)) => Some(i64::from(event.state)),
+            (From::Socket, EventData::TcpEvent(event)) => unsigned(event.sock),
+            (From::Reads, EventData::Io(io)) => unsigned(io.reads),
+            (From::ReadBytes, EventData::Io(io)) => unsigned(io.read_bytes),
+            (From::Writes, EventData::Io(io)) => unsigned(io.writes),
+            (From::WrittenBytes, EventData::Io(io)) => unsigned(io.written_bytes),
+            (From::Device, EventData::Io(io)) => unsigned(io.dev),
+            (From::Inode, EventData::Io(io)) => unsigned(io.ino),
+            (From::Signal, EventData::Signal(signal)) => Some(i64::from(signal.signal)),
+            (From::SignalCode, EventData::Signal(signal)) => Some(i64::from(signal.code)),
+            (From::Target, EventData::Signal(signal)) => Some(i64::from(signal.target_pid)),
+            (From::Uid, EventData::OomKill(kill)) => Some(i64::from(kill.uid)),
+            (From::Trigger, EventData::OomKill(kill)) => Some(i64::from(kill.trigger_pid)),
             _ => None,
         }
     }
@@ -82,7 +99,11 @@ impl Subject<'_> {
             (From::Argv, EventData::Exec(_)) => {
                 out.extend_from_slice(self.process().map(Process::arguments).unwrap_or_default());
             }
-            (From::Addresses, EventData::SockCall(_) | EventData::TcpState(_)) => {
+            (From::Comm, EventData::OomKill(kill)) => out.extend_from_slice(&kill.comm),
+            (
+                From::Addresses,
+                EventData::SockCall(_) | EventData::TcpState(_) | EventData::TcpEvent(_),
+            ) => {
                 if let Some(view) = self.view() {
                     view.write_socket_name(out);
                 }

@@ -168,7 +168,13 @@ impl Counters {
                 self.counted.calls = self.counted.calls.saturating_add(count.calls);
                 self.counted.batch_ns = event.boot_ns;
             }
-            EventData::Cgroup(_) | EventData::Sample(_) | EventData::Declared(_) => {}
+            EventData::Cgroup(_)
+            | EventData::Sample(_)
+            | EventData::Io(_)
+            | EventData::Signal(_)
+            | EventData::OomKill(_)
+            | EventData::TcpEvent(_)
+            | EventData::Declared(_) => {}
         }
     }
 

@@ -500,6 +500,7 @@ fn tcp_states_have_names_and_their_connections_roles() {
             remote: end([9, 9, 9, 9], 53),
             sock: 77,
             latency_ns,
+            ..TcpState::default()
         })
     };
     assert!(world.holds(

@@ -18,6 +18,7 @@ fn events() -> Vec<EventData> {
             remote: end([9, 9, 9, 9], 53),
             sock: 77,
             latency_ns: 5,
+            ..TcpState::default()
         })
     };
     vec![

@@ -65,6 +65,7 @@ fn perfect() -> Recording {
                 remote: loopback(90),
                 sock: 1,
                 latency_ns: 5,
+                ..TcpState::default()
             }),
         ),
         (7, connect(0, loopback(91), loopback(90))),

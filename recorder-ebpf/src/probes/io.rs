@@ -1,0 +1,256 @@
+//! Reads and writes, counted per process and descriptor instead of each being an event.
+//!
+//! There are two tables. The programs count in one while user space empties the other, once a
+//! second: so nothing is ever counted in a table that is being read, and the sums are exact. A
+//! closed descriptor's counts become an event at once, because the number may soon mean another file.
+//! A call that finds no room in the table is an event of its own.
+
+use core::arch::asm;
+
+use aya_ebpf::{bindings::BPF_NOEXIST, bindings::BPF_RB_NO_WAKEUP};
+use recorder_ebpf::{
+    FileKey, IO_EXIT_FDS, IO_SLOTS, IoCount, IoRecord, IoShape, abi, action, kind, probe,
+};
+
+use crate::{
+    BULK, Current, IO_EVEN, IO_ODD, IO_TURN, LISTED_FILES, calls, count_drop, header,
+    kernel::{bounded, file_of, read},
+    offset, scratch_of, setting,
+    syscalls::{Call, count},
+};
+
+const EBADF: i64 = 9;
+
+#[inline(always)]
+fn key(pid_tgid: u64, fd: u32) -> u64 {
+    pid_tgid & !0xffff_ffff | u64::from(fd)
+}
+
+#[inline(always)]
+fn odd() -> bool {
+    match IO_TURN.get(0) {
+        // SAFETY: a whole word that user space stores; volatile, because it changes.
+        Some(turn) => unsafe { core::ptr::read_volatile(turn) & 1 != 0 },
+        None => false,
+    }
+}
+
+#[inline(always)]
+fn get(odd: bool, key: u64) -> Option<*mut IoCount> {
+    if odd {
+        IO_ODD.get_ptr_mut(key)
+    } else {
+        IO_EVEN.get_ptr_mut(key)
+    }
+}
+
+/// A call that reads or writes.
+#[inline(always)]
+pub fn io(policy: u32, call: Call, current: Current) -> Option<()> {
+    let shape = IoShape::unpack(policy);
+    if call.ret == -EBADF {
+        return count(call.nr, current);
+    }
+    let odd = u64::from(odd());
+    let reads = shape.read != IoShape::NONE;
+    let writes = shape.write != IoShape::NONE;
+    let first = if reads { shape.read_fd } else { shape.write_fd };
+    let from = key(current.pid_tgid, call.arg_at(first) as u32);
+    let apart = if reads && writes {
+        let to = key(current.pid_tgid, call.arg_at(shape.write_fd) as u32);
+        // Both are looked at before either is counted: the call is one event or none.
+        let apart =
+            on(from, odd, CHECK, 0, current.cgroup_id) | on(to, odd, CHECK, 0, current.cgroup_id);
+        if apart == 0 {
+            on(from, odd, shape.read, call.ret, current.cgroup_id);
+            on(to, odd, shape.write | WRITE, call.ret, current.cgroup_id);
+        }
+        apart
+    } else {
+        let place = if reads {
+            shape.read
+        } else {
+            shape.write | WRITE
+        };
+        on(from, odd, place, call.ret, current.cgroup_id)
+    };
+    if apart != 0 {
+        let policy = action::RECORD | shape.arity << action::ARITY_SHIFT;
+        return calls::plain(policy, call, abi::NATIVE, current);
+    }
+    Some(())
+}
+
+/// In the place of a call's slot: it only asks.
+const CHECK: u32 = 0x200;
+/// Beside the slot: the call writes.
+const WRITE: u32 = 0x100;
+
+/// Counts a call on one descriptor. 1: it is to be an event instead, because the file is on the list or
+/// the table is full. A function of its own, because what it does to the stack and registers is then
+/// forgotten: else each way through it would double the verifier's work for all that follows.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn on(key: u64, odd: u64, place: u32, ret: i64, cgroup_id: u64) -> u64 {
+    let entry = match get(odd != 0, key) {
+        Some(entry) => entry,
+        None => {
+            // That it did not work shows in there being none.
+            let _ = make(odd, key, cgroup_id);
+            match get(odd != 0, key) {
+                Some(entry) => entry,
+                None => return 1,
+            }
+        }
+    };
+    // SAFETY: an element of the table; the slot is masked into its array. Other CPUs may add to the
+    // same one, so both additions are atomic: without a result, which 5.10 does not have, and which the
+    // compiler has no other way to write for this target.
+    unsafe {
+        if (*entry).listed != 0 {
+            return 1;
+        }
+        if place & CHECK != 0 {
+            return 0;
+        }
+        let calls = (&raw mut (*entry).calls).cast::<u32>();
+        let calls = calls.add(bounded(place as usize, IO_SLOTS - 1));
+        asm!("lock *(u32 *)({at} + 0) += {one}", at = in(reg) calls, one = in(reg) 1u64);
+        if ret > 0 {
+            let bytes = (&raw mut (*entry).bytes).cast::<u64>();
+            let bytes = bytes.add(usize::from(place & WRITE != 0));
+            asm!("lock *(u64 *)({at} + 0) += {more}", at = in(reg) bytes, more = in(reg) ret);
+        }
+    }
+    0
+}
+
+/// Makes an element, once a second and descriptor at most. It is put together in the scratch of
+/// `sys_exit`, which counts instead of writing a record: 5.10 gives all functions together 512 bytes
+/// of stack.
+#[inline(never)]
+fn make(odd: u64, key: u64, cgroup_id: u64) -> Option<()> {
+    let file = file_of(key as u32);
+    let inode: u64 = read(file, offset!(file_inode));
+    let superblock: u64 = read(inode, offset!(inode_sb));
+    let ino: u64 = read(inode, offset!(inode_ino));
+    let dev: u32 = read(superblock, offset!(sb_dev));
+    let mode: u16 = read(inode, offset!(inode_mode));
+    let mut listed = 0;
+    if setting!(names) != 0 {
+        let known = FileKey {
+            ino,
+            dev: u64::from(dev),
+        };
+        // SAFETY: the value is not used, only its presence.
+        listed = u16::from(unsafe { LISTED_FILES.get(known) }.is_some());
+    }
+    let words = scratch_of(u32::from(probe::SYS_EXIT))?
+        .data
+        .as_mut_ptr()
+        .cast::<u64>();
+    // SAFETY: the data is longer than an element, and aligned as the scratch is.
+    let count = unsafe {
+        let mut at = 0;
+        while at < size_of::<IoCount>() / 8 {
+            words.add(at).write_volatile(0);
+            at += 1;
+        }
+        let count = words.cast::<IoCount>();
+        (*count).cgroup_id = cgroup_id;
+        (*count).ino = ino;
+        (*count).dev = dev;
+        (*count).mode = mode;
+        (*count).listed = listed;
+        &*count
+    };
+    // Another thread may have been faster: its element is the one. A full table is seen by the caller.
+    let flags = u64::from(BPF_NOEXIST);
+    if odd != 0 {
+        IO_ODD.insert(key, count, flags).ok()
+    } else {
+        IO_EVEN.insert(key, count, flags).ok()
+    }
+}
+
+/// A descriptor's number may mean another file from here on: what was counted becomes an event.
+#[inline(always)]
+pub fn flush(probe: u8, fd: u32, current: Current) {
+    flush_from(
+        u64::from(probe),
+        u64::from(odd()),
+        fd,
+        current.pid_tgid,
+        current.cgroup_id,
+    );
+}
+
+/// A function of its own for the reason that [`on`] is one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flush_from(probe: u64, odd: u64, fd: u32, pid_tgid: u64, cgroup_id: u64) -> u64 {
+    let key = key(pid_tgid, fd);
+    let Some(count) = get(odd != 0, key) else {
+        return 0;
+    };
+    // SAFETY: an element of the table.
+    let counted = unsafe { *(&raw const (*count).listed) } == 0;
+    if counted {
+        let current = Current {
+            pid_tgid,
+            cgroup_id,
+        };
+        event(probe as u8, fd, count, current);
+    }
+    let _ = if odd != 0 {
+        IO_ODD.remove(key)
+    } else {
+        IO_EVEN.remove(key)
+    };
+    0
+}
+
+#[inline(always)]
+fn event(probe: u8, fd: u32, count: *const IoCount, current: Current) -> Option<()> {
+    let header = header(probe, kind::IO, current)?;
+    match BULK.reserve::<IoRecord>(0) {
+        Some(mut entry) => {
+            let record = entry.as_mut_ptr();
+            // SAFETY: room for a record; both sides are whole words.
+            unsafe {
+                (&raw mut (*record).header).write(header);
+                (&raw mut (*record).fd).write(fd);
+                (&raw mut (*record).reserved).write(0);
+                let (from, to) = (
+                    count.cast::<u64>(),
+                    (&raw mut (*record).count).cast::<u64>(),
+                );
+                let mut at = 0;
+                while at < size_of::<IoCount>() / 8 {
+                    to.add(at).write_volatile(from.add(at).read_volatile());
+                    at += 1;
+                }
+            }
+            entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+        }
+        None => count_drop(probe),
+    }
+    Some(())
+}
+
+/// The process ended.
+#[inline(always)]
+pub fn process_ended(current: Current) {
+    let odd = u64::from(odd());
+    let mut fd = 0;
+    while fd < IO_EXIT_FDS {
+        flush_from(
+            probe::EXIT.into(),
+            odd,
+            fd,
+            current.pid_tgid,
+            current.cgroup_id,
+        );
+        fd += 1;
+    }
+}

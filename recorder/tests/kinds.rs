@@ -1,0 +1,591 @@
+//! Promise: each kind of event is recorded, as often as it happens and with the right fields.
+//!
+//! This process does everything in [`ROWS`] a known number of times while `rec` records in the
+//! default profile, and then looks for exactly that. A family of the format without a row fails.
+
+mod support;
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::{fs::MetadataExt, process::ExitStatusExt},
+    },
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use support::{Recording, Trace, read};
+use trace_format::{
+    Event, EventData,
+    columns::FAMILIES,
+    event::{Io, IoKind, PathMarks, TcpWhat},
+};
+
+const TIMES: usize = 5;
+/// No call has this request: it fails, and nothing else asks for it.
+const PTRACE_REQUEST: u64 = 0x4242;
+const TCP_CLOSE: u8 = 7;
+const BYTES: usize = 100;
+
+/// What was done, as far as it has names that are only known then.
+struct Done {
+    pid: u32,
+    dir: PathBuf,
+    children: Vec<u32>,
+    port: u16,
+    /// Accepted connections are reset there.
+    reset_port: u16,
+    cgroup: Option<String>,
+    killed: Vec<u32>,
+    oom_victims: Vec<u32>,
+    /// Inode, what was read of it and written to it.
+    files: Vec<(&'static str, u64, Sum)>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
+struct Sum {
+    reads: u64,
+    read_bytes: u64,
+    writes: u64,
+    written_bytes: u64,
+}
+
+type Check = fn(&Trace, &Done);
+
+/// Family, and what must have come of it.
+const ROWS: [(&str, Check); 15] = [
+    ("syscall", syscalls),
+    ("syscall_count", counts),
+    ("fork", forks),
+    ("exec", execs),
+    ("exit", exits),
+    ("open", opens),
+    ("path_call", path_calls),
+    ("sock_call", sock_calls),
+    ("tcp_state", tcp_states),
+    ("cgroup", cgroups),
+    ("sample", samples),
+    ("io", ios),
+    ("signal", signals),
+    ("oom_kill", oom_kills),
+    ("tcp_event", tcp_events),
+];
+
+#[test]
+fn every_kind_comes_as_often_as_it_happens() {
+    for family in &FAMILIES {
+        assert!(
+            ROWS.iter().any(|(name, _)| *name == family.name),
+            "no row for {}",
+            family.name
+        );
+    }
+    needs_kernel!();
+    let dir = tempfile::tempdir().unwrap();
+    let recording = Recording::start(&dir.path().join("trace.zst"), &[]);
+    let path = recording.trace.clone();
+    let done = act(dir.path());
+    // Counts and samples come once a second.
+    thread::sleep(Duration::from_millis(1_500));
+    recording.stop();
+    let trace = read(&path);
+    assert!(trace.complete && trace.issues.is_empty());
+    assert_eq!(trace.late_rows, 0);
+    for (name, check) in ROWS {
+        eprintln!("{name}");
+        check(&trace, &done);
+    }
+    exact(&trace);
+}
+
+fn act(dir: &Path) -> Done {
+    let mut done = Done {
+        pid: std::process::id(),
+        dir: dir.into(),
+        children: Vec::new(),
+        port: 0,
+        reset_port: 0,
+        cgroup: None,
+        killed: Vec::new(),
+        oom_victims: Vec::new(),
+        files: Vec::new(),
+    };
+    files(dir, &mut done);
+    sockets(&mut done);
+    processes(&mut done);
+    made_cgroups(&mut done);
+    for _ in 0..TIMES {
+        // SAFETY: a request that does not exist; getpgid of this process.
+        unsafe {
+            libc::syscall(libc::SYS_ptrace, PTRACE_REQUEST, 0, 0, 0);
+            libc::syscall(libc::SYS_getpgid, 0);
+        }
+    }
+    done
+}
+
+/// Each way of reading and writing on a file of its own.
+fn files(dir: &Path, done: &mut Done) {
+    let times = TIMES as u64;
+    let bytes = BYTES as u64;
+    let all = Sum {
+        reads: times,
+        read_bytes: times * bytes,
+        ..Sum::default()
+    };
+    let mut buffer = [0u8; BYTES];
+    let (out, into) = pipe();
+    for how in ["read", "readv", "pread", "sendfile", "splice"] {
+        let path = dir.join(how);
+        fs::write(&path, vec![7; BYTES * TIMES]).unwrap();
+        let mut file = File::open(&path).unwrap();
+        for at in 0..TIMES {
+            // SAFETY: the buffer is as long as said, the descriptors are open.
+            let got = unsafe {
+                match how {
+                    "read" => file.read(&mut buffer).unwrap() as isize,
+                    "readv" => {
+                        let part = libc::iovec {
+                            iov_base: buffer.as_mut_ptr().cast(),
+                            iov_len: BYTES,
+                        };
+                        libc::readv(file.as_raw_fd(), &raw const part, 1)
+                    }
+                    "pread" => libc::pread(
+                        file.as_raw_fd(),
+                        buffer.as_mut_ptr().cast(),
+                        BYTES,
+                        (at * BYTES) as i64,
+                    ),
+                    "sendfile" => libc::sendfile(
+                        into.as_raw_fd(),
+                        file.as_raw_fd(),
+                        std::ptr::null_mut(),
+                        BYTES,
+                    ),
+                    _ => libc::splice(
+                        file.as_raw_fd(),
+                        std::ptr::null_mut(),
+                        into.as_raw_fd(),
+                        std::ptr::null_mut(),
+                        BYTES,
+                        0,
+                    ),
+                }
+            };
+            assert_eq!(got, BYTES as isize, "{how}");
+        }
+        done.files.push((how, file.metadata().unwrap().ino(), all));
+    }
+    let both = TIMES as u64 * 2;
+    done.files.push((
+        "pipe",
+        File::from(into.try_clone().unwrap())
+            .metadata()
+            .unwrap()
+            .ino(),
+        Sum {
+            writes: both,
+            written_bytes: both * bytes,
+            ..Sum::default()
+        },
+    ));
+    drop((out, into));
+    let mut written = File::create(dir.join("written")).unwrap();
+    for _ in 0..TIMES {
+        written.write_all(&buffer).unwrap();
+    }
+    let sum = Sum {
+        writes: times,
+        written_bytes: times * bytes,
+        ..Sum::default()
+    };
+    done.files
+        .push(("write", written.metadata().unwrap().ino(), sum));
+    drop(written);
+    // On the list by its name: each read is an event of its own.
+    fs::write(dir.join("shadow"), vec![7; BYTES * TIMES]).unwrap();
+    let mut shadow = File::open(dir.join("shadow")).unwrap();
+    for _ in 0..TIMES {
+        assert_eq!(shadow.read(&mut buffer).unwrap(), BYTES);
+    }
+    done.files
+        .push(("listed", shadow.metadata().unwrap().ino(), Sum::default()));
+    drop(shadow);
+    for at in 0..TIMES {
+        let path = dir.join(format!("kind-{at}"));
+        drop(File::create(&path).unwrap());
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+fn pipe() -> (OwnedFd, OwnedFd) {
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors, which nobody else owns.
+    unsafe {
+        assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
+        (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
+    }
+}
+
+fn sockets(done: &mut Done) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    done.port = listener.local_addr().unwrap().port();
+    for _ in 0..TIMES {
+        let mut client = TcpStream::connect(("127.0.0.1", done.port)).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        client.write_all(b"hello").unwrap();
+        let mut word = [0; 5];
+        server.read_exact(&mut word).unwrap();
+        server.write_all(b"hi").unwrap();
+        client.read_exact(&mut word[..2]).unwrap();
+        drop(client);
+        assert_eq!(server.read(&mut word).unwrap(), 0);
+    }
+    let resetting = TcpListener::bind("127.0.0.1:0").unwrap();
+    done.reset_port = resetting.local_addr().unwrap().port();
+    for _ in 0..TIMES {
+        let mut client = TcpStream::connect(("127.0.0.1", done.reset_port)).unwrap();
+        client.write_all(b"never read").unwrap();
+        let (server, _) = resetting.accept().unwrap();
+        // Unread bytes: the kernel resets instead of closing.
+        drop(server);
+        assert!(client.read(&mut [0; 1]).is_err());
+    }
+}
+
+fn processes(done: &mut Done) {
+    for _ in 0..TIMES {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "exit 3"])
+            .spawn()
+            .unwrap();
+        done.children.push(child.id());
+        assert_eq!(child.wait().unwrap().code(), Some(3));
+        let mut child = Command::new("/bin/sleep").arg("100").spawn().unwrap();
+        done.killed.push(child.id());
+        // SAFETY: our own child, which was not waited for yet.
+        assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGUSR1) }, 0);
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGUSR1));
+    }
+}
+
+/// Where the v2 hierarchy is mounted, and where memory can be limited: (directory, file, value).
+fn cgroup_roots() -> (Option<PathBuf>, Option<(PathBuf, &'static str)>) {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    let mount = |fits: &dyn Fn(&[&str]) -> bool| {
+        mounts.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            fits(&fields).then(|| PathBuf::from(fields[1]))
+        })
+    };
+    let second = mount(&|fields| fields[2] == "cgroup2");
+    let first = mount(&|fields| {
+        fields[2] == "cgroup" && fields[3].split(',').any(|option| option == "memory")
+    });
+    let limited = match (&first, &second) {
+        (Some(first), _) => Some((first.clone(), "memory.limit_in_bytes")),
+        (None, Some(second)) => fs::read_to_string(second.join("cgroup.subtree_control"))
+            .is_ok_and(|on| on.contains("memory"))
+            .then(|| (second.clone(), "memory.max")),
+        _ => None,
+    };
+    (second, limited)
+}
+
+fn made_cgroups(done: &mut Done) {
+    let (second, limited) = cgroup_roots();
+    if let Some(root) = second {
+        let name = format!("kinds-{}", done.pid);
+        for _ in 0..TIMES {
+            fs::create_dir(root.join(&name)).unwrap();
+            fs::remove_dir(root.join(&name)).unwrap();
+        }
+        done.cgroup = Some(name);
+    }
+    let Some((root, limit)) = limited else { return };
+    let dir = root.join(format!("kinds-oom-{}", done.pid));
+    fs::create_dir(&dir).unwrap();
+    if fs::write(dir.join(limit), "8388608").is_ok() {
+        let script = format!(
+            "echo $$ > {}/cgroup.procs && exec dd if=/dev/zero of=/dev/null bs=64M count=1",
+            dir.display()
+        );
+        for _ in 0..2 {
+            let mut child = Command::new("/bin/sh")
+                .args(["-c", &script])
+                .spawn()
+                .unwrap();
+            let pid = child.id();
+            if child.wait().unwrap().signal() == Some(libc::SIGKILL) {
+                done.oom_victims.push(pid);
+            }
+        }
+    }
+    // The last process of it may still be on its way out.
+    for _ in 0..50 {
+        if fs::remove_dir(&dir).is_ok() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn of(trace: &Trace, pid: u32) -> impl Iterator<Item = &Event> {
+    trace.events.iter().filter(move |event| event.pid == pid)
+}
+
+fn syscalls(trace: &Trace, done: &Done) {
+    let calls = of(trace, done.pid).filter(|event| {
+        matches!(event.data, EventData::Syscall(call)
+            if call.nr == libc::SYS_ptrace as u32 && call.args[0] == PTRACE_REQUEST && call.ret < 0)
+    });
+    assert_eq!(calls.count(), TIMES);
+    let reads = of(trace, done.pid).filter(|event| {
+        matches!(event.data, EventData::Syscall(call)
+            if call.nr == libc::SYS_read as u32 && call.ret == BYTES as i64)
+    });
+    assert_eq!(reads.count(), TIMES, "reads of the listed file");
+}
+
+fn counts(trace: &Trace, _: &Done) {
+    let counted = |nr: libc::c_long| -> u64 {
+        let of = |event: &Event| match event.data {
+            EventData::SyscallCount(count) if count.nr == nr as u32 => count.calls,
+            _ => 0,
+        };
+        trace.events.iter().map(of).sum()
+    };
+    assert!(counted(libc::SYS_getpgid) >= TIMES as u64);
+    // Those that are counted per descriptor count here too, and those of two descriptors once.
+    assert_eq!(counted(libc::SYS_splice), TIMES as u64);
+    assert!(counted(libc::SYS_pread64) >= TIMES as u64);
+}
+
+fn forks(trace: &Trace, done: &Done) {
+    for child in &done.children {
+        let forks = of(trace, done.pid).filter(|event| {
+            matches!(event.data, EventData::Fork(fork)
+                if fork.child_pid == *child && fork.child_tid == *child && fork.child_start_ns > 0)
+        });
+        assert_eq!(forks.count(), 1);
+    }
+}
+
+fn execs(trace: &Trace, done: &Done) {
+    for child in &done.children {
+        let execs: Vec<_> = of(trace, *child)
+            .filter_map(|event| match &event.data {
+                EventData::Exec(exec) => Some((exec.args.to_vec(), exec.ppid, exec.ino > 0)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(execs, [(b"/bin/sh\0-c\0exit 3".to_vec(), done.pid, true)]);
+    }
+}
+
+fn exits(trace: &Trace, done: &Done) {
+    let exits = |pid: u32| -> Vec<(u32, u32, bool)> {
+        of(trace, pid)
+            .filter_map(|event| match event.data {
+                EventData::Exit(exit) => Some((exit.code, exit.signal, exit.last_thread)),
+                _ => None,
+            })
+            .collect()
+    };
+    for child in &done.children {
+        assert_eq!(exits(*child), [(3, 0, true)]);
+    }
+    for child in &done.killed {
+        assert_eq!(exits(*child), [(0, libc::SIGUSR1 as u32, true)]);
+    }
+}
+
+fn opens(trace: &Trace, done: &Done) {
+    let opened = |path: PathBuf| -> Vec<(bool, PathMarks)> {
+        let path = path.to_str().unwrap().to_owned();
+        of(trace, done.pid)
+            .filter_map(|event| match &event.data {
+                EventData::Open(open) if open.path.to_string_lossy() == path => {
+                    Some((open.ret >= 0 && open.ino > 0, open.marks))
+                }
+                _ => None,
+            })
+            .collect()
+    };
+    for at in 0..TIMES {
+        let created = PathMarks(PathMarks::CREATED);
+        assert_eq!(
+            opened(done.dir.join(format!("kind-{at}"))),
+            [(true, created)]
+        );
+    }
+    let shadow = opened(done.dir.join("shadow"));
+    assert_eq!(shadow.len(), 2, "written, then read");
+    assert!(shadow.iter().all(|(_, marks)| marks.has(PathMarks::LISTED)));
+    let other = opened(done.dir.join("read"));
+    assert!(other.iter().all(|(_, marks)| !marks.has(PathMarks::LISTED)));
+}
+
+fn path_calls(trace: &Trace, done: &Done) {
+    let prefix = done.dir.join("kind-");
+    let removed = of(trace, done.pid).filter(|event| {
+        matches!(&event.data, EventData::PathCall(call)
+            if call.ret == 0 && call.path.to_string_lossy().starts_with(prefix.to_str().unwrap()))
+    });
+    assert_eq!(removed.count(), TIMES);
+}
+
+fn sock_calls(trace: &Trace, done: &Done) {
+    let calls = |nr: libc::c_long| {
+        of(trace, done.pid).filter(move |event| {
+            matches!(&event.data, EventData::SockCall(call)
+                if call.nr == nr as u32 && (call.remote.port == done.port || call.local.port == done.port))
+        })
+    };
+    assert_eq!(calls(libc::SYS_connect).count(), TIMES);
+    assert_eq!(calls(libc::SYS_accept4).count(), TIMES);
+    assert_eq!(calls(libc::SYS_bind).count(), 1);
+}
+
+fn tcp_states(trace: &Trace, done: &Done) {
+    let mut closed: Vec<_> = trace
+        .events
+        .iter()
+        .filter_map(|event| match &event.data {
+            EventData::TcpState(state) if state.new == TCP_CLOSE && state.duration_ns > 0 => {
+                let client = state.remote.port == done.port;
+                (client || state.local.port == done.port).then_some((
+                    client,
+                    state.received_bytes,
+                    state.sent_bytes,
+                    event.pid,
+                    state.error,
+                ))
+            }
+            _ => None,
+        })
+        .collect();
+    closed.sort_unstable();
+    for (client, received, sent, pid, error) in &closed {
+        let (to, from) = if *client { (5, 2) } else { (2, 5) };
+        assert_eq!(*sent, to, "{closed:?}");
+        assert!(
+            (from..=from + 1).contains(received),
+            "a FIN counts: {closed:?}"
+        );
+        assert_eq!((*pid, *error), (done.pid, 0), "{closed:?}");
+    }
+    assert_eq!(closed.len(), TIMES * 2, "{closed:?}");
+}
+
+fn cgroups(trace: &Trace, done: &Done) {
+    let Some(name) = &done.cgroup else {
+        support::skip("no cgroup v2 hierarchy is mounted");
+        return;
+    };
+    for removed in [false, true] {
+        let changes = trace.events.iter().filter(|event| {
+            matches!(&event.data, EventData::Cgroup(change)
+                if change.removed == removed && change.path.to_string_lossy().ends_with(name.as_str()))
+        });
+        assert_eq!(changes.count(), TIMES);
+    }
+}
+
+fn samples(trace: &Trace, _: &Done) {
+    let host = trace.events.iter().filter(|event| {
+        event.cgroup_id == 0 && matches!(event.data, EventData::Sample(sample) if sample.cpu_ns > 0)
+    });
+    assert!(host.count() >= 1);
+}
+
+fn ios(trace: &Trace, done: &Done) {
+    for (how, ino, expected) in &done.files {
+        let mut sum = Sum::default();
+        let of = of(trace, done.pid).filter_map(|event| match event.data {
+            EventData::Io(io) if io.ino == *ino => Some(io),
+            _ => None,
+        });
+        for Io {
+            kind,
+            reads,
+            read_bytes,
+            writes,
+            written_bytes,
+            ..
+        } in of
+        {
+            let expected = if *how == "pipe" {
+                IoKind::PIPE
+            } else {
+                IoKind::FILE
+            };
+            assert_eq!(kind, IoKind(expected), "{how}");
+            // What filled the file before it was read.
+            if *how != "write" && *how != "pipe" {
+                assert_eq!(writes, u64::from(reads == 0), "{how}");
+            } else {
+                sum.writes += writes;
+                sum.written_bytes += written_bytes;
+            }
+            sum.reads += reads;
+            sum.read_bytes += read_bytes;
+        }
+        assert_eq!(sum, *expected, "{how}");
+    }
+}
+
+fn signals(trace: &Trace, done: &Done) {
+    for child in &done.killed {
+        let sent: Vec<_> = of(trace, done.pid)
+            .filter_map(|event| match event.data {
+                EventData::Signal(signal) if signal.target_pid == *child => Some(signal),
+                _ => None,
+            })
+            .collect();
+        let [signal] = sent[..] else {
+            panic!("one signal to {child}: {sent:?}");
+        };
+        assert_eq!(signal.signal, libc::SIGUSR1 as u32);
+        assert_eq!((signal.code, signal.to_group), (0, true));
+        assert_eq!(signal.outcome, 0);
+    }
+}
+
+fn oom_kills(trace: &Trace, done: &Done) {
+    if done.oom_victims.is_empty() {
+        support::skip("memory cannot be limited here");
+        return;
+    }
+    for victim in &done.oom_victims {
+        let kills = of(trace, *victim).filter(
+            |event| matches!(&event.data, EventData::OomKill(kill) if kill.trigger_pid > 0),
+        );
+        assert_eq!(kills.count(), 1, "of {victim}");
+    }
+}
+
+fn tcp_events(trace: &Trace, done: &Done) {
+    for (what, port) in [(TcpWhat::RESET_RECEIVED, done.reset_port)] {
+        let events = trace.events.iter().filter(|event| {
+            matches!(&event.data, EventData::TcpEvent(tcp)
+                if tcp.what == TcpWhat(what) && tcp.remote.port == port && event.pid == done.pid)
+        });
+        assert_eq!(events.count(), TIMES);
+    }
+}
+
+/// The new kinds are counted like all others: handed-out numbers = events + drops, per CPU and probe.
+fn exact(trace: &Trace) {
+    let counted = trace.counted();
+    for (pair, (seen, dropped)) in trace.counters() {
+        let events = counted.get(&pair).copied().unwrap_or(0);
+        assert_eq!(seen, events + dropped, "CPU and probe {pair:?}");
+    }
+}
