@@ -118,6 +118,12 @@ impl CallRings {
         Filled { head, seq }
     }
 
+    /// Bytes of them that were not gone through yet, and of a ring.
+    pub fn waiting(&self, cpu: usize, filled: &Filled) -> (u64, u64) {
+        let ring = u64::from(self.sizes.call_pages) * CALL_PAGE_BYTES as u64;
+        (filled.head.saturating_sub(self.next[cpu]), ring)
+    }
+
     /// The next record and its arguments, beyond the call's arity zero. None: `filled` is read.
     #[inline]
     pub fn next(&mut self, cpu: usize, filled: &Filled) -> Option<Call> {

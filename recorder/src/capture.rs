@@ -36,6 +36,7 @@ use crate::{
         runtimes::Resolver,
         watcher::{Batch, Counts, Watcher},
     },
+    own::{self, Drops, Own, ProbeUse},
     policy::{self, Profile},
     privileges,
     probes::{self, Probes},
@@ -97,6 +98,8 @@ pub struct Options {
     pub key: Option<Arc<SigningKey>>,
     /// When a part of the capture is full; `None`: it has one.
     pub rotate: Option<Rotate>,
+    /// Ask the kernel for the run time of each probe, every second.
+    pub own: bool,
     /// Sinks create files later on.
     pub writes_later: bool,
     /// What is taken out before anything is sealed.
@@ -124,6 +127,7 @@ impl Default for Options {
             runtimes: true,
             key: None,
             rotate: None,
+            own: false,
             writes_later: false,
             redact: Redact::default(),
             marks: crossbeam_channel::never(),
@@ -143,6 +147,8 @@ pub struct Progress {
     pub recording: AtomicBool,
     /// Of the trace's newest Probes record.
     pub in_force: Mutex<InForce>,
+    /// What recording costs and loses, every second.
+    pub own: Mutex<Own>,
 }
 
 /// What a capture did.
@@ -527,6 +533,7 @@ impl Capture<'_> {
             if now_ns >= next_tick_ns {
                 next_tick_ns = now_ns + NS_PER_S;
                 self.tick(watcher);
+                self.tell_own(switchboard.probes, options.own);
             }
             // Bounded in time and in events: both are what a reader has to go through from there.
             let many = self.out.events - self.events_at_checkpoint >= CHECKPOINT_EVENTS
@@ -655,6 +662,53 @@ impl Capture<'_> {
             if !self.only.is_empty() {
                 sampled.retain(|(id, _)| self.only.contains(id));
             }
+        }
+    }
+
+    /// What recording costs and loses, for whoever asks.
+    fn tell_own(&mut self, probes: &Probes, run_times: bool) {
+        let (cpu_ns, memory_bytes, memory_peak_bytes) = own::process();
+        let name = |id: u8| {
+            let entry = probes.attached.iter().find(|entry| entry.id == id);
+            entry.map_or_else(|| id.to_string(), |entry| entry.tracepoint.to_owned())
+        };
+        let figures = Own {
+            cpu_ns,
+            memory_bytes,
+            memory_peak_bytes,
+            rings: self.drain.filled_most(),
+            probes: probes
+                .attached
+                .iter()
+                .map(|entry| {
+                    let counts = || self.loss.iter().filter(|count| count.probe == entry.id);
+                    let (runs, run_ns) = match run_times {
+                        true => probes.run_time(entry.tracepoint).unwrap_or_default(),
+                        false => (0, 0),
+                    };
+                    ProbeUse {
+                        name: entry.tracepoint.to_owned(),
+                        seen: counts().map(|count| count.seen).sum(),
+                        dropped: counts().map(|count| count.dropped).sum(),
+                        filtered: counts().map(|count| count.filtered).sum(),
+                        runs,
+                        run_ns,
+                    }
+                })
+                .collect(),
+            drops: self
+                .loss
+                .iter()
+                .filter(|count| count.dropped > 0)
+                .map(|count| Drops {
+                    cpu: count.cpu,
+                    probe: name(count.probe),
+                    dropped: count.dropped,
+                })
+                .collect(),
+        };
+        if let Ok(mut told) = self.out.progress.own.lock() {
+            *told = figures;
         }
     }
 

@@ -147,6 +147,9 @@ pub struct TopArgs {
     /// What to list
     #[arg(value_enum, default_value = "process")]
     pub table: Table,
+    /// Instead: what recording itself costs and loses here: CPU, memory, rings, run time of each probe
+    #[arg(long = "self", conflicts_with_all = ["table", "sort", "rows", "csv"])]
+    pub own: bool,
     /// Time between two tables: 500ms, 3s, 1m
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = interval)]
     pub interval: Duration,

@@ -334,7 +334,7 @@ mod tests {
             "{said}"
         );
         let said = wrong("redact = [\n 'a',\n '(',\n]\n");
-        assert!(said.starts_with("3: redact = '(': "), "{said}");
+        assert!(said.starts_with("3: redact = \"(\": "), "{said}");
         let said = wrong("[capture]\nforce = \"yes\"\n");
         assert_eq!(said, "2: force = \"yes\": write true or false");
         let said = wrong("[record]\nforce = true\n");

@@ -41,7 +41,9 @@ use crate::{
     capture::Progress,
     clock,
     flight::Triggers,
-    notice, privileges,
+    notice,
+    own::Own,
+    privileges,
     switch::{self, InForce, Switch},
 };
 
@@ -88,7 +90,7 @@ pub enum Reply {
     },
     Dumping(Dumping),
     InForce(InForce),
-    Status(Status),
+    Status(Box<Status>),
     Refused(String),
 }
 
@@ -121,6 +123,8 @@ pub struct Status {
     pub marks: u64,
     /// What is recorded since when.
     pub in_force: InForce,
+    /// What recording costs and loses.
+    pub own: Own,
 }
 
 /// A mark on its way into the trace.
@@ -301,7 +305,7 @@ fn attend(mut stream: UnixStream, seat: Seat) -> io::Result<()> {
                 seat.shared.switch(profile.as_deref(), &on, &off)
             }
             Ok(Request::Dump { reason }) => seat.shared.dump(&reason),
-            Ok(Request::Status) => Reply::Status(seat.shared.status()),
+            Ok(Request::Status) => Reply::Status(Box::new(seat.shared.status())),
             Err(error) => Reply::Refused(format!("not a request: {error}")),
         };
         answer(&mut stream, &reply)?;
@@ -440,6 +444,11 @@ impl Shared {
             dropped: progress.dropped.load(Ordering::Relaxed),
             marks: self.marks.load(Ordering::Relaxed) as u64,
             in_force,
+            own: progress
+                .own
+                .lock()
+                .map(|told| told.clone())
+                .unwrap_or_default(),
         }
     }
 }

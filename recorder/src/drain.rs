@@ -13,6 +13,7 @@ use crate::{
     clock, decode,
     io_calls::{self, Calls},
     observe::containers::Containers,
+    own::RingUse,
 };
 
 /// Longest time between a probe reading the clock and reserving its record: it runs with preemption
@@ -57,6 +58,8 @@ impl Source {
 
 pub struct Drain {
     rings: Rings,
+    /// Per source: the most bytes that were found in it at once since somebody asked.
+    most: Vec<u64>,
     /// Per source: nothing older can still be in it.
     safe_ns: Vec<u64>,
     /// Records that were not ours.
@@ -69,12 +72,28 @@ pub struct Drain {
 impl Drain {
     pub fn new(rings: Rings, arch: Arch) -> Self {
         Drain {
+            most: vec![0; 2 + rings.calls.cpus()],
             safe_ns: vec![0; 2 + rings.calls.cpus()],
             rings,
             refused: 0,
             arch,
             calls: Calls::new(),
         }
+    }
+
+    /// The fullest that each ring of system calls was found since the last call.
+    pub fn filled_most(&mut self) -> Vec<RingUse> {
+        let most = std::mem::replace(&mut self.most, vec![0; self.safe_ns.len()]);
+        (0..self.rings.calls.cpus())
+            .map(|cpu| {
+                let filled = self.rings.calls.filled(cpu);
+                RingUse {
+                    name: format!("system calls, cpu {cpu}"),
+                    bytes: self.rings.calls.waiting(cpu, &filled).1,
+                    filled_max_bytes: most[Source::Calls(cpu).index()],
+                }
+            })
+            .collect()
     }
 
     /// No event older than this comes out of the rings any more.
@@ -120,6 +139,10 @@ impl Drain {
             Source::Calls(cpu) => Some(self.rings.calls.filled(cpu)),
             _ => None,
         };
+        if let (Source::Calls(cpu), Some(filled)) = (source, &filled) {
+            let most = &mut self.most[source.index()];
+            *most = (*most).max(self.rings.calls.waiting(cpu, filled).0);
+        }
         let mut taken = 0;
         let mut last_ns = 0;
         while taken < BURST {

@@ -15,6 +15,7 @@ pub mod listed;
 pub mod live;
 pub mod notice;
 pub mod observe;
+pub mod own;
 pub mod policy;
 pub mod privileges;
 pub mod probes;

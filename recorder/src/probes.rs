@@ -355,6 +355,14 @@ impl Probes {
         }
     }
 
+    /// How often a program ran and how long, in nanoseconds; the kernel counts only while somebody asked
+    /// it to (`BPF_ENABLE_STATS`).
+    pub fn run_time(&self, name: &str) -> Option<(u64, u64)> {
+        let info = self.ebpf.program(name)?.info().ok()?;
+        let run_ns = u64::try_from(info.run_time().as_nanos()).ok()?;
+        Some((info.run_count(), run_ns))
+    }
+
     /// Detaches every program; the maps stay readable.
     pub fn detach(&mut self) {
         for (_, program) in self.ebpf.programs_mut() {

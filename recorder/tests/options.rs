@@ -280,3 +280,41 @@ fn top_shows_who_read_and_wrote_which_file() {
     wanted.sort();
     assert_eq!(columns, wanted);
 }
+
+#[test]
+fn top_shows_what_recording_itself_costs() {
+    needs_kernel!();
+    let output = rec()
+        .args([
+            "top",
+            "--self",
+            "--json",
+            "--interval",
+            "1s",
+            "--count",
+            "3",
+        ])
+        .output()
+        .unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}");
+    let last: serde_json::Value = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .last()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .unwrap();
+    assert!(last["memory_bytes"].as_u64() > Some(1 << 20));
+    assert!(
+        last["rings"]
+            .as_array()
+            .is_some_and(|rings| !rings.is_empty())
+    );
+    let probes = last["probes"].as_array().unwrap();
+    let exit = probes
+        .iter()
+        .find(|probe| probe["name"] == "sys_exit")
+        .unwrap();
+    assert!(
+        exit["runs"].as_u64() > Some(0) && exit["run_ns"].as_u64() > Some(0),
+        "{exit}"
+    );
+}

@@ -6,4 +6,6 @@ mod detection;
 pub mod flight;
 pub mod live;
 #[cfg(feature = "detect")]
+mod own;
+#[cfg(feature = "detect")]
 pub mod top;

@@ -33,6 +33,9 @@ enum Form {
 }
 
 pub fn run(cli: &Cli, args: &TopArgs) -> anyhow::Result<u8> {
+    if args.own {
+        return super::own::run(cli, args);
+    }
     let stop = stop_on_signal()?;
     let sort = args.sort.as_deref().unwrap_or(args.table.sorted_by());
     let column = match args.table.column(sort) {

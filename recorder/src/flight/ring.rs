@@ -22,7 +22,7 @@ pub struct Kept {
 
 #[derive(Clone)]
 enum At {
-    Memory(SealedChunk),
+    Memory(Box<SealedChunk>),
     /// The file lives as long as a dump still reads from it, also when the ring has let go of it.
     Disk {
         file: Arc<File>,
@@ -37,7 +37,7 @@ impl Kept {
             // The recording's very first chunks tell of the world, too.
             begins: chunk.header.has_checkpoint || chunk.header.number == 0,
             len: chunk.bytes.len() as u64,
-            at: At::Memory(chunk.clone()),
+            at: At::Memory(Box::new(chunk.clone())),
         }
     }
 
@@ -48,7 +48,7 @@ impl Kept {
     /// The chunk, its hash checked.
     pub fn load(&self) -> Result<SealedChunk, Error> {
         match &self.at {
-            At::Memory(chunk) => Ok(chunk.clone()),
+            At::Memory(chunk) => Ok((**chunk).clone()),
             At::Disk { file, offset } => {
                 let mut bytes = vec![0; self.len as usize];
                 std::os::unix::fs::FileExt::read_exact_at(&**file, &mut bytes, *offset).map_err(

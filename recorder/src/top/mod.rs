@@ -154,8 +154,10 @@ mod tests {
         for table in Table::ALL {
             let shown = tables(table);
             assert!(shown.len() > 10, "{}", table.name());
+            // No single read or write, and nothing between processes, is in the incident.
             assert!(
-                shown.iter().any(|snapshot| !snapshot.rows.is_empty()),
+                matches!(table, Table::File | Table::Ipc)
+                    || shown.iter().any(|snapshot| !snapshot.rows.is_empty()),
                 "{}",
                 table.name()
             );

@@ -82,8 +82,8 @@ pub fn text(snapshot: &Snapshot, rows_max: usize, width: Option<usize>) -> Strin
         .map(|row| row.iter().map(|cell| plain(&cell.to_string())).collect())
         .collect();
     let last = columns.len() - 1;
-    let mut out = format!(
-        "{}  {} in {:.1} s{}{}\n",
+    let head = format!(
+        "{}  {} in {:.1} s{}{}",
         time::show(snapshot.wall_ns, snapshot.boot_ns),
         snapshot.table.name(),
         snapshot.interval_ns as f64 / 1e9,
@@ -96,6 +96,13 @@ pub fn text(snapshot: &Snapshot, rows_max: usize, width: Option<usize>) -> Strin
             events => format!(", {events} events of further rows left out"),
         },
     );
+    let cut = |line: &str| -> String {
+        match width {
+            Some(width) => line.chars().take(width).collect(),
+            None => line.to_owned(),
+        }
+    };
+    let mut out = cut(&head) + "\n";
     let widths: Vec<usize> = (0..columns.len())
         .map(|at| {
             let widest = rows.iter().map(|row| row[at].chars().count()).max();
@@ -123,12 +130,7 @@ pub fn text(snapshot: &Snapshot, rows_max: usize, width: Option<usize>) -> Strin
                 (false, false) => write!(line, "{cut:>width$}  "),
             };
         }
-        let line = line.trim_end();
-        let shown: String = match width {
-            Some(width) => line.chars().take(width).collect(),
-            None => line.to_owned(),
-        };
-        out.push_str(&shown);
+        out.push_str(&cut(line.trim_end()));
         out.push('\n');
     }
     out
@@ -163,14 +165,14 @@ mod tests {
 
     #[test]
     fn rows_are_sorted_cut_and_harmless_to_a_terminal() {
-        let shown = text(&snapshot(), 2, Some(60));
+        let shown = text(&snapshot(), 2, Some(70));
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines.len(), 4, "{shown}");
         assert!(lines[0].contains("syscall in 3.0 s, 7 events dropped"));
         assert!(lines[1].starts_with("CONTAINER_NAME  SYSCALL  CALLS  FAILED"));
         assert!(lines[2].starts_with("a ") && lines[2].contains("20"));
         assert!(!shown.contains('\u{1b}'));
-        assert!(lines.iter().all(|line| line.chars().count() <= 60));
+        assert!(lines.iter().all(|line| line.chars().count() <= 70));
     }
 
     #[test]
