@@ -492,7 +492,7 @@ fn a_mistake_in_a_rule_file_is_a_usage_error() {
     fails(
         &replay(&["detect", "--rules", "no-such.yaml", &traces.whole()]),
         1,
-        &["no-such.yaml", "rule file"],
+        &["no-such.yaml", "cannot read"],
     );
 }
 

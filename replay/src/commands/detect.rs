@@ -2,6 +2,7 @@
 
 use replay::{
     artifact::Model,
+    decode_ahead::DecodeAhead,
     findings::{Finding, FoundContainer, Severity, short_id},
     gate, model_detector,
     pipeline::{Pipeline, Settings, Totals},
@@ -10,8 +11,8 @@ use replay::{
     walk::TimeRange,
 };
 use serde::Serialize;
-use std::{path::PathBuf, sync::Arc};
-use trace_format::SealedChunk;
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, thread};
+use trace_format::{ChunkEvents, SealedChunk};
 
 use super::{
     cat::{History, HowMuch},
@@ -40,6 +41,10 @@ pub struct Arguments {
     /// given several times
     #[arg(long, value_name = "CONTAINER")]
     pub container: Vec<String>,
+    /// Threads that work together, of which one looks for anomalies and the others decode files for it; what
+    /// is found is the same for any number. Unless given: as many as there are CPUs, at most 16
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
     #[command(flatten)]
     pub history: History,
 }
@@ -85,7 +90,15 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     let mut findings = Findings::new(&arguments.detection, global)?
         .within(range)
         .of(arguments.container.clone());
-    let condition = trace::read_all(
+    // An end ends the reading: what is ahead of it would be read for nothing. And a finding of a stream is
+    // wanted now, not when the next chunks have come.
+    let files = |trace: &String| trace != "-" && !trace.contains("://");
+    if arguments.to.is_none() && arguments.traces.traces.iter().all(files) {
+        let cpus = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = arguments.threads.map_or_else(cpus, NonZeroUsize::get);
+        findings = findings.with_threads(threads);
+    }
+    let mut condition = trace::read_all(
         &arguments.traces,
         seek,
         true,
@@ -95,6 +108,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
             Ok(!findings.past_end())
         },
     )?;
+    findings.take_rest(&mut condition)?;
     findings.finish(&condition, global)
 }
 
@@ -109,12 +123,24 @@ pub struct Findings {
     out: Output,
     sinks: Sinks,
     pipeline: Option<Pipeline>,
+    /// Chunks that are being decoded, with how each stands to the one before it.
+    ahead: DecodeAhead<Place>,
     range: TimeRange,
     /// Empty: all.
     containers: Vec<String>,
     /// Of the trace or capture at hand.
     start_ns: u64,
     summary: Summary,
+}
+
+/// How a chunk stands to the one before it, as it was when it was read.
+struct Place {
+    number: u64,
+    /// It needs a pipeline of its own.
+    begins: bool,
+    /// What was folded before is void: nobody is told what it leaves.
+    anew: bool,
+    start_ns: u64,
 }
 
 /// The last line: on standard error, as text or JSON.
@@ -170,6 +196,7 @@ impl Findings {
             out: Output::new(),
             sinks: Sinks::open(detection)?,
             pipeline: None,
+            ahead: DecodeAhead::new(1),
             range: TimeRange::default(),
             containers: Vec::new(),
             start_ns: 0,
@@ -202,13 +229,47 @@ impl Findings {
         )
     }
 
+    /// Decodes chunks on so many threads, this one among them.
+    pub fn with_threads(mut self, threads: usize) -> Findings {
+        self.ahead = DecodeAhead::new(threads);
+        self
+    }
+
     pub fn push(&mut self, chunk: &SealedChunk, condition: &mut Condition) -> anyhow::Result<()> {
-        if condition.begins_anew {
+        let place = Place {
+            number: chunk.header.number,
+            begins: !condition.goes_on,
+            anew: condition.begins_anew,
+            start_ns: condition.start_ns.unwrap_or(chunk.header.first_ns),
+        };
+        condition.decoded += 1;
+        self.ahead.push(place, chunk);
+        while let Some((place, decoded)) = self.ahead.next(false) {
+            self.fold(place, decoded, condition)?;
+        }
+        Ok(())
+    }
+
+    /// Everything was read: folds what is still ahead.
+    pub fn take_rest(&mut self, condition: &mut Condition) -> anyhow::Result<()> {
+        while let Some((place, decoded)) = self.ahead.next(true) {
+            self.fold(place, decoded, condition)?;
+        }
+        Ok(())
+    }
+
+    fn fold(
+        &mut self,
+        place: Place,
+        decoded: Result<ChunkEvents, trace_format::Error>,
+        condition: &mut Condition,
+    ) -> anyhow::Result<()> {
+        if place.anew {
             self.pipeline = None;
         }
-        if self.pipeline.is_none() || !condition.goes_on {
+        if self.pipeline.is_none() || place.begins {
             self.end_trace()?;
-            self.start_ns = condition.start_ns.unwrap_or(chunk.header.first_ns);
+            self.start_ns = place.start_ns;
             let settings = Settings {
                 rules: Some(self.rules.clone()),
                 statistics: self.statistics,
@@ -224,13 +285,14 @@ impl Findings {
         let Some(pipeline) = &mut self.pipeline else {
             return Ok(());
         };
-        condition.decoded += 1;
-        if let Err(error) = pipeline.push(chunk) {
-            condition.incomplete = true;
-            condition.issues.push(format!(
-                "chunk {} is left out: {error}",
-                chunk.header.number
-            ));
+        match decoded {
+            Ok(events) => pipeline.push_decoded(events),
+            Err(error) => {
+                condition.incomplete = true;
+                condition
+                    .issues
+                    .push(format!("chunk {} is left out: {error}", place.number));
+            }
         }
         self.print()
     }
