@@ -108,6 +108,8 @@ struct Containerd {
     child: Child,
     directory: tempfile::TempDir,
     pod: String,
+    /// Of the pod; under each hierarchy.
+    cgroup: String,
 }
 
 impl Containerd {
@@ -150,6 +152,7 @@ impl Containerd {
             child,
             directory,
             pod: String::new(),
+            cgroup: String::new(),
         };
         let ready = Instant::now();
         while started.ask::<_, Nothing>("Version", Nothing {}).is_err() {
@@ -263,6 +266,7 @@ impl Containerd {
     /// A pod with one container; the ids of both.
     fn run(&mut self) -> Result<(String, String), String> {
         let id = uuid::Uuid::new_v4().simple().to_string();
+        self.cgroup = format!("kubepods-rec-{id}");
         let pod = Pod {
             metadata: Some(PodName {
                 name: "shop-0".into(),
@@ -272,7 +276,7 @@ impl Containerd {
             log_directory: self.directory.path().display().to_string(),
             labels: [("app".to_owned(), "shop".to_owned())].into(),
             linux: Some(Linux {
-                cgroup_parent: format!("/kubepods-rec-{id}"),
+                cgroup_parent: format!("/{}", self.cgroup),
                 security: Some(Security {
                     namespaces: Some(NamespaceOption { network: 2 }),
                 }),
@@ -316,6 +320,18 @@ impl Drop for Containerd {
             nix::sys::signal::Signal::SIGTERM,
         );
         let _ = self.child.wait();
+        // The runtime removes its own cgroups, not the parent that it was given.
+        if self.cgroup.is_empty() {
+            return;
+        }
+        for hierarchy in fs::read_dir("/sys/fs/cgroup")
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let _ = fs::remove_dir(hierarchy.path().join(&self.cgroup));
+        }
+        let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(&self.cgroup));
     }
 }
 
