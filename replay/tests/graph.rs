@@ -186,7 +186,13 @@ fn diff_shows_what_changed_and_nothing_else() {
     let rules = place.text("rules.yaml");
     let rule = "- rule: Shadow\n  desc: d\n  condition: evt.type in (open, openat) and fd.name = /etc/shadow\n  output: o\n  priority: ERROR\n";
     fs::write(&rules, rule).unwrap();
-    let changes = place.lines(&["diff", "--default-rules", "--new", &rules]);
+    // Rules of its own: among the shipped ones are some about other rules' findings.
+    let base = place.text("base.yaml");
+    let other = rule
+        .replace("Shadow", "Other")
+        .replace("/etc/shadow", "/none");
+    fs::write(&base, other).unwrap();
+    let changes = place.lines(&["diff", "--old", &base, "--new", &base, "--new", &rules]);
     assert!(!changes.is_empty());
     assert!(
         changes
@@ -194,7 +200,7 @@ fn diff_shows_what_changed_and_nothing_else() {
             .all(|it| it["change"] == "new" && it["rule"] == "Shadow"),
         "{changes:?}"
     );
-    let back = place.lines(&["diff", "--default-rules", "--old", &rules]);
+    let back = place.lines(&["diff", "--new", &base, "--old", &base, "--old", &rules]);
     assert_eq!(back.len(), changes.len());
     assert!(back.iter().all(|it| it["change"] == "gone"));
 }
