@@ -1,5 +1,10 @@
 //! From rule files to compiled rules: lists and macros put in, conditions and outputs compiled.
 
+#![allow(
+    clippy::result_large_err,
+    reason = "an error is made once and ends the loading of its file; a box would only hide what it says"
+)]
+
 use super::{
     Checked, FileReport, Item, ItemKind, LoadCode, LoadError, Rule, RuleSet, Warning, WarningCode,
     behaviour::{Behaviour, MeasureItem, StepItem},
@@ -219,7 +224,7 @@ fn compile_all(items: &Items, files: &[File<'_>]) -> All {
 fn named(kind: ItemKind, name: &str) -> Item {
     Item {
         kind,
-        name: Some(name.to_owned()),
+        name: Some(name.into()),
     }
 }
 
@@ -439,7 +444,7 @@ impl<'a> Definitions<'a> {
         match problem {
             Problem::Elsewhere { error, unknown } => (error, unknown),
             Problem::Here { error, code } => {
-                let (file, place) = source.locate(error.at, &self.files).unwrap_or_default();
+                let (file, place) = source.locate(error.at, self.files).unwrap_or_default();
                 let file = self.files.get(file).map_or("", |file| file.name).to_owned();
                 let (line, column) = (place.line, place.column);
                 let (token, expected) = (error.token, error.expected);

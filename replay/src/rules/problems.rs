@@ -35,7 +35,7 @@ pub struct Warning {
 pub struct Item {
     pub kind: ItemKind,
     /// `None` where it has none.
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl LoadError {
     pub(super) fn about(self, kind: ItemKind, name: Option<&str>) -> LoadError {
         let item = self.item.unwrap_or_else(|| Item {
             kind,
-            name: name.map(str::to_owned),
+            name: name.map(Into::into),
         });
         LoadError {
             item: Some(item),

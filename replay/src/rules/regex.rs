@@ -131,8 +131,7 @@ fn escape(rest: &mut Characters<'_>, out: &mut String) -> Result<(), String> {
             let braced = rest.peek() == Some(&'{');
             let digits: String = if braced {
                 rest.next();
-                let digits = rest.by_ref().take_while(|&next| next != '}').collect();
-                digits
+                rest.by_ref().take_while(|&next| next != '}').collect()
             } else {
                 rest.by_ref().take(2).collect()
             };

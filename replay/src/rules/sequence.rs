@@ -45,11 +45,14 @@ impl Sequence {
     }
 }
 
+/// When, and which one of that time.
+type Deadline = (u64, u64);
+
 /// What one rule remembers. `M` is what is told when its time is over.
 pub(super) struct SequenceMemory<M> {
     keys: Keyed<Attempts>,
     /// By deadline and number.
-    pending: BTreeMap<(u64, u64), (Arc<[u8]>, M)>,
+    pending: BTreeMap<Deadline, (Arc<[u8]>, M)>,
     numbers: u64,
     now_ns: u64,
 }
@@ -71,7 +74,7 @@ struct Attempts {
     begun: [Option<u64>; STEPS_MAX],
     /// When something came last that must not have come before the first step.
     spoilt_ns: Option<u64>,
-    pending: Option<(u64, u64)>,
+    pending: Option<Deadline>,
     until_ns: u64,
 }
 
