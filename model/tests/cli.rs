@@ -3,7 +3,7 @@
 mod support;
 
 use std::{
-    fs,
+    fs, io,
     path::Path,
     process::{Command, Output},
 };
@@ -47,6 +47,23 @@ fn fails(arguments: &[&str], code: i32, expected: &str) {
             .filter(|line| line.contains("panicked"))
             .count(),
         0
+    );
+}
+
+/// A reader that went away has seen enough: no message, no failure.
+fn reader_gone(arguments: &[&str]) {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_model"))
+        .args(arguments)
+        .arg("--quiet")
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!(
+        (output.status.code(), text(&output.stderr)),
+        (Some(0), String::new()),
+        "{arguments:?}"
     );
 }
 
@@ -117,6 +134,14 @@ fn features_train_info_eval_score_explain() {
         report.contains("port_scan") && report.contains("AUROC"),
         "{report}"
     );
+
+    for command in [
+        &["info", &model_file] as &[&str],
+        &["eval", &data, "--model", &model_file],
+        &["features", &data],
+    ] {
+        reader_gone(command);
+    }
 
     let trace = path(directory.path(), "run0/trace.zst");
     let scores = succeeds(&["score", &trace, "--model", &model_file]);

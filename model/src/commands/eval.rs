@@ -8,7 +8,7 @@ use model::{
 };
 use replay::artifact::Model;
 
-use super::{LabeledArguments, report, report_issues};
+use super::{LabeledArguments, print, report, report_issues};
 use crate::{Global, Outcome, progress::Progress};
 
 #[derive(clap::Args)]
@@ -50,9 +50,9 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     );
     report_issues(&issues, global);
     if global.json {
-        println!("{}", serde_json::to_string(&report)?);
+        print(format_args!("{}", serde_json::to_string(&report)?))?;
     } else {
-        println!("{}", report::text(&report));
+        print(format_args!("{}", report::text(&report)))?;
         let known: Vec<&str> = model
             .provenance()
             .runs

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use replay::{artifact::Model, features::schema};
 use serde_json::json;
 
+use super::print;
 use crate::{Global, Outcome};
 
 #[derive(clap::Args)]
@@ -35,48 +36,51 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
             "images": images,
             "provenance": provenance,
         });
-        println!("{line}");
+        print(format_args!("{line}"))?;
         return Ok(Outcome::default());
     }
-    println!(
+    print(format_args!(
         "features   {} of schema version {} ({schema_hash})",
         schema::COUNT,
         schema::VERSION
-    );
-    println!("window     {} s", model.window_ns() as f64 / 1e9);
-    println!(
+    ))?;
+    print(format_args!(
+        "window     {} s",
+        model.window_ns() as f64 / 1e9
+    ))?;
+    print(format_args!(
         "forest     {} trees of {} windows",
         forest.tree_count(),
         forest.samples()
-    );
-    println!(
+    ))?;
+    print(format_args!(
         "threshold  {:.4}: {}",
         model.threshold(),
         provenance.threshold_rule
-    );
-    println!(
+    ))?;
+    print(format_args!(
         "knows      {items} habits of {} images",
         model.images().len()
-    );
-    println!(
+    ))?;
+    print(format_args!(
         "trained    by {}, seed {}, on {} normal windows",
         provenance.program, provenance.seed, provenance.fitted_windows
-    );
+    ))?;
     let number =
         |value: Option<f64>| value.map_or("unknown".to_owned(), |value| format!("{value:.3}"));
-    println!(
+    print(format_args!(
         "held out   AUROC {}, precision {}, recall {} ({} normal, {} anomalous windows)",
         number(provenance.auroc),
         number(provenance.precision),
         number(provenance.recall),
         provenance.normal_windows,
         provenance.anomalous_windows
-    );
+    ))?;
     for run in &provenance.runs {
-        println!(
+        print(format_args!(
             "run        {}: trace {}, {} windows",
             run.name, run.trace_uuid, run.windows
-        );
+        ))?;
     }
     Ok(Outcome::default())
 }

@@ -7,7 +7,11 @@ pub mod report;
 pub mod score;
 pub mod train;
 
-use std::path::PathBuf;
+use std::{
+    fmt,
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use model::dataset::{self, LabeledRun};
 use replay::features::{WINDOW_NS_MAX, WINDOW_NS_MIN};
@@ -59,6 +63,13 @@ pub fn window(text: &str) -> Result<u64, Usage> {
         )));
     }
     Ok(ns as u64)
+}
+
+/// A result, to standard output. That its reader went away comes back as an error, which `main` forgives.
+pub fn print(line: fmt::Arguments) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_fmt(line)?;
+    out.write_all(b"\n")
 }
 
 /// Says what was wrong with the traces.

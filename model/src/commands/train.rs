@@ -6,7 +6,7 @@ use anyhow::Context;
 use model::train::{self, Options};
 use serde_json::json;
 
-use super::{LabeledArguments, report, report_issues, window};
+use super::{LabeledArguments, print, report, report_issues, window};
 use crate::{Global, Outcome, progress::Progress};
 
 #[derive(clap::Args)]
@@ -71,9 +71,9 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
             "report": trained.report,
             "loss": trained.loss,
         });
-        println!("{line}");
+        print(format_args!("{line}"))?;
     } else {
-        println!(
+        print(format_args!(
             "{}\nheld out   {}\nthreshold  {}\nwritten    {}: fitted on {} normal windows of {} runs, seed {}",
             report::text(&trained.report),
             trained.held_out,
@@ -82,7 +82,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
             provenance.fitted_windows,
             provenance.runs.len(),
             provenance.seed,
-        );
+        ))?;
     }
     Ok(Outcome { loss: trained.loss })
 }
