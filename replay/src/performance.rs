@@ -176,7 +176,7 @@ impl Performance {
         if !self.last.contains_key(&event.cgroup_id) && self.last.len() >= 4 * CONTAINERS_MAX {
             return;
         }
-        let before = self.last.insert(event.cgroup_id, sample.clone());
+        let before = self.last.insert(event.cgroup_id, *sample);
         let Some(container) = self.container(key, event.cgroup_id, state) else {
             return;
         };

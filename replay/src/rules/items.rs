@@ -528,7 +528,7 @@ impl Item<'_> {
     fn named(&self, kind: ItemKind) -> Option<Named> {
         Some(Named {
             kind,
-            name: Some(self.name.as_str().into()),
+            name: Some(self.name.clone()),
         })
     }
 

@@ -1,10 +1,5 @@
 //! From rule files to compiled rules: lists and macros put in, conditions and outputs compiled.
 
-#![allow(
-    clippy::result_large_err,
-    reason = "an error is made once and ends the loading of its file; a box would only hide what it says"
-)]
-
 use super::{
     Checked, FileReport, Item, ItemKind, LoadCode, LoadError, Rule, RuleSet, Warning, WarningCode,
     behaviour::{Behaviour, MeasureItem, StepItem},
@@ -224,7 +219,7 @@ fn compile_all(items: &Items, files: &[File<'_>]) -> All {
 fn named(kind: ItemKind, name: &str) -> Item {
     Item {
         kind,
-        name: Some(name.into()),
+        name: Some(name.to_owned()),
     }
 }
 

@@ -14,8 +14,8 @@ pub struct LoadError {
     pub token: String,
     pub expected: String,
     pub code: LoadCode,
-    /// `None` where the text belongs to no item.
-    pub item: Option<Item>,
+    /// `None` where the text belongs to no item. Boxed: errors are returned by value everywhere.
+    pub item: Option<Box<Item>>,
 }
 
 /// Something in a rule file that does not stop it from loading.
@@ -35,7 +35,7 @@ pub struct Warning {
 pub struct Item {
     pub kind: ItemKind,
     /// `None` where it has none.
-    pub name: Option<Box<str>>,
+    pub name: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,9 +147,11 @@ impl LoadError {
 
     /// Names the item; one that is named already stays.
     pub(super) fn about(self, kind: ItemKind, name: Option<&str>) -> LoadError {
-        let item = self.item.unwrap_or_else(|| Item {
-            kind,
-            name: name.map(Into::into),
+        let item = self.item.unwrap_or_else(|| {
+            Box::new(Item {
+                kind,
+                name: name.map(str::to_owned),
+            })
         });
         LoadError {
             item: Some(item),

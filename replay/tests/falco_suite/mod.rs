@@ -287,15 +287,15 @@ fn validates(case: &Value, folder: &Path) -> Result<(), String> {
     if errors.is_empty() != (expected["exit_code"] == 0) {
         return Err(format!("errors: {errors:?}"));
     }
-    let same = |wanted: &Value, code: &str, item: &Option<replay::rules::Item>| {
+    let same = |wanted: &Value, code: &str, item: Option<&replay::rules::Item>| {
         wanted["code"] == code
-            && wanted["item_type"].as_str() == item.as_ref().map(|item| item.kind.name())
-            && wanted["item_name"].as_str() == item.as_ref().and_then(|item| item.name.as_deref())
+            && wanted["item_type"].as_str() == item.map(|item| item.kind.name())
+            && wanted["item_name"].as_str() == item.and_then(|item| item.name.as_deref())
     };
     for wanted in expected["errors"].as_array().into_iter().flatten() {
         if !errors
             .iter()
-            .any(|error| same(wanted, error.code.name(), &error.item))
+            .any(|error| same(wanted, error.code.name(), error.item.as_deref()))
         {
             return Err(format!("no {wanted} in {errors:?}"));
         }
@@ -304,7 +304,7 @@ fn validates(case: &Value, folder: &Path) -> Result<(), String> {
         let warnings = &checked.warnings;
         if !warnings
             .iter()
-            .any(|one| same(wanted, one.code.name(), &one.item))
+            .any(|one| same(wanted, one.code.name(), one.item.as_ref()))
         {
             return Err(format!("no {wanted} in {warnings:?}"));
         }

@@ -22,8 +22,7 @@ pub fn run(files: &[PathBuf], with_default_rules: bool, global: Global) -> anyho
     let errors: Vec<_> = checked.files.iter().flat_map(|file| &file.errors).collect();
     let mut out = Output::new();
     if global.json {
-        let item = |item: &Option<Item>| {
-            let item = item.as_ref();
+        let item = |item: Option<&Item>| {
             json!({
                 "type": item.map(|item| item.kind.name()),
                 "name": item.and_then(|item| item.name.as_deref()),
@@ -31,13 +30,13 @@ pub fn run(files: &[PathBuf], with_default_rules: bool, global: Global) -> anyho
         };
         let errors = errors.iter().map(|one| {
             json!({
-                "code": one.code.name(), "item": item(&one.item), "file": one.file, "line": one.line,
+                "code": one.code.name(), "item": item(one.item.as_deref()), "file": one.file, "line": one.line,
                 "column": one.column, "found": one.token, "expected": one.expected,
             })
         });
         let warnings = checked.warnings.iter().map(|one| {
             json!({
-                "code": one.code.name(), "item": item(&one.item), "file": one.file, "line": one.line,
+                "code": one.code.name(), "item": item(one.item.as_ref()), "file": one.file, "line": one.line,
                 "column": one.column, "message": one.message,
             })
         });
