@@ -572,13 +572,13 @@ fn oom_kills(trace: &Trace, done: &Done) {
 }
 
 fn tcp_events(trace: &Trace, done: &Done) {
-    for (what, port) in [(TcpWhat::RESET_RECEIVED, done.reset_port)] {
-        let events = trace.events.iter().filter(|event| {
-            matches!(&event.data, EventData::TcpEvent(tcp)
-                if tcp.what == TcpWhat(what) && tcp.remote.port == port && event.pid == done.pid)
-        });
-        assert_eq!(events.count(), TIMES);
-    }
+    let resets = trace.events.iter().filter(|event| {
+        matches!(&event.data, EventData::TcpEvent(tcp)
+            if tcp.what == TcpWhat(TcpWhat::RESET_RECEIVED)
+                && tcp.remote.port == done.reset_port
+                && event.pid == done.pid)
+    });
+    assert_eq!(resets.count(), TIMES);
 }
 
 /// The new kinds are counted like all others: handed-out numbers = events + drops, per CPU and probe.

@@ -268,11 +268,12 @@ impl Counting {
     fn container(&mut self, event: &Event, state: &State) {
         let mut numbers = [(0, 0), (1, 0), (2, 0), (3, 0)];
         match &event.data {
-            EventData::Sample(sample) => {
-                if self.samples.len() < SAMPLES_MAX || self.samples.contains_key(&event.cgroup_id) {
-                    let before = self.samples.get(&event.cgroup_id).and_then(|known| known.1);
-                    self.samples.insert(event.cgroup_id, (*sample, before));
-                }
+            EventData::Sample(sample)
+                if self.samples.len() < SAMPLES_MAX
+                    || self.samples.contains_key(&event.cgroup_id) =>
+            {
+                let before = self.samples.get(&event.cgroup_id).and_then(|known| known.1);
+                self.samples.insert(event.cgroup_id, (*sample, before));
             }
             EventData::SyscallCount(count) => numbers[3].1 = count.calls,
             EventData::Exec(_) => numbers[0].1 = 1,
