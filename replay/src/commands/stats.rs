@@ -214,7 +214,7 @@ impl Of<'_> {
         use std::fmt::Write;
         let used = self.used;
         let resources = &used.resources;
-        let mut text = format!("{}", one_line(used.place.label()));
+        let mut text = one_line(used.place.label()).to_string();
         if !used.place.image.is_empty() {
             let _ = write!(text, "  {}", one_line(&used.place.image));
         }
