@@ -117,8 +117,12 @@ fn a_range_is_printed_as_reading_everything_prints_it() {
 
 /// Findings of the golden trace with their times, as reading without a range prints them.
 fn findings(golden: &Golden) -> Vec<(u64, String)> {
+    found(golden, &[])
+}
+
+fn found(golden: &Golden, options: &[&str]) -> Vec<(u64, String)> {
     let whole = golden.write("found.zst", &golden.bytes);
-    let lines = printed(&["detect", "--json", &whole], &[]);
+    let lines = printed(&[&["detect", "--json", &whole], options].concat(), &[]);
     let found: Vec<(u64, String)> = lines
         .lines()
         .map(|line| {
@@ -163,7 +167,8 @@ fn findings_of_a_range_are_those_of_the_whole_trace_in_it() {
 #[test]
 fn what_rests_on_a_single_moment_is_found_from_the_checkpoint_alone() {
     let golden = Golden::new();
-    let found = findings(&golden);
+    // Statistics need what came before, and so do rules that count their findings.
+    let found = found(&golden, &["--no-statistics"]);
     let number = golden
         .checkpoints()
         .into_iter()
@@ -184,12 +189,7 @@ fn what_rests_on_a_single_moment_is_found_from_the_checkpoint_alone() {
         ],
         &[],
     );
-    let rules: Vec<&String> = found
-        .iter()
-        .filter(|(_, line)| line.contains(r#""engine":"rules""#))
-        .map(|(_, line)| line)
-        .collect();
-    assert!(!rules.is_empty());
+    let rules: Vec<&String> = found.iter().map(|(_, line)| line).collect();
     assert_eq!(lines.lines().collect::<Vec<_>>(), rules);
 }
 
