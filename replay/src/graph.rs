@@ -1,9 +1,11 @@
 //! Who talks to whom: containers and programs, addresses and sockets, and the connections between them.
 //!
 //! Made from connections ([`crate::lives`]) of one trace or several. A TCP connection that both ends show is
-//! one edge between them: its two rows have the same addresses, turned round. Ends are looked for on the
-//! same host first, then, except for loopback addresses, on the others. What has no recorded other end ends
-//! at its address.
+//! one edge between them: its two rows have the same addresses, turned round. Ends are looked for in the
+//! same container first, then on the same host, then, except for loopback addresses, on the others. What has
+//! no recorded other end ends at its address.
+
+mod fold;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,6 +20,9 @@ pub const NODES_MAX: usize = 10_000;
 pub const EDGES_MAX: usize = 50_000;
 /// Connections that wait for their other end: some 200 MB.
 pub const CONNECTIONS_MAX: usize = 1_000_000;
+
+/// What [`Node::Program`] calls the container of what runs in none.
+const HOST: &str = "host";
 
 /// What a node stands for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +39,8 @@ pub enum Node {
     Address(String),
     /// A unix socket of a host.
     Socket { host: String, path: String },
+    /// Addresses of one network with the same neighbours, in a graph that is [folded](Graph::folded).
+    Network { prefix: String, addresses: usize },
 }
 
 /// What connections share.
@@ -153,8 +160,10 @@ impl Collector {
             let found = servers.get(&turned).and_then(|found| {
                 let free = |at: &&usize| !taken[**at];
                 let here = |at: &&usize| self.ends[**at].host == end.host;
-                let mut here = found.iter().filter(free).filter(here);
-                match here.next() {
+                let inside = |at: &&usize| self.ends[**at].node.container() == end.node.container();
+                let mut found_here = found.iter().filter(free).filter(here);
+                // Every network namespace has a loopback of its own, and containers may share one.
+                match found_here.clone().find(inside).or(found_here.next()) {
                     Some(at) => Some(*at),
                     None if is_loopback(&ends.other.0) => None,
                     None => found.iter().find(free).copied(),
@@ -190,8 +199,13 @@ impl End {
                 host: self.host.clone(),
                 path: address.to_owned(),
             },
-            // A loopback address is another one on every host.
-            _ if is_loopback(address) => Node::Address(format!("{address} of {}", self.host)),
+            // A loopback address is another one on every host, and in every container.
+            _ if is_loopback(address) => Node::Address(match self.node.container() {
+                Some(container) if container != HOST => {
+                    format!("{address} of {container} on {}", self.host)
+                }
+                _ => format!("{address} of {}", self.host),
+            }),
             _ => Node::Address(address.to_owned()),
         }
     }
@@ -294,6 +308,14 @@ impl Node {
             } => format!("{}{comm} [{container}]", of(host)),
             Node::Address(address) => address.clone(),
             Node::Socket { host, path } => format!("{}{path}", of(host)),
+            Node::Network { prefix, addresses } => format!("{prefix} ({addresses} addresses)"),
+        }
+    }
+
+    fn container(&self) -> Option<&str> {
+        match self {
+            Node::Program { container, .. } => Some(container),
+            _ => None,
         }
     }
 
@@ -302,13 +324,14 @@ impl Node {
             Node::Program { .. } => "program",
             Node::Address(_) => "address",
             Node::Socket { .. } => "socket",
+            Node::Network { .. } => "network",
         }
     }
 
     pub fn host(&self) -> &str {
         match self {
             Node::Program { host, .. } | Node::Socket { host, .. } => host,
-            Node::Address(_) => "",
+            Node::Address(_) | Node::Network { .. } => "",
         }
     }
 }

@@ -100,7 +100,27 @@ fn loopback_joins_nothing_across_hosts() {
     assert!(
         graph
             .nodes
-            .contains(&Node::Address("127.0.0.1 of a".into()))
+            .contains(&Node::Address("127.0.0.1 of client-1 on a".into()))
+    );
+}
+
+/// Containers use the same loopback addresses and ports, each for itself.
+#[test]
+fn loopback_joins_within_a_container() {
+    let (one, two) = (("127.0.0.1", 40_000), ("127.0.0.1", 80));
+    let mut collector = Collector::new(true);
+    collector.add("a", &tcp("x", Role::Server, two, one));
+    collector.add("a", &tcp("y", Role::Server, two, one));
+    collector.add("a", &tcp("y", Role::Client, one, two));
+    collector.add("a", &tcp("x", Role::Client, one, two));
+    let graph = collector.finish();
+    let edges = edges(&graph);
+    assert_eq!(edges.len(), 2);
+    assert!(
+        edges
+            .iter()
+            .all(|(from, to, _, weight)| from == to && weight.joined == 1),
+        "{edges:?}"
     );
 }
 

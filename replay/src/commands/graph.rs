@@ -70,7 +70,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     let graph = collector.finish();
     let text = match (global.json, arguments.format) {
         (true, _) | (_, GraphFormat::Json) => format!("{}\n", to_json(&graph)),
-        (_, GraphFormat::Dot) => to_dot(&graph),
+        (_, GraphFormat::Dot) => to_dot(&graph.folded()),
         (_, GraphFormat::Html) => graph_page::page(&graph),
     };
     match &arguments.output {
@@ -149,6 +149,7 @@ fn to_dot(graph: &Graph) -> String {
             Node::Program { .. } => "box",
             Node::Address(_) => "ellipse",
             Node::Socket { .. } => "note",
+            Node::Network { .. } => "tab",
         };
         let label = quoted(&node.label(hosts));
         let _ = writeln!(text, "  n{id} [label={label}, shape={shape}];");

@@ -24,7 +24,7 @@ body { font: 14px/1.4 system-ui, sans-serif; margin: 24px; color: #1c2430; backg
 svg { width: 100%; height: auto; border: 1px solid #d5dae1; border-radius: 6px; }
 line { stroke: #8b96a5; } line.failed { stroke: #c0392b; stroke-dasharray: 6 4; }
 circle { stroke: #fff; stroke-width: 2; } text { font-size: 13px; paint-order: stroke; stroke: #fff; stroke-width: 4px; }
-.program { fill: #2b6cb0; } .address { fill: #b7791f; } .socket { fill: #4a7c59; }
+.program { fill: #2b6cb0; } .address { fill: #b7791f; } .socket { fill: #4a7c59; } .network { fill: #805ad5; }
 table { border-collapse: collapse; margin-top: 24px; } th, td { text-align: left; padding: 3px 14px 3px 0; border-bottom: 1px solid #e5e9ee; }
 td.number { text-align: right; } .key span { margin-right: 18px; } .key i { display: inline-block; width: 11px; height: 11px; border-radius: 6px; margin-right: 5px; }
 </style></head><body>
@@ -36,18 +36,20 @@ pub fn page(graph: &Graph) -> String {
     let mut text = HEAD.to_owned();
     let _ = writeln!(
         text,
-        "<h1>Who talks to whom</h1><p class=\"key\"><span><i style=\"background:#2b6cb0\"></i>program</span><span><i style=\"background:#b7791f\"></i>address</span><span><i style=\"background:#4a7c59\"></i>unix socket</span><span>dashed: every attempt failed</span></p>"
+        "<h1>Who talks to whom</h1><p class=\"key\"><span><i style=\"background:#2b6cb0\"></i>program</span><span><i style=\"background:#b7791f\"></i>address</span><span><i style=\"background:#805ad5\"></i>addresses of one network</span><span><i style=\"background:#4a7c59\"></i>unix socket</span><span>dashed: every attempt failed</span></p>"
     );
-    let drawn = drawn(graph);
-    if drawn.len() < graph.nodes.len() {
+    let folded = graph.folded();
+    let drawn = drawn(&folded);
+    if drawn.len() < folded.nodes.len() {
         let _ = writeln!(
             text,
             "<p>The {} nodes with the most connections of {} are drawn; the table has all.</p>",
             drawn.len(),
-            graph.nodes.len()
+            folded.nodes.len()
         );
     }
-    draw(graph, &labels, &drawn, &mut text);
+    let short: Vec<String> = folded.nodes.iter().map(|node| node.label(hosts)).collect();
+    draw(&folded, &short, &drawn, &mut text);
     text.push_str("<table><tr><th>from</th><th>to</th><th>protocol</th><th>port</th><th>connections</th><th>failed</th></tr>\n");
     let mut edges: Vec<_> = graph.edges.iter().collect();
     edges.sort_by_key(|(_, weight)| std::cmp::Reverse(weight.connections));
@@ -139,6 +141,7 @@ fn draw(graph: &Graph, labels: &[String], drawn: &[usize], text: &mut String) {
             Node::Program { .. } => "program",
             Node::Address(_) => "address",
             Node::Socket { .. } => "socket",
+            Node::Network { .. } => "network",
         };
         // Labels point to the middle, so that none leaves the drawing.
         let (dx, anchor) = match x > WIDTH / 2.0 {
