@@ -159,6 +159,8 @@ pub struct FoundProcess {
     pub start_ns: u64,
     pub comm: String,
     pub exe: String,
+    /// In the container of the finding; true for all where that is the host. Not part of the schema.
+    pub inside: bool,
 }
 
 /// What a detector found.

@@ -2,7 +2,8 @@
 //! time. Sits behind the gate ([`crate::gate`]) and sees findings in the order in which they leave it.
 //!
 //! A finding joins the oldest open incident that shares a process of its lineage or its container. What
-//! everything descends from (init, and the services that init starts) links nothing. An incident ends when
+//! everything descends from links nothing: init, the services that init starts, and of a finding in a
+//! container whatever started the container. An incident ends when
 //! it has been quiet for [`QUIET_NS`], when it is [`LENGTH_NS_MAX`] long, or with the trace. All times are
 //! trace times, so that file, live stream and in-process detection group alike.
 
@@ -325,7 +326,7 @@ fn linking(finding: &Finding) -> Vec<(u32, u64)> {
     lineage
         .iter()
         .enumerate()
-        .filter(|(at, process)| process.pid > COMMON_PIDS && !service(*at))
+        .filter(|(at, process)| process.inside && process.pid > COMMON_PIDS && !service(*at))
         .map(|(_, process)| (process.pid, process.start_ns))
         .collect()
 }

@@ -342,12 +342,16 @@ impl Engines {
         finding.trace_uuid = trace.copied().unwrap_or_default();
         if finding.pid != 0 && finding.lineage.is_empty() {
             let lineage = self.state.lineage(finding.pid).take(LINEAGE_MAX);
+            let container = self.state.container_key(finding.cgroup_id);
+            let inside =
+                |cgroup_id| container.is_none() || self.state.container_key(cgroup_id) == container;
             finding.lineage = lineage
                 .map(|process| FoundProcess {
                     pid: process.pid,
                     start_ns: process.start_ns,
                     comm: process.comm.to_string(),
                     exe: process.exe_path.to_string(),
+                    inside: process.pid == finding.pid || inside(process.cgroup_id),
                 })
                 .collect();
         }

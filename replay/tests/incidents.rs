@@ -29,6 +29,7 @@ fn finding(rule: &str, container: u64, lineage: &[u32], at_ns: u64) -> Finding {
             start_ns: u64::from(*pid) * 10,
             comm: format!("p{pid}"),
             exe: String::new(),
+            inside: true,
         })
         .collect();
     finding
@@ -103,6 +104,23 @@ fn init_and_its_services_join_nothing() {
         told.take(finding("d", 0, &[302, 200, 100, 1], SECOND_NS)),
         one
     );
+}
+
+#[test]
+fn what_started_two_containers_does_not_join_them() {
+    let started = |container, lineage: &[u32], at_ns| {
+        let mut finding = finding("a", container, lineage, at_ns);
+        let ancestors = finding.lineage.iter_mut().rev();
+        ancestors.take(2).for_each(|process| process.inside = false);
+        finding
+    };
+    let mut told = Told::new();
+    let one = told.take(started(7, &[300, 200, 100], SECOND_NS));
+    let two = told.take(started(8, &[400, 200, 100], SECOND_NS));
+    assert_ne!(one, two);
+    // A tree that leaves the container is still one tree.
+    let escaped = told.take(finding("b", 0, &[301, 300, 200, 100], SECOND_NS));
+    assert_eq!(escaped, one);
 }
 
 #[test]

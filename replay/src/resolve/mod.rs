@@ -268,7 +268,7 @@ impl State {
     }
 
     /// Which container a cgroup's files and programs belong to; `None`: the host's.
-    fn container_key(&self, cgroup_id: u64) -> Option<u64> {
+    pub(crate) fn container_key(&self, cgroup_id: u64) -> Option<u64> {
         match self.containers.get(cgroup_id) {
             Some(container) => Some(container.key),
             None if cgroup_id == 0 || self.containers.is_host(cgroup_id) => None,
