@@ -50,7 +50,9 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn says_where(error: &LoadError, text: &str) {
     assert!(error.line >= 1 && error.column >= 1, "{error}");
-    assert!(error.line <= text.lines().count().max(1) + 1, "{error}");
+    // A carriage return alone breaks a line in YAML, too.
+    let lines = text.matches(['\n', '\r']).count() + 1;
+    assert!(error.line <= lines + 1, "{error}");
     assert!(!error.expected.is_empty(), "{error}");
 }
 

@@ -145,9 +145,9 @@ impl File<'_> {
                 Ok((event, span)) => builder.event(event, span.start.into())?,
                 Err(error) => {
                     let at = Place::from(*error.marker());
-                    return Err(self
-                        .error(at, error.info(), "YAML")
-                        .with(LoadCode::YamlParse));
+                    let info = error.info();
+                    let found = info.strip_prefix("found ").unwrap_or(info);
+                    return Err(self.error(at, found, "YAML").with(LoadCode::YamlParse));
                 }
             }
         }
