@@ -33,7 +33,9 @@ pub(super) struct WindowItem {
 pub(super) enum MeasureItem {
     Count(u64),
     Distinct(Source, u64),
-    Sum(Option<Source>, i128),
+    Sum(Source, u64),
+    /// A second, over the whole window; `None`: of events.
+    Rate(Option<Source>, u64),
 }
 
 #[derive(Clone)]
@@ -59,6 +61,8 @@ pub(super) struct SeverityItem {
 }
 
 pub(super) const WINDOW_KEYS: [&str; 6] = ["by", "within", "count", "distinct", "sum", "rate"];
+/// Keys that say what a window measures, of which it has one.
+const MEASURES: [&str; 4] = ["count", "distinct", "sum", "rate"];
 pub(super) const SEQUENCE_KEYS: [&str; 3] = ["by", "within", "steps"];
 pub(super) const SEVERITY_KEYS: [&str; 5] =
     ["severity", "rules", "engines", "condition", "priority"];
@@ -155,52 +159,83 @@ impl WindowItem {
         pairs: &Pairs,
     ) -> Result<WindowItem, LoadError> {
         let within_ns = within(file, required(file, item, pairs, "within")?)?;
-        let measures: Vec<(&str, &Node)> = ["count", "distinct", "sum", "rate"]
-            .into_iter()
-            .filter_map(|key| Some((key, get(pairs, key)?)))
-            .collect();
-        let [(name, node)] = measures[..] else {
-            let token = format!("{} measures", measures.len());
-            return Err(file.error(item.at, token, "one of count, distinct, sum and rate"));
-        };
-        let most = super::window::THRESHOLD_MAX;
-        // `{of: fd.rport, at_least: 50}`
-        let parts = || match &node.value {
-            Value::Mapping(parts) => Ok(parts),
-            _ => Err(file.error(node.at, node.what(), "a mapping with `of` and `at_least`")),
-        };
-        let of = |parts: &Pairs| get(parts, "of").map(|of| text(file, index, of)).transpose();
-        let measure = match name {
-            "count" => MeasureItem::Count(number(file, node, 1, most)?),
-            "distinct" => {
-                let parts = parts()?;
-                let at_least = number(file, required(file, node, parts, "at_least")?, 1, most)?;
-                required(file, node, parts, "of")?;
-                MeasureItem::Distinct(of(parts)?.unwrap_or_default(), at_least)
-            }
-            "sum" => {
-                let parts = parts()?;
-                let at_least = number(file, required(file, node, parts, "at_least")?, 1, u64::MAX)?;
-                required(file, node, parts, "of")?;
-                MeasureItem::Sum(of(parts)?, at_least.into())
-            }
-            _ => {
-                let parts = parts()?;
-                let at_least = number(file, required(file, node, parts, "at_least")?, 1, u64::MAX)?;
-                // A second's worth, as often as the window has seconds.
-                let sum = i128::from(at_least) * i128::from(within_ns) / 1_000_000_000;
-                MeasureItem::Sum(of(parts)?, sum.max(1))
-            }
-        };
         Ok(WindowItem {
             by: keys(file, index, get(pairs, "by"))?.unwrap_or_else(container),
             within_ns,
-            measure,
+            measure: measure(file, index, item, pairs)?,
         })
+    }
+
+    /// Takes over the keys of an `override`; another measure replaces the one that was there.
+    pub fn replace(
+        &mut self,
+        file: &File<'_>,
+        index: usize,
+        item: &Node,
+        pairs: &Pairs,
+    ) -> Result<(), LoadError> {
+        if let Some(node) = get(pairs, "within") {
+            self.within_ns = within(file, node)?;
+        }
+        if let Some(by) = keys(file, index, get(pairs, "by"))? {
+            self.by = by;
+        }
+        if MEASURES.iter().any(|key| get(pairs, key).is_some()) {
+            self.measure = measure(file, index, item, pairs)?;
+        }
+        Ok(())
     }
 }
 
+fn measure(
+    file: &File<'_>,
+    index: usize,
+    item: &Node,
+    pairs: &Pairs,
+) -> Result<MeasureItem, LoadError> {
+    let measures: Vec<(&str, &Node)> = MEASURES
+        .into_iter()
+        .filter_map(|key| Some((key, get(pairs, key)?)))
+        .collect();
+    let [(name, node)] = measures[..] else {
+        let token = format!("{} measures", measures.len());
+        return Err(file.error(item.at, token, "one of count, distinct, sum and rate"));
+    };
+    let counted = super::window::THRESHOLD_MAX;
+    if name == "count" {
+        return Ok(MeasureItem::Count(number(file, node, 1, counted)?));
+    }
+    // `{of: fd.rport, at_least: 50}`
+    let Value::Mapping(parts) = &node.value else {
+        let expected = "a mapping with `of` and `at_least`";
+        return Err(file.error(node.at, node.what(), expected));
+    };
+    let most = if name == "distinct" {
+        counted
+    } else {
+        u64::MAX
+    };
+    let at_least = number(file, required(file, node, parts, "at_least")?, 1, most)?;
+    if name == "rate" {
+        let of = get(parts, "of").map(|of| text(file, index, of));
+        return Ok(MeasureItem::Rate(of.transpose()?, at_least));
+    }
+    let of = text(file, index, required(file, node, parts, "of")?)?;
+    Ok(match name {
+        "distinct" => MeasureItem::Distinct(of, at_least),
+        _ => MeasureItem::Sum(of, at_least),
+    })
+}
+
 impl SequenceItem {
+    /// Takes over the keys of an `override`: the time.
+    pub fn replace(&mut self, file: &File<'_>, pairs: &Pairs) -> Result<(), LoadError> {
+        if let Some(node) = get(pairs, "within") {
+            self.within_ns = within(file, node)?;
+        }
+        Ok(())
+    }
+
     pub fn read(
         file: &File<'_>,
         index: usize,

@@ -68,7 +68,7 @@ pub(super) enum Id {
     PathName, PathSource, PathTarget,
     Name, Exe, ExePath, CommandLine, ExeLine, Arguments, Pid, ParentPid, AncestorPid, ParentUid,
     ParentName, ParentExe, ParentExePath, ParentCommandLine,
-    AncestorName, AncestorExe, AncestorExePath, AncestorCommandLine,
+    AncestorName, AncestorExe, AncestorExePath, AncestorCommandLine, AncestorNameInside,
     Cwd, NamespacePid, Duration, FromMemfd, UpperLayer, Deleted, BornInContainer, StartedOutside, EntersContainer, ExeInode, Tid,
     Uid, UserName, Gid,
     ContainerShort, ContainerFull, ContainerName, Image, Repository, Tag, Privileged, Runtime, Label, Info,
@@ -87,7 +87,7 @@ impl Id {
             self,
             Name | Exe | ExePath | CommandLine | ExeLine | Arguments | Pid | ParentPid | AncestorPid | ParentUid
                 | ParentName | ParentExe | ParentExePath | ParentCommandLine
-                | AncestorName | AncestorExe | AncestorExePath | AncestorCommandLine
+                | AncestorName | AncestorExe | AncestorExePath | AncestorCommandLine | AncestorNameInside
                 | Cwd | NamespacePid | FromMemfd | UpperLayer | Deleted | BornInContainer | StartedOutside
                 | EntersContainer | ExeInode | Uid | UserName | Gid
                 | ContainerShort | ContainerFull | ContainerName | Image | Repository | Tag | Privileged | Runtime
@@ -106,7 +106,8 @@ impl Id {
             Time | TimeIso | RawTime | Type | CallType | Dir | Res | RawRes | Failed | Cpu | Hostname | Tid | Info
                 => Depth::Nothing,
             Name | Exe | CommandLine | ExeLine | Arguments | Pid | ParentPid | AncestorPid | ParentUid | ParentName
-                | ParentExe | ParentCommandLine | AncestorName | AncestorExe | AncestorCommandLine | NamespacePid
+                | ParentExe | ParentCommandLine | AncestorName | AncestorExe | AncestorCommandLine
+                | AncestorNameInside | NamespacePid
                 | Uid | UserName | Gid | ContainerShort | ContainerFull | ContainerName | Image | Repository | Tag
                 | Privileged | Runtime | Label | Pod | Namespace => Depth::Who,
             _ => Depth::All,
@@ -185,6 +186,7 @@ const FIELDS: &[Row] = {
         ("proc.pexepath", Id::ParentExePath, Text, Nothing, Any),
         ("proc.pcmdline", Id::ParentCommandLine, Text, Nothing, Any),
         ("proc.aname", Id::AncestorName, Text, MaybeGeneration, Any),
+        ("proc.aname_inside", Id::AncestorNameInside, Text, Nothing, Any),
         ("proc.aexe", Id::AncestorExe, Text, MaybeGeneration, Any),
         ("proc.aexepath", Id::AncestorExePath, Text, MaybeGeneration, Any),
         ("proc.acmdline", Id::AncestorCommandLine, Text, MaybeGeneration, Any),
@@ -295,7 +297,8 @@ impl Field {
             key: argument.unwrap_or_default().into(),
             parameters: Arc::new([]),
             types: on.types(),
-            many: wants == Wants::MaybeGeneration && argument.is_none() || id == Id::FindingTags,
+            many: wants == Wants::MaybeGeneration && argument.is_none()
+                || matches!(id, Id::FindingTags | Id::AncestorNameInside),
         })
     }
 }

@@ -77,6 +77,16 @@ const REPLACEABLE: [&str; 6] = [
     "capture_duration",
 ];
 
+/// Keys of windows and sequences that `override` can replace. Steps have conditions and keys that depend
+/// on each other: another order of steps is another sequence.
+fn replaceable_of(kind: ItemKind) -> &'static [&'static str] {
+    match kind {
+        ItemKind::Window => &WINDOW_KEYS,
+        ItemKind::Sequence => &["within"],
+        _ => &[],
+    }
+}
+
 const RULE_KEYS: [&str; 16] = [
     "rule",
     "condition",
@@ -343,13 +353,14 @@ impl Items {
             }
             (Change::Override(keys), Some(at)) => {
                 item.overridden_are_given(keys)?;
+                let replaceable = [&REPLACEABLE, replaceable_of(item.kind)].concat();
                 if let Some((other, _)) = keys.iter().find(|key| {
                     let key = key.0.as_str();
-                    !APPENDABLE.contains(&key) && !REPLACEABLE.contains(&key)
+                    !APPENDABLE.contains(&key) && !replaceable.contains(&key)
                 }) {
                     let token = format!("override of `{other}`");
                     let expected =
-                        format!("{} or {}", APPENDABLE.join(", "), REPLACEABLE.join(", "));
+                        format!("{} or {}", APPENDABLE.join(", "), replaceable.join(", "));
                     return Err(item.file.error(item.at, token, expected));
                 }
                 self.change_rule(item, at, &|key| {
@@ -482,6 +493,15 @@ impl Items {
         }
         if change("skip-if-unknown-filter").is_some() {
             rule.skip_if_unknown = item.boolean("skip-if-unknown-filter", false)?;
+        }
+        // `append` has none of their keys, and what `override` does not name is not there.
+        if let Change::Override(_) = item.change {
+            let (file, index, node) = (item.file, item.index, item.node);
+            match &mut rule.behaviour {
+                Behaviour::Plain => {}
+                Behaviour::Window(window) => window.replace(file, index, node, item.pairs)?,
+                Behaviour::Sequence(sequence) => sequence.replace(file, item.pairs)?,
+            }
         }
         Ok(())
     }

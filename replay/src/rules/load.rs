@@ -2,7 +2,7 @@
 
 use super::{
     Checked, FileReport, Item, ItemKind, LoadCode, LoadError, Rule, RuleSet, Warning, WarningCode,
-    behaviour::{Behaviour, MeasureItem, StepItem},
+    behaviour::{Behaviour, MeasureItem, StepItem, WindowItem},
     compile::{self, Macros, NODES_MAX},
     condition::{self, SyntaxError},
     explain::{self, Explanation},
@@ -288,8 +288,11 @@ pub(super) fn explain(
                         format!("{threshold} distinct values of {}", of.text)
                     }
                     MeasureItem::Sum(of, threshold) => {
+                        format!("a sum of {threshold} of {}", of.text)
+                    }
+                    MeasureItem::Rate(of, threshold) => {
                         let of = of.as_ref().map_or("events", |of| &of.text);
-                        format!("a sum of {threshold} of {of}")
+                        format!("{threshold} of {of} a second")
                     }
                 };
                 let (within, by) = (seconds(window.within_ns), by(&window.by));
@@ -558,6 +561,33 @@ impl<'a> Definitions<'a> {
         compiled.map_err(|error| self.locate(source, error.into()))
     }
 
+    fn measure(&mut self, window: &WindowItem) -> Result<Measure, (LoadError, bool)> {
+        Ok(match &window.measure {
+            MeasureItem::Count(threshold) => Measure::Count(*threshold),
+            MeasureItem::Distinct(of, threshold) => {
+                Measure::Distinct(self.operand(of)?, *threshold)
+            }
+            MeasureItem::Sum(of, threshold) => {
+                Measure::Sum(Some(self.number(of)?), (*threshold).into())
+            }
+            MeasureItem::Rate(of, threshold) => {
+                let of = of.as_ref().map(|of| self.number(of)).transpose()?;
+                // A second's worth, as often as the window has seconds.
+                let sum = i128::from(*threshold) * i128::from(window.within_ns) / 1_000_000_000;
+                Measure::Sum(of, sum.max(1))
+            }
+        })
+    }
+
+    fn number(&mut self, of: &Source) -> Result<Operand, (LoadError, bool)> {
+        let operand = self.operand(of)?;
+        if operand.shape() == Shape::Number {
+            return Ok(operand);
+        }
+        let error = too_large(quoted(&of.text), "a field that is a number".to_owned());
+        Err(self.locate(of, error.into()))
+    }
+
     fn rule(&mut self, item: &RuleItem) -> Result<Compiled, (LoadError, bool)> {
         let source = with_exceptions(item);
         let (work, condition) = match &item.behaviour {
@@ -567,22 +597,7 @@ impl<'a> Definitions<'a> {
                 let window = Window {
                     by: self.operands(&window.by)?,
                     within_ns: window.within_ns,
-                    measure: match &window.measure {
-                        MeasureItem::Count(threshold) => Measure::Count(*threshold),
-                        MeasureItem::Distinct(of, threshold) => {
-                            Measure::Distinct(self.operand(of)?, *threshold)
-                        }
-                        MeasureItem::Sum(None, threshold) => Measure::Sum(None, *threshold),
-                        MeasureItem::Sum(Some(of), threshold) => {
-                            let operand = self.operand(of)?;
-                            if operand.shape() != Shape::Number {
-                                let token = quoted(&of.text);
-                                let error = too_large(token, "a field that is a number".to_owned());
-                                return Err(self.locate(of, error.into()));
-                            }
-                            Measure::Sum(Some(operand), *threshold)
-                        }
-                    },
+                    measure: self.measure(window)?,
                 };
                 (Work::Window(window), condition)
             }

@@ -131,9 +131,13 @@ impl<'a> Subject<'a> {
             Id::ParentExe => process_text(self.parent(), Id::Exe),
             Id::ParentExePath => process_text(self.parent(), Id::ExePath),
             Id::ParentCommandLine => process_text(self.parent(), Id::CommandLine),
-            Id::AncestorName | Id::AncestorExe | Id::AncestorExePath | Id::AncestorCommandLine => {
+            Id::AncestorName
+            | Id::AncestorExe
+            | Id::AncestorExePath
+            | Id::AncestorCommandLine
+            | Id::AncestorNameInside => {
                 if field.many {
-                    for ancestor in self.ancestors() {
+                    for ancestor in self.ancestors_in(field.id) {
                         if !scratch.is_empty() {
                             scratch.push(b' ');
                         }
@@ -380,6 +384,19 @@ impl<'a> Subject<'a> {
             .flat_map(|process| self.state.lineage_of(process).skip(1))
     }
 
+    /// Those that a list-typed field looks at: all, or those before the edge of the event's container. A
+    /// container's first process has its parent outside; on the host all are inside.
+    fn ancestors_in(&self, id: Id) -> impl Iterator<Item = &'a Process> {
+        let state = self.state;
+        let within = match id {
+            Id::AncestorNameInside => state.container_key(self.event.cgroup_id),
+            _ => None,
+        };
+        self.ancestors().take_while(move |ancestor| {
+            within.is_none() || state.container_key(ancestor.cgroup_id) == within
+        })
+    }
+
     /// Whether a value of a list-typed field passes; `None` when the list is empty.
     pub fn any_text(&self, field: &Field, mut passes: impl FnMut(&[u8]) -> bool) -> Option<bool> {
         if field.id == Id::FindingTags {
@@ -387,7 +404,7 @@ impl<'a> Subject<'a> {
             return (!tags.is_empty()).then(|| tags.iter().any(|tag| passes(tag.as_bytes())));
         }
         let mut ancestors = self
-            .ancestors()
+            .ancestors_in(field.id)
             .filter_map(|process| ancestor_text(process, field.id))
             .peekable();
         ancestors.peek()?;
@@ -566,7 +583,7 @@ pub(super) fn place(boot_ns: u64, cgroup_id: u64, pid: u32) -> Event {
 
 fn ancestor_text(process: &Process, id: Id) -> Option<&[u8]> {
     match id {
-        Id::AncestorName => Some(if process.comm.is_empty() {
+        Id::AncestorName | Id::AncestorNameInside => Some(if process.comm.is_empty() {
             UNKNOWN
         } else {
             &process.comm

@@ -368,3 +368,75 @@ fn severities_can_depend_on_the_container() {
     one.cgroup_id = HOST;
     assert_eq!(of(&one), None);
 }
+
+#[test]
+fn an_override_changes_time_measure_and_key_of_a_window_and_the_time_of_a_sequence() {
+    let window =
+        format!("- window: opens\n  condition: evt.type=openat\n  within: 1s\n  count: 2\n{TAIL}");
+    let first_open = || open("/a", 3, 0);
+    // Twice within 500 ms is not twice within 100 ms.
+    let twice = |change: &str, path: &str| {
+        let mut bench = Bench::new(&format!("{window}{change}"));
+        let first = bench.count(60, first_open());
+        bench.wait(500);
+        (first, bench.count(60, open(path, 3, 0)))
+    };
+    assert_eq!(twice("", "/a"), (0, 1));
+    let change = "- window: opens\n  override: {within: replace}\n  within: 100ms\n";
+    assert_eq!(twice(change, "/a"), (0, 0));
+    let change = "- window: opens\n  override: {count: replace}\n  count: 1\n";
+    assert_eq!(twice(change, "/a"), (1, 1));
+    let change = "- window: opens\n  override: {by: replace}\n  by: [fd.name]\n";
+    assert_eq!(twice(change, "/a"), (0, 1));
+    assert_eq!(twice(change, "/b"), (0, 0));
+    // Another measure replaces the one that was there.
+    let change = "- window: opens\n  override: {distinct: replace}\n  distinct: {of: fd.name, at_least: 2}\n";
+    assert_eq!(twice(change, "/a"), (0, 0));
+    assert_eq!(twice(change, "/b"), (0, 1));
+    // A rate is a second's worth of whatever the time is.
+    let change = "- window: opens\n  override: {rate: replace, within: replace}\n  within: 2s\n  rate: {at_least: 1}\n";
+    assert_eq!(twice(change, "/a"), (0, 1));
+    let change = "- window: opens\n  override: {rate: replace}\n  rate: {at_least: 1}\n- window: opens\n  override: {within: replace}\n  within: 3s\n";
+    assert_eq!(twice(change, "/a"), (0, 0));
+
+    let sequence = format!(
+        "- sequence: two\n  within: 1s\n  steps:\n    - condition: evt.type=openat\n    - condition: evt.type=openat and fd.name=/b\n{TAIL}"
+    );
+    let second = |change: &str| {
+        let mut bench = Bench::new(&format!("{sequence}{change}"));
+        bench.count(60, first_open());
+        bench.wait(500);
+        bench.count(60, open("/b", 3, 0))
+    };
+    assert_eq!(second(""), 1);
+    assert_eq!(
+        second("- sequence: two\n  override: {within: replace}\n  within: 100ms\n"),
+        0
+    );
+
+    for (change, token, expected) in [
+        (
+            "- window: opens\n  override: {count: replace, sum: replace}\n  count: 1\n  sum: {of: evt.rawres, at_least: 1}\n",
+            "2 measures",
+            "one of count",
+        ),
+        (
+            "- window: opens\n  override: {within: append}\n  within: 1s\n",
+            "append to `within`",
+            "replace",
+        ),
+        (
+            "- window: opens\n  override: {steps: replace}\n  steps: []\n",
+            "override of `steps`",
+            "within",
+        ),
+    ] {
+        let error = fail(&format!("{window}{change}"));
+        assert_eq!(error.token, token);
+        assert!(error.expected.contains(expected), "{error}");
+    }
+    let error = fail(&format!(
+        "{sequence}- sequence: two\n  override: {{steps: replace}}\n  steps: []\n"
+    ));
+    assert_eq!(error.token, "override of `steps`");
+}

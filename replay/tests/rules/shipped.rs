@@ -240,6 +240,15 @@ fn program_written_and_run_in_a_container() {
         write(&mut world, tool, "/opt/built", 903);
         assert_eq!(run(&mut world, tool, "/opt/built", 903), "");
     }
+    // Who builds on the host silences nothing in a container that it started.
+    world.process(82, 1, "make", "/usr/bin/make", &["make", "test"], HOST, 0);
+    world.process(83, 82, "dpkg", "/usr/bin/dpkg", &["dpkg", "-i"], HOST, 0);
+    world.process(84, 83, "app", "/usr/bin/app", &["app"], WEB, 33);
+    write(&mut world, 84, "/opt/brought", 905);
+    assert_eq!(run(&mut world, 84, "/opt/brought", 905), rule);
+    let make = named(&mut world, 85, "make");
+    world.process(86, make, "app", "/usr/bin/app", &["app"], WEB, 33);
+    assert_eq!(run(&mut world, 86, "/opt/brought", 905), "");
     // Reading does not make a file.
     let mut data = open_data("/opt/read", 7, 0);
     data.ino = 904;
