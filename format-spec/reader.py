@@ -81,6 +81,14 @@ def parse_fields(text):
     return "struct", [(name, parse(kind)) for name, kind in fields]
 
 
+def zero(kind):
+    """What an appended field is in a record that ends before it."""
+    if isinstance(kind, str):
+        return "" if kind in ("string", "bytes") else False if kind == "bool" else 0
+    form, of = kind
+    return {name: zero(each) for name, each in of} if form == "struct" else []
+
+
 def snake(name):
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
@@ -238,7 +246,8 @@ class Bincode:
             need(count <= len(self.data) - self.at and (list_max is None or count <= list_max), "a list of", count)
             return [self.value(of) for _ in range(count)]
         if form == "struct":
-            return {name: self.value(each) for name, each in of}
+            return {name.lstrip("+"): zero(each) if name[0] == "+" and self.at == len(self.data) else self.value(each)
+                    for name, each in of}
         if form == "tuple":
             return [self.value(each) for each in of]
         variant = self.integer("u32")

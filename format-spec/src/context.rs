@@ -7,12 +7,15 @@
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
+    Details, Error,
     declared::EventType,
+    event::ExecFlags,
     provenance::{Discard, Origin, Provenance},
     text::{as_hex, as_text},
+    wire,
 };
 
 /// One observation and the moment it holds from (`CLOCK_BOOTTIME`, nanoseconds).
@@ -79,7 +82,7 @@ pub struct Clock {
 }
 
 /// A process that ran when it was looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Process {
     pub pid: u32,
     pub ppid: u32,
@@ -99,6 +102,88 @@ pub struct Process {
     pub cwd: Vec<u8>,
     /// Start of the container's view: its pid in its own namespace.
     pub ns_pid: u32,
+    /// What an older writer did not say.
+    #[serde(serialize_with = "or_zeros")]
+    pub details: Option<Box<SnapshotDetails>>,
+}
+
+/// What was appended to [`Process`] (SPEC.md, how a record grows).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct SnapshotDetails {
+    pub process: Details,
+    /// Of the executable file, as in an exec event.
+    pub dev: u64,
+    pub ino: u64,
+    pub flags: ExecFlags,
+}
+
+/// Absent fields read as zeros.
+fn or_zeros<S: Serializer>(
+    details: &Option<Box<SnapshotDetails>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    details
+        .as_deref()
+        .copied()
+        .unwrap_or_default()
+        .serialize(serializer)
+}
+
+/// [`Process`] as its first version was.
+#[derive(Decode)]
+struct FirstProcess {
+    pid: u32,
+    ppid: u32,
+    start_ns: u64,
+    uid: u32,
+    gid: u32,
+    cgroup_id: u64,
+    comm: Vec<u8>,
+    exe: Vec<u8>,
+    args: Vec<u8>,
+    cwd: Vec<u8>,
+    ns_pid: u32,
+}
+
+impl Process {
+    pub(crate) fn get(payload: &[u8]) -> Result<Process, Error> {
+        let (first, details): (FirstProcess, _) = wire::get_grown("process record", payload)?;
+        Ok(Process {
+            pid: first.pid,
+            ppid: first.ppid,
+            start_ns: first.start_ns,
+            uid: first.uid,
+            gid: first.gid,
+            cgroup_id: first.cgroup_id,
+            comm: first.comm,
+            exe: first.exe,
+            args: first.args,
+            cwd: first.cwd,
+            ns_pid: first.ns_pid,
+            details: details.map(Box::new),
+        })
+    }
+
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        wire::put(
+            &(
+                self.pid,
+                self.ppid,
+                self.start_ns,
+                self.uid,
+                self.gid,
+                self.cgroup_id,
+            ),
+            out,
+        );
+        wire::put(
+            &(&self.comm, &self.exe, &self.args, &self.cwd, self.ns_pid),
+            out,
+        );
+        if let Some(details) = self.details.as_deref() {
+            wire::put(details, out);
+        }
+    }
 }
 
 /// How far the recorder got with a container's metadata.

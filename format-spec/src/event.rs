@@ -4,7 +4,10 @@
 //! byte strings, because the kernel's paths and names are. The column table in [`crate::columns`]
 //! says how each field is stored; SPEC.md §Families is normative.
 
-use crate::{declared::Declared, text::Text};
+use bincode::{Decode, Encode};
+use serde::Serialize;
+
+use crate::{declared::Declared, details::Details, text::Text};
 
 /// One kernel observation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +78,7 @@ pub struct Fork {
 }
 
 /// A successful execve or execveat, after the new image is in place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exec {
     /// Path of the executable file, resolved in the process's root; `memfd:NAME` style names keep what the kernel shows.
     pub path: Text,
@@ -92,10 +95,23 @@ pub struct Exec {
     pub dev: u64,
     pub ino: u64,
     pub flags: ExecFlags,
+    /// What else was seen; None: nothing was.
+    pub details: Option<Box<ExecDetails>>,
+}
+
+/// How the process stood when the new image was in place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExecDetails {
+    /// Working directory, in the process's root; empty: unknown.
+    pub cwd: Text,
+    /// Pid in its own namespace; 0: unknown.
+    pub ns_pid: u32,
+    pub process: Details,
 }
 
 /// Bits of [`Exec::flags`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
+#[serde(transparent)]
 pub struct ExecFlags(pub u32);
 impl ExecFlags {
     /// The executable is a memfd: it has no name on any file system.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Context, ContextRecord, Error, EventType,
+    Context, ContextRecord, Error, EventType, Process,
     limits::RECORD_BYTES_MAX,
     wire::{self, Cursor},
 };
@@ -26,7 +26,7 @@ pub fn put(record: &ContextRecord, out: &mut Vec<u8>) -> Result<(), Error> {
     match &record.body {
         Context::Host(body) => wire::put(body, out),
         Context::Clock(body) => wire::put(body, out),
-        Context::Process(body) => wire::put(body, out),
+        Context::Process(body) => body.put(out),
         Context::Container(body) => wire::put(body, out),
         Context::Probes(body) => wire::put(body, out),
         Context::Loss(body) => wire::put(body, out),
@@ -87,7 +87,7 @@ fn read(cursor: &mut Cursor<'_>) -> Result<ContextRecord, Error> {
     let body = match kind {
         1 => Context::Host(wire::get("host record", payload)?),
         2 => Context::Clock(wire::get("clock record", payload)?),
-        3 => Context::Process(wire::get("process record", payload)?),
+        3 => Context::Process(Process::get(payload)?),
         4 => Context::Container(wire::get("container record", payload)?),
         5 => Context::Probes(wire::get("probes record", payload)?),
         6 => Context::Loss(wire::get("loss record", payload)?),

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use crate::{
     Declared, Endpoint, Error, Event, EventData, EventType, Text, Value,
     columns::{self, Column, Type},
+    details::{Details, Known, Namespaces},
     event::*,
     limits::{ROW_TEXT_BYTES_MAX, TEXT_BYTES_MAX},
 };
@@ -190,19 +191,25 @@ pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, out: &mut Vec<u
             fork.child_pid.into(),
             fork.child_start_ns,
         ]),
-        EventData::Exec(exec) => out.extend_from_slice(&[
-            dictionary.id(&exec.path),
-            dictionary.id(&exec.filename),
-            dictionary.id(&exec.args),
-            dictionary.id(&exec.comm),
-            exec.ppid.into(),
-            exec.uid.into(),
-            exec.gid.into(),
-            exec.start_ns,
-            exec.dev,
-            exec.ino,
-            exec.flags.0.into(),
-        ]),
+        EventData::Exec(exec) => {
+            out.extend_from_slice(&[
+                dictionary.id(&exec.path),
+                dictionary.id(&exec.filename),
+                dictionary.id(&exec.args),
+                dictionary.id(&exec.comm),
+                exec.ppid.into(),
+                exec.uid.into(),
+                exec.gid.into(),
+                exec.start_ns,
+                exec.dev,
+                exec.ino,
+                exec.flags.0.into(),
+            ]);
+            match &exec.details {
+                Some(details) => put_details(details, dictionary, out),
+                None => out.extend_from_slice(&[0; EXEC_DETAILS]),
+            }
+        }
         EventData::Exit(exit) => out.extend_from_slice(&[
             exit.code.into(),
             exit.signal.into(),
@@ -311,6 +318,76 @@ pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, out: &mut Vec<u
     }
 }
 
+/// Columns of an exec that [`ExecDetails`] holds, the last ones, and the first of them.
+const EXEC_DETAILS: usize = 22;
+const EXEC_DETAILS_AT: usize = 11;
+
+fn put_details(details: &ExecDetails, dictionary: &mut Dictionary, out: &mut Vec<u64>) {
+    let process = &details.process;
+    let namespaces = &process.namespaces;
+    let values: [u64; EXEC_DETAILS] = [
+        dictionary.id(&details.cwd),
+        process.known.0.into(),
+        details.ns_pid.into(),
+        process.sid.into(),
+        process.pgid.into(),
+        process.ns_sid.into(),
+        process.ns_pgid.into(),
+        process.tty.into(),
+        process.login_uid.into(),
+        process.cap_effective,
+        process.cap_permitted,
+        process.cap_inheritable,
+        namespaces.cgroup.into(),
+        namespaces.ipc.into(),
+        namespaces.mnt.into(),
+        namespaces.net.into(),
+        namespaces.pid.into(),
+        namespaces.user.into(),
+        namespaces.uts.into(),
+        process.ns_start_ns,
+        process.exe_ctime_ns,
+        process.exe_mtime_ns,
+    ];
+    out.extend_from_slice(&values);
+}
+
+/// None where all are zero, as an older writer's are.
+fn exec_details(row: &Row<'_>) -> Option<Box<ExecDetails>> {
+    let at = |column: usize| row.at(EXEC_DETAILS_AT + column);
+    if (0..EXEC_DETAILS).all(|column| at(column) == 0) {
+        return None;
+    }
+    Some(Box::new(ExecDetails {
+        cwd: row.text(EXEC_DETAILS_AT),
+        ns_pid: at(2) as u32,
+        process: Details {
+            known: Known(at(1) as u32),
+            sid: at(3) as u32,
+            pgid: at(4) as u32,
+            ns_sid: at(5) as u32,
+            ns_pgid: at(6) as u32,
+            tty: at(7) as u32,
+            login_uid: at(8) as u32,
+            cap_effective: at(9),
+            cap_permitted: at(10),
+            cap_inheritable: at(11),
+            namespaces: Namespaces {
+                cgroup: at(12) as u32,
+                ipc: at(13) as u32,
+                mnt: at(14) as u32,
+                net: at(15) as u32,
+                pid: at(16) as u32,
+                user: at(17) as u32,
+                uts: at(18) as u32,
+            },
+            ns_start_ns: at(19),
+            exe_ctime_ns: at(20),
+            exe_mtime_ns: at(21),
+        },
+    }))
+}
+
 /// One row of a family's decoded fields; an empty column is an absent one, all 0. Values were
 /// checked against their type: narrowing is safe.
 struct Row<'a> {
@@ -368,6 +445,7 @@ pub fn take_fields(family: u16, fields: &[Vec<u64>], texts: &[Text], row: usize)
             dev: row.at(8),
             ino: row.at(9),
             flags: ExecFlags(row.at(10) as u32),
+            details: exec_details(&row),
         }),
         columns::EXIT => EventData::Exit(Exit {
             code: row.at(0) as u32,

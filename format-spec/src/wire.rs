@@ -53,6 +53,20 @@ pub fn get<T: Decode<()>>(what: &'static str, bytes: &[u8]) -> Result<T, Error> 
         .map_err(|error| decode_error(what, error))
 }
 
+/// [`get`] of a record that has grown: the fields of its first version, then, where bytes are left,
+/// what was appended.
+pub fn get_grown<T: Decode<()>, More: Decode<()>>(
+    what: &'static str,
+    bytes: &[u8],
+) -> Result<(T, Option<More>), Error> {
+    let (first, used) =
+        bincode::decode_from_slice(bytes, config()).map_err(|error| decode_error(what, error))?;
+    match bytes.get(used..) {
+        Some(rest) if !rest.is_empty() => Ok((first, Some(get(what, rest)?))),
+        _ => Ok((first, None)),
+    }
+}
+
 /// [`get`] with the summary's larger limit.
 pub fn get_large<T: Decode<()>>(what: &'static str, bytes: &[u8]) -> Result<T, Error> {
     bincode::decode_from_slice(bytes, summary_config())

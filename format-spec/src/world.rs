@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     Clock, Container, Context, Event, EventData, Host, Loss, Origin, PathCall, Probes, Process,
-    Syscall,
+    SnapshotDetails, Syscall,
     syscalls::{self, Arch},
 };
 
@@ -100,8 +100,22 @@ impl World {
                     comm: exec.comm.to_vec(),
                     exe: exec.path.to_vec(),
                     args: exec.args.to_vec(),
-                    cwd: before.map_or_else(Vec::new, |process| process.cwd.clone()),
-                    ns_pid: before.map_or(0, |process| process.ns_pid),
+                    cwd: match exec.details.as_deref() {
+                        Some(details) if !details.cwd.is_empty() => details.cwd.to_vec(),
+                        _ => before.map_or_else(Vec::new, |process| process.cwd.clone()),
+                    },
+                    ns_pid: match exec.details.as_deref() {
+                        Some(details) if details.ns_pid != 0 => details.ns_pid,
+                        _ => before.map_or(0, |process| process.ns_pid),
+                    },
+                    details: exec.details.as_deref().map(|details| {
+                        Box::new(SnapshotDetails {
+                            process: details.process,
+                            dev: exec.dev,
+                            ino: exec.ino,
+                            flags: exec.flags,
+                        })
+                    }),
                 };
                 self.put(process);
             }
@@ -110,7 +124,7 @@ impl World {
                     self.bytes -= bytes(&known.process);
                 }
             }
-            EventData::Syscall(call) if call.ret == 0 => self.identity(event.pid, call),
+            EventData::Syscall(call) if call.ret >= 0 => self.identity(event.pid, call),
             EventData::PathCall(call) if call.ret == 0 => self.directory(event.pid, call),
             EventData::Cgroup(change) if change.removed => {
                 self.containers.remove(&change.id);
@@ -122,6 +136,7 @@ impl World {
     /// setuid and its like change who a process is.
     fn identity(&mut self, pid: u32, call: &Syscall) {
         let (is_user, argument) = match syscalls::name(self.arch(), call.nr) {
+            Some("setsid") => return self.leads(pid),
             Some("setuid") => (true, 0),
             Some("setreuid" | "setresuid") => (true, 1),
             Some("setgid") => (false, 0),
@@ -137,6 +152,16 @@ impl World {
                 process.uid = id;
             } else {
                 process.gid = id;
+            }
+        });
+    }
+
+    /// After setsid: a process group of its own, without a terminal.
+    fn leads(&mut self, pid: u32) {
+        self.change(pid, |process| {
+            let ns_pid = process.ns_pid;
+            if let Some(details) = &mut process.details {
+                details.process.leads(pid, ns_pid);
             }
         });
     }
@@ -243,5 +268,5 @@ impl World {
 
 fn bytes(process: &Process) -> usize {
     // The fixed fields and the frame of the record too.
-    128 + process.comm.len() + process.exe.len() + process.args.len() + process.cwd.len()
+    256 + process.comm.len() + process.exe.len() + process.args.len() + process.cwd.len()
 }

@@ -240,3 +240,57 @@ fn an_unknown_frame_kind_is_passed_over() {
         [&IssueKind::NoSummary]
     );
 }
+
+/// A process as the first version wrote it: what was appended is absent, and stays so when written again.
+#[test]
+fn a_process_of_an_older_writer_has_no_details() {
+    let process = |details| {
+        Context::Process(Process {
+            pid: 10,
+            ns_pid: 1,
+            comm: b"nginx".to_vec(),
+            details,
+            ..Process::default()
+        })
+    };
+    let payload = |body: Context| -> Vec<u8> {
+        let mut builder = builder();
+        builder.context(ContextRecord { boot_ns: 1, body }).unwrap();
+        let mut forge = Forge::open(&builder.seal(4).bytes);
+        forge.section(3).payload.clone()
+    };
+    let older = payload(process(None));
+    let newer = payload(process(Some(Box::default())));
+    const DETAILS: usize = 7 * 4 + 3 * 8 + 7 * 4 + 3 * 8 + 2 * 8 + 4;
+    assert_eq!(newer.len() - older.len(), DETAILS);
+
+    for (payload, details) in [(older, None), (newer.clone(), Some(Box::default()))] {
+        let mut builder = builder();
+        let body = process(details);
+        builder
+            .context(ContextRecord {
+                boot_ns: 1,
+                body: body.clone(),
+            })
+            .unwrap();
+        let chunk = builder.seal(4);
+        let mut forge = Forge::open(&chunk.bytes);
+        assert_eq!(forge.section(3).payload, payload);
+        assert_eq!(decode(&forge).context[0].body, body);
+    }
+    // Cut inside of it: damage, not an older record.
+    let mut builder = builder();
+    builder
+        .context(ContextRecord {
+            boot_ns: 1,
+            body: process(Some(Box::default())),
+        })
+        .unwrap();
+    let mut forge = Forge::open(&builder.seal(4).bytes);
+    let record = &mut forge.section(3).payload;
+    record.truncate(newer.len() - 1);
+    let len = (record.len() - 14) as u32;
+    record[2..6].copy_from_slice(&len.to_le_bytes());
+    let chunk = SealedChunk::from_bytes(forge.close()).unwrap();
+    assert!(chunk.decode().is_err());
+}

@@ -176,6 +176,10 @@ fn the_largest_chunks_that_a_writer_makes() {
             dev: numbers[row as usize],
             ino: numbers[row as usize],
             flags: ExecFlags(0),
+            details: Some(Box::new(ExecDetails {
+                cwd: text("e"),
+                ..ExecDetails::default()
+            })),
         })
     });
     within("programs with names of their own", trace_of(&[execs]), true);

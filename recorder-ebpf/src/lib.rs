@@ -351,7 +351,53 @@ pub struct ForkRecord {
     pub child_pid: u32,
 }
 
-/// Followed by the file name (`filename_len`), the components of the executable's path (`path_len`), the arguments (`args_len`).
+/// What overlayfs has in `s_magic`.
+pub const OVERLAYFS_MAGIC: u64 = 0x794c_7630;
+
+/// Parts of [`TaskDetails`], in [`Settings::details`]: what the members that BTF has suffice for.
+pub mod detail {
+    /// Ids in the own pid namespace, process groups.
+    pub const GROUPS: u32 = 1;
+    pub const TTY: u32 = 2;
+    pub const LOGIN: u32 = 4;
+    pub const CAPABILITIES: u32 = 8;
+    pub const FILE_TIMES: u32 = 16;
+    pub const LAYER: u32 = 32;
+    /// All but the pid namespace, which has a bit of its own.
+    pub const NAMESPACES: u32 = 64;
+    pub const PID_NAMESPACE: u32 = 128;
+    pub const CWD: u32 = 256;
+}
+
+/// What the kernel keeps of a process beyond who it is. Zero where [`Settings::details`] lacks the bit.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskDetails {
+    /// Effective, permitted, inheritable.
+    pub capabilities: [u64; 3],
+    /// `CLOCK_BOOTTIME` at which the first process of the pid namespace started.
+    pub ns_start_ns: u64,
+    pub ctime_s: i64,
+    pub mtime_s: i64,
+    pub ctime_ns: u32,
+    pub mtime_ns: u32,
+    pub ns_pid: u32,
+    pub sid: u32,
+    pub pgid: u32,
+    pub ns_sid: u32,
+    pub ns_pgid: u32,
+    pub tty: u32,
+    pub login_uid: u32,
+    /// Inode numbers: cgroup, ipc, mnt, net, pid, user, uts.
+    pub namespaces: [u32; 7],
+    /// 1: the executable is on an overlay's upper layer.
+    pub upper: u32,
+    /// Which parts are there: [`detail`].
+    pub known: u32,
+}
+
+/// Followed by the file name (`filename_len`), the components of the executable's path (`path_len`),
+/// those of the working directory's (`cwd_len`), the arguments (`args_len`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ExecRecord {
@@ -363,13 +409,14 @@ pub struct ExecRecord {
     pub ppid: u32,
     pub uid: u32,
     pub gid: u32,
-    pub reserved: u32,
+    pub cwd_len: u32,
     pub filename_len: u32,
     pub path_len: u32,
     pub args_len: u32,
     /// Length of the whole argument block, of which `args_len` was captured.
     pub args_total: u32,
     pub comm: [u8; 16],
+    pub details: TaskDetails,
 }
 
 #[repr(C)]
@@ -510,7 +557,8 @@ pub struct Settings {
     pub foreign: u32,
     /// 1: `mark_victim` has the victim's task (6.9), else its pid.
     pub victim_task: u32,
-    pub reserved: u32,
+    /// Parts of [`TaskDetails`] that are read: [`detail`].
+    pub details: u32,
     /// Bit n: signal n is not recorded.
     pub quiet_signals: u64,
     /// [`listed::bit`]s of the names on the list; 0: there is no list.
@@ -520,7 +568,7 @@ pub struct Settings {
 macro_rules! offsets {
     ($($field:ident: $type:literal . $member:literal),* $(,)?) => {
         /// Byte offsets of kernel structure members, read from the running kernel's BTF. [`Offsets::MISSING`]: not
-        /// there. A member with two names (`new|old`) was renamed between kernels.
+        /// there. A member with two names (`new|old`) was renamed between kernels; `*` is the structure's size.
         #[repr(C)]
         #[derive(Clone, Copy, Debug)]
         pub struct Offsets { $(pub $field: u32),* }
@@ -610,4 +658,42 @@ offsets! {
     kernfs_id: "kernfs_node"."id",
     kernfs_parent: "kernfs_node"."__parent|parent",
     cgroup_root_hierarchy: "cgroup_root"."hierarchy_id",
+    task_thread_pid: "task_struct"."thread_pid",
+    task_loginuid: "task_struct"."loginuid",
+    task_nsproxy: "task_struct"."nsproxy",
+    pid_level: "pid"."level",
+    pid_numbers: "pid"."numbers",
+    upid_nr: "upid"."nr",
+    upid_ns: "upid"."ns",
+    upid_size: "upid"."*",
+    signal_pids: "signal_struct"."pids",
+    signal_tty: "signal_struct"."tty",
+    tty_driver: "tty_struct"."driver",
+    tty_index: "tty_struct"."index",
+    driver_major: "tty_driver"."major",
+    driver_minor_start: "tty_driver"."minor_start",
+    cred_cap_effective: "cred"."cap_effective",
+    cred_cap_permitted: "cred"."cap_permitted",
+    cred_cap_inheritable: "cred"."cap_inheritable",
+    cred_user_ns: "cred"."user_ns",
+    nsproxy_cgroup: "nsproxy"."cgroup_ns",
+    nsproxy_ipc: "nsproxy"."ipc_ns",
+    nsproxy_mnt: "nsproxy"."mnt_ns",
+    nsproxy_net: "nsproxy"."net_ns",
+    nsproxy_uts: "nsproxy"."uts_ns",
+    cgroup_ns_inum: "cgroup_namespace"."ns.inum",
+    ipc_ns_inum: "ipc_namespace"."ns.inum",
+    mnt_ns_inum: "mnt_namespace"."ns.inum",
+    net_ns_inum: "net"."ns.inum",
+    pid_ns_inum: "pid_namespace"."ns.inum",
+    user_ns_inum: "user_namespace"."ns.inum",
+    uts_ns_inum: "uts_namespace"."ns.inum",
+    pid_ns_reaper: "pid_namespace"."child_reaper",
+    inode_ctime_s: "inode"."i_ctime_sec|__i_ctime.tv_sec|i_ctime.tv_sec",
+    inode_ctime_ns: "inode"."i_ctime_nsec|__i_ctime.tv_nsec|i_ctime.tv_nsec",
+    inode_mtime_s: "inode"."i_mtime_sec|__i_mtime.tv_sec|i_mtime.tv_sec",
+    inode_mtime_ns: "inode"."i_mtime_nsec|__i_mtime.tv_nsec|i_mtime.tv_nsec",
+    sb_magic: "super_block"."s_magic",
+    ovl_inode_vfs: "ovl_inode"."vfs_inode",
+    ovl_inode_upper: "ovl_inode"."__upperdentry",
 }

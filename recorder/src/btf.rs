@@ -156,7 +156,7 @@ impl Btf {
 
     /// Byte offset of `path` ("member" or "member.inner"; "new|old" is the first of these that is
     /// there) in the structure `name`, also through unnamed inner structures; None if there is no
-    /// such member or it is a bit field.
+    /// such member or it is a bit field. `*`: the structure's size.
     pub fn offset(&self, name: &str, path: &str) -> Option<u32> {
         path.split('|').find_map(|path| self.one_offset(name, path))
     }
@@ -164,6 +164,9 @@ impl Btf {
     fn one_offset(&self, name: &str, path: &str) -> Option<u32> {
         let mut id = *self.structs.get(name.as_bytes())?;
         let mut offset = 0;
+        if path == "*" {
+            return u32_at(&self.bytes, self.record(id)? + 8);
+        }
         for member in path.split('.') {
             let (at, inner) = self.member(id, member.as_bytes(), 0)?;
             offset += at;
@@ -259,6 +262,7 @@ mod tests {
             "a member of a member"
         );
         assert_eq!(btf.offset("list_head", "absent"), None);
+        assert_eq!(btf.offset("list_head", "*"), Some(16));
         assert_eq!(btf.offset("list_head", "absent|prev|next"), Some(8));
         assert!(btf.has_helper("bpf_get_current_task"));
         assert!(!btf.has_helper("bpf_no_such_helper"));

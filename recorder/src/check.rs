@@ -51,6 +51,18 @@ const RINGS: RingSizes = RingSizes {
     urgent_bytes: 1 << 16,
 };
 
+/// What an exec event says of its process, and what it cannot.
+fn details_feature(left_out: &[String]) -> Feature {
+    Feature {
+        name: "details",
+        ok: left_out.is_empty(),
+        detail: match left_out {
+            [] => "all".to_owned(),
+            reasons => format!("all but {}", reasons.join("; ")),
+        },
+    }
+}
+
 /// Loads and attaches everything as a capture does, keeps nothing, and detaches again.
 pub fn check(btf_file: Option<&std::path::Path>) -> Findings {
     let uname = nix::sys::utsname::uname().ok();
@@ -78,6 +90,7 @@ pub fn check(btf_file: Option<&std::path::Path>) -> Findings {
                 ok: true,
                 detail: "maps and programs are accepted".into(),
             });
+            features.push(details_feature(&loaded.details_left_out));
             // Nothing attached at all is said probe by probe.
             let _ = loaded.attach();
             loaded

@@ -5,18 +5,18 @@
 
 use recorder_ebpf::{
     CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, IoRecord, OomKillRecord, OpenRecord,
-    PathCallRecord, SignalRecord, SockCallRecord, TcpEventRecord, TcpStateRecord, abi, kind, marks,
-    probe,
+    PathCallRecord, SignalRecord, SockCallRecord, TcpEventRecord, TcpStateRecord, abi, detail,
+    kind, marks, probe,
 };
 use trace_format::{
     Event, EventData, Text,
     event::{
-        CgroupChange, Endpoint, Exec, ExecFlags, Exit, Fork, OomKill, Open, PathCall, PathMarks,
-        Signal, SockCall, Syscall, TcpEvent, TcpState, TcpWhat,
+        CgroupChange, Endpoint, Exec, ExecDetails, ExecFlags, Exit, Fork, OomKill, Open, PathCall,
+        PathMarks, Signal, SockCall, Syscall, TcpEvent, TcpState, TcpWhat,
     },
 };
 
-use crate::{calls::Call, io_calls};
+use crate::{calls::Call, details, io_calls};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -265,8 +265,18 @@ fn fork(record: &ForkRecord) -> EventData {
 fn exec(record: &ExecRecord, mut data: &[u8]) -> Option<EventData> {
     let filename = without_nul(take(&mut data, record.filename_len)?);
     let path = absolute(take(&mut data, record.path_len)?);
+    let components = take(&mut data, record.cwd_len)?;
+    // The root has no components.
+    let cwd = if record.details.known & detail::CWD != 0 {
+        absolute(components).into()
+    } else {
+        Text::default()
+    };
     let args = without_nul(take(&mut data, record.args_len)?);
     let mut flags = 0;
+    if record.details.upper != 0 {
+        flags |= ExecFlags::UPPER_LAYER;
+    }
     if record.nlink == 0 {
         // shmem_file_setup clears the link count: a memfd was never on a file system.
         flags |= if path.starts_with(b"/memfd:") {
@@ -291,6 +301,11 @@ fn exec(record: &ExecRecord, mut data: &[u8]) -> Option<EventData> {
         dev: device(record.dev),
         ino: record.ino,
         flags: ExecFlags(flags),
+        details: Some(Box::new(ExecDetails {
+            cwd,
+            ns_pid: record.details.ns_pid,
+            process: details::of_task(&record.details),
+        })),
     }))
 }
 

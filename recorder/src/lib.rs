@@ -7,6 +7,7 @@ pub mod check;
 pub mod clock;
 pub mod control;
 pub mod decode;
+pub mod details;
 pub mod drain;
 pub mod flight;
 pub mod io_calls;

@@ -18,6 +18,7 @@ use recorder_ebpf::{Offsets, Settings, probe};
 use crate::{
     btf::{self, Btf},
     calls::{CallRings, RingSizes},
+    details,
     observe::descriptors::Descriptors,
 };
 
@@ -200,6 +201,8 @@ pub struct Attached {
 pub struct Probes {
     ebpf: Ebpf,
     pub attached: Vec<Attached>,
+    /// Process details that this kernel's types do not suffice for, each with the reason.
+    pub details_left_out: Vec<String>,
     /// Of attached programs, by probe.
     links: Links<u8, BtfTracePointLinkId>,
 }
@@ -267,7 +270,7 @@ impl Probes {
                     task_btf,
                     foreign,
                     victim_task,
-                    0,
+                    details::readable(&found),
                     quiet_signals as u32,
                     (quiet_signals >> 32) as u32,
                     names as u32,
@@ -301,6 +304,7 @@ impl Probes {
         Ok(Probes {
             ebpf,
             attached,
+            details_left_out: details::left_out(&found),
             links: Links::new(),
         })
     }
@@ -453,8 +457,11 @@ fn missing(structures: &[&str], found: &[u32]) -> Option<String> {
         .iter()
         .zip(found)
         .find_map(|((name, member), offset)| {
-            (*offset == Offsets::MISSING && structures.contains(name) && !OPTIONAL.contains(member))
-                .then(|| format!("this kernel's BTF has no {name}.{member}"))
+            (*offset == Offsets::MISSING
+                && structures.contains(name)
+                && !OPTIONAL.contains(member)
+                && !details::is_optional(name, member))
+            .then(|| format!("this kernel's BTF has no {name}.{member}"))
         })
 }
 

@@ -381,11 +381,20 @@ fn execs(trace: &Trace, done: &Done) {
     for child in &done.children {
         let execs: Vec<_> = of(trace, *child)
             .filter_map(|event| match &event.data {
-                EventData::Exec(exec) => Some((exec.args.to_vec(), exec.ppid, exec.ino > 0)),
+                EventData::Exec(exec) => Some(exec),
                 _ => None,
             })
             .collect();
-        assert_eq!(execs, [(b"/bin/sh\0-c\0exit 3".to_vec(), done.pid, true)]);
+        let [exec] = execs[..] else {
+            panic!("{} execs", execs.len());
+        };
+        assert_eq!(exec.args.as_bytes(), b"/bin/sh\0-c\0exit 3");
+        assert_eq!((exec.ppid, exec.ino > 0), (done.pid, true));
+        // The rest of it is in tests/details.rs, against /proc.
+        let details = exec.details.as_ref().expect("details of the process");
+        let cwd = std::env::current_dir().unwrap();
+        assert_eq!(details.cwd.as_bytes(), cwd.as_os_str().as_encoded_bytes());
+        assert_eq!(details.ns_pid, *child);
     }
 }
 

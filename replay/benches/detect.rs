@@ -214,6 +214,7 @@ fn exec(start_ns: u64) -> Exec {
         dev: 1,
         ino: 77,
         flags: ExecFlags::default(),
+        details: None,
     }
 }
 

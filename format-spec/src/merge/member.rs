@@ -149,6 +149,10 @@ impl Survey {
                 }
                 Context::Process(process) => {
                     self.pid_max = self.pid_max.max(process.pid).max(process.ppid);
+                    if let Some(details) = &process.details {
+                        let groups = &details.process;
+                        self.pid_max = self.pid_max.max(groups.sid).max(groups.pgid);
+                    }
                     self.cgroup_max = self.cgroup_max.max(process.cgroup_id);
                 }
                 Context::Container(container) => {
@@ -170,7 +174,13 @@ impl Survey {
                 EventData::Fork(fork) => {
                     self.pid_max = self.pid_max.max(fork.child_tid).max(fork.child_pid);
                 }
-                EventData::Exec(exec) => self.pid_max = self.pid_max.max(exec.ppid),
+                EventData::Exec(exec) => {
+                    self.pid_max = self.pid_max.max(exec.ppid);
+                    if let Some(details) = &exec.details {
+                        let process = &details.process;
+                        self.pid_max = self.pid_max.max(process.sid).max(process.pgid);
+                    }
+                }
                 EventData::Cgroup(change) => self.cgroup_max = self.cgroup_max.max(change.id),
                 _ => {}
             }

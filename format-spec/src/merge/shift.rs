@@ -2,7 +2,8 @@
 //! SPEC.md §Merged traces.
 
 use crate::{
-    Clock, Container, Context, Event, EventData, Host, Loss, LossCount, Origin, Process, Resolution,
+    Clock, Container, Context, Details, Event, EventData, Host, Loss, LossCount, Origin, Process,
+    Resolution,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -63,6 +64,12 @@ impl Shift {
         }
     }
 
+    fn details(&self, details: &mut Details) {
+        details.sid = self.pid(details.sid);
+        details.pgid = self.pid(details.pgid);
+        details.ns_start_ns = self.start(details.ns_start_ns);
+    }
+
     fn cgroup(&self, id: u64) -> u64 {
         if id == 0 {
             0
@@ -96,6 +103,10 @@ impl Shift {
                 ppid: self.pid(process.ppid),
                 start_ns: self.start(process.start_ns),
                 cgroup_id: self.cgroup(process.cgroup_id),
+                details: process.details.map(|mut details| {
+                    self.details(&mut details.process);
+                    details
+                }),
                 ..process
             }),
             Context::Container(container) => Context::Container(Container {
@@ -118,6 +129,9 @@ impl Shift {
             EventData::Exec(mut exec) => {
                 exec.ppid = self.pid(exec.ppid);
                 exec.start_ns = self.start(exec.start_ns);
+                if let Some(details) = &mut exec.details {
+                    self.details(&mut details.process);
+                }
                 EventData::Exec(exec)
             }
             EventData::Exit(mut exit) => {

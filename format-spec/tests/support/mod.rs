@@ -69,6 +69,7 @@ pub fn data() -> impl Strategy<Value = EventData> {
                         dev,
                         ino,
                         flags: ExecFlags(flags),
+                        details: None,
                     })
                 }
             ),

@@ -67,6 +67,11 @@ pub fn one_of_each() -> Vec<EventData> {
             dev: 0x0010_0005,
             ino: 77,
             flags: ExecFlags(ExecFlags::UPPER_LAYER | ExecFlags::ARGS_CUT),
+            details: Some(Box::new(ExecDetails {
+                cwd: "/srv".into(),
+                ns_pid: 7,
+                process: details(),
+            })),
         }),
         EventData::Exit(Exit {
             code: 255,
@@ -218,6 +223,12 @@ pub fn one_of_each_context() -> Vec<ContextRecord> {
             args: b"nginx\0-g\0daemon off;".to_vec(),
             cwd: b"/".to_vec(),
             ns_pid: 1,
+            details: Some(Box::new(SnapshotDetails {
+                process: details(),
+                dev: 0x0010_0005,
+                ino: 78,
+                flags: ExecFlags(ExecFlags::DELETED),
+            })),
         }),
         Context::Container(Container {
             cgroup_id: 7,
@@ -326,4 +337,32 @@ pub fn one_of_each_context() -> Vec<ContextRecord> {
         .zip(40..)
         .map(|(body, boot_ns)| ContextRecord { boot_ns, body })
         .collect()
+}
+
+/// Each value another one.
+fn details() -> Details {
+    Details {
+        known: Known(63),
+        sid: 101,
+        pgid: 102,
+        ns_sid: 3,
+        ns_pgid: 4,
+        tty: 0x8801,
+        login_uid: Details::NO_LOGIN,
+        cap_effective: 0x1ff_ffff_ffff,
+        cap_permitted: 0xa804_25fb,
+        cap_inheritable: 1 << 40,
+        namespaces: Namespaces {
+            cgroup: 4_026_531_835,
+            ipc: 4_026_531_839,
+            mnt: 4_026_531_841,
+            net: 4_026_531_840,
+            pid: 4_026_531_836,
+            user: 4_026_531_837,
+            uts: 4_026_531_838,
+        },
+        ns_start_ns: 2_999,
+        exe_ctime_ns: 1_700_000_000_123_456_789,
+        exe_mtime_ns: u64::MAX,
+    }
 }

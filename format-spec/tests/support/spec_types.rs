@@ -32,7 +32,8 @@ pub fn fields(text: &str) -> Result<Type, String> {
             let (name, ty) = field
                 .split_once(' ')
                 .ok_or_else(|| format!("{field:?} is not a name and a type"))?;
-            Ok((name.to_owned(), parse(ty)?))
+            // A plus says that older records end before it; those of today have it.
+            Ok((name.trim_start_matches('+').to_owned(), parse(ty)?))
         })
         .collect::<Result<_, String>>()
         .map(Type::Struct)

@@ -114,6 +114,7 @@ impl Town {
                     dev: 1,
                     ino: 2,
                     flags: ExecFlags(0),
+                    details: None,
                 });
                 push(builder, seq, self.at(24, 20_000), CHILD, WEB, exec);
             }

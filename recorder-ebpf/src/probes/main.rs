@@ -11,6 +11,7 @@
 
 mod calls;
 mod cgroups;
+mod details;
 mod files;
 mod io;
 mod kernel;
@@ -89,7 +90,7 @@ pub struct Scratch {
     pub fixed: [u64; FIXED_WORDS],
     pub data: [u8; DATA_MAX + PIECE_MAX * 4],
 }
-pub const FIXED_WORDS: usize = 16;
+pub const FIXED_WORDS: usize = 32;
 /// All components of a path that is walked, and a power of two.
 const COMPONENTS: usize = recorder_ebpf::PATH_DEPTH_MAX as usize;
 #[map]
@@ -106,7 +107,7 @@ static SETTINGS: Settings = Settings {
     task_btf: 0,
     foreign: 0,
     victim_task: 0,
-    reserved: 0,
+    details: 0,
     quiet_signals: 0,
     names: 0,
 };

@@ -4,13 +4,15 @@ use aya_ebpf::{
     helpers::generated::bpf_probe_read_user, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use recorder_ebpf::{
-    ARGS_MAX, DATA_MAX, ExecRecord, ExitRecord, ForkRecord, PIECE_MAX, kind, probe,
+    ARGS_MAX, DATA_MAX, ExecRecord, ExitRecord, ForkRecord, PIECE_MAX, detail, kind, marks, probe,
 };
 
 use crate::{
-    Current, Ring, current, header, io,
-    kernel::{bounded, file, inode_identity, kernel_string, read, walk},
-    offset, scratch, send, submit,
+    Current, Ring, current,
+    details::task_details,
+    header, io,
+    kernel::{bounded, cwd_path, file, inode_identity, kernel_string, read, walk},
+    offset, scratch, send, setting, submit,
 };
 
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -87,11 +89,18 @@ fn exec(ctx: &BtfTracePointContext) -> Option<()> {
     let exe = file(read(mm, offset!(mm_exe_file)));
     walk(scratch, exe.dentry, exe.mount);
     let path_end = scratch.at();
+    let mut known = setting!(details);
+    // A directory whose beginning is missing is none.
+    if known & detail::CWD != 0 && cwd_path(scratch) & marks::CUT != 0 {
+        scratch.set_at(path_end);
+        known &= !detail::CWD;
+    }
+    let cwd_end = scratch.at();
 
     let arg_start: u64 = read(mm, offset!(mm_arg_start));
     let arg_end: u64 = read(mm, offset!(mm_arg_end));
     let args_total = arg_end.saturating_sub(arg_start) as usize;
-    if path_end <= DATA_MAX - ARGS_MAX {
+    if cwd_end <= DATA_MAX - ARGS_MAX {
         const { assert!(ARGS_MAX <= PIECE_MAX * 4) };
         let args_len = bounded(
             if args_total > ARGS_MAX - 1 {
@@ -124,12 +133,14 @@ fn exec(ctx: &BtfTracePointContext) -> Option<()> {
     record.ppid = read(parent, offset!(task_tgid));
     record.uid = read(cred, offset!(cred_uid));
     record.gid = read(cred, offset!(cred_gid));
-    record.reserved = 0;
     record.filename_len = filename_len as u32;
     record.path_len = (path_end - filename_len) as u32;
-    record.args_len = (end - path_end) as u32;
+    record.cwd_len = (cwd_end - path_end) as u32;
+    record.args_len = (end - cwd_end) as u32;
     record.args_total = args_total as u32;
     record.comm = read(task, offset!(task_comm));
+    record.details.known = known;
+    task_details(probe::EXEC.into(), exe.inode);
     send::<ExecRecord>(Ring::Urgent, probe::EXEC, scratch);
     Some(())
 }

@@ -5,6 +5,7 @@ pub mod cgroups;
 pub mod containers;
 pub mod cri;
 pub mod descriptors;
+mod details;
 pub mod docker;
 pub mod host;
 pub mod oci;

@@ -73,6 +73,7 @@ fn judge(mut each: impl FnMut(&Event, &State) -> usize) {
         dev: 1,
         ino: 9,
         flags: ExecFlags::default(),
+        details: None,
     };
     let open = Open {
         nr: nr("openat"),

@@ -41,6 +41,9 @@ impl Depth {
             | Effect::Makes(_)
             | Effect::ChangeDirectory
             | Effect::ChangeRoot
+            | Effect::Leads
+            | Effect::Rights
+            | Effect::LeaveNamespaces
             | Effect::EnterNamespace => Depth::All,
         }
     }

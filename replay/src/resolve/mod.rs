@@ -30,7 +30,7 @@ mod update;
 pub use container::Container;
 pub use depth::Depth;
 pub use descriptor::{Descriptor, DescriptorKind, Role};
-pub use process::{Image, Process};
+pub use process::{ExeFile, Image, Process};
 pub(crate) use update::tcp;
 
 use crate::syscalls::{Arch, Effects};

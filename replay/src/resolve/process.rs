@@ -3,7 +3,7 @@
 use super::descriptor::Descriptors;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
-use trace_format::{Text, context, event::ExecFlags};
+use trace_format::{Details, Known, Text, context, event::ExecFlags};
 
 /// Processes remembered, living and exited: twice the kernel's default `pid_max`.
 const PROCESSES_MAX: usize = 65_536;
@@ -45,10 +45,22 @@ pub struct Process {
     pub(super) inside_root: Option<bool>,
     /// What its last exec in the trace said about the program.
     pub image: Option<Image>,
+    /// The executable, from an exec or a snapshot.
+    pub file: Option<ExeFile>,
+    /// Groups, terminal, rights, namespaces: what `known` has no bit for is not known.
+    pub details: Details,
     pub exited_ns: Option<u64>,
     pub(super) descriptors: Descriptors,
     parent: Option<Slot>,
     slot: Slot,
+}
+
+/// An executable file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExeFile {
+    pub dev: u64,
+    pub ino: u64,
+    pub flags: ExecFlags,
 }
 
 /// The program of an exec.
@@ -281,6 +293,8 @@ impl Processes {
             ns_pid: 0,
             inside_root: None,
             image: None,
+            file: None,
+            details: Details::default(),
             exited_ns: None,
             descriptors: Descriptors::default(),
             parent: None,
@@ -416,6 +430,21 @@ impl Processes {
         if !seen.cwd.is_empty() {
             process.cwd = Text::from(&seen.cwd[..]);
         }
+        if let Some(details) = seen.details.as_deref() {
+            // Of the file of an exec more is known than /proc says.
+            if process.image.is_none() || *process.exe_path != *seen.exe {
+                process.file = Some(ExeFile {
+                    dev: details.dev,
+                    ino: details.ino,
+                    flags: details.flags,
+                });
+            }
+            let exact = process.details;
+            process.details = details.process;
+            if process.details.ns_start_ns == 0 || exact.ns_start_ns != 0 {
+                process.details.ns_start_ns = exact.ns_start_ns;
+            }
+        }
         let same_image = process.image.is_some() && *process.exe_path == *seen.exe;
         let says_something = !seen.comm.is_empty() || !seen.exe.is_empty();
         if says_something && !same_image {
@@ -446,6 +475,8 @@ impl Processes {
         process.cwd = from.cwd;
         process.inside_root = from.inside_root;
         process.image = from.image;
+        process.file = from.file;
+        process.details = from.details;
         process.descriptors = from.descriptors;
         self.adopt(child, Some(parent));
     }
@@ -460,5 +491,23 @@ impl Processes {
         process.exe_path = exec.path.clone();
         process.set_command(&exec.comm, &exec.args);
         process.image = Some(image);
+        process.file = Some(ExeFile {
+            dev: exec.dev,
+            ino: exec.ino,
+            flags: exec.flags,
+        });
+        let Some(details) = exec.details.as_deref() else {
+            // Nobody looked: groups, terminal and login are what they were, rights may not be.
+            process.details.known.0 &= Known::GROUPS | Known::TTY | Known::LOGIN;
+            (process.details.exe_ctime_ns, process.details.exe_mtime_ns) = (0, 0);
+            return;
+        };
+        if !details.cwd.is_empty() {
+            process.cwd = details.cwd.clone();
+        }
+        if details.ns_pid != 0 {
+            process.ns_pid = details.ns_pid;
+        }
+        process.details = details.process;
     }
 }

@@ -57,6 +57,7 @@ fn exec(state: &mut State, boot_ns: u64, pid: u32, ppid: u32, start_ns: u64, com
         dev: 0,
         ino: 0,
         flags: ExecFlags::default(),
+        details: None,
     };
     apply(state, &event(boot_ns, pid, EventData::Exec(exec)));
 }

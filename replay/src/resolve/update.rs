@@ -7,7 +7,7 @@ use super::{
 };
 use crate::syscalls::{Effect, O_ACCMODE, O_RDONLY, errno, o_directory};
 use trace_format::{
-    Event, EventData,
+    Event, EventData, Known,
     event::{Exec, Open, PathCall, PathMarks, SockCall, Syscall, TcpState},
 };
 
@@ -203,6 +203,21 @@ fn syscall(state: &mut State, event: &Event, call: &Syscall) {
             if call.args[1] == 0 || call.args[1] & CLONE_NEWNS != 0 {
                 change_root(state, slot);
             }
+            // 0: of whatever kind the descriptor is, or all that a pidfd stands for.
+            let kinds = if call.args[1] == 0 { !0 } else { call.args[1] };
+            change_namespaces(state, slot, kinds, false);
+        }
+        Effect::LeaveNamespaces => change_namespaces(state, slot, call.args[0], true),
+        Effect::Leads => {
+            if let Some(process) = state.processes.get_mut(slot) {
+                let (pid, ns_pid) = (process.pid, process.ns_pid);
+                process.details.leads(pid, ns_pid);
+            }
+        }
+        Effect::Rights => {
+            if let Some(process) = state.processes.get_mut(slot) {
+                process.details.known.0 &= !Known::CAPABILITIES;
+            }
         }
         Effect::User(argument) => {
             let uid = call.args[argument as usize] as u32;
@@ -222,6 +237,47 @@ fn syscall(state: &mut State, event: &Event, call: &Syscall) {
         }
     }
 }
+
+/// The process is in other namespaces of these kinds (`CLONE_NEW*`): which, nobody says. Who makes a user
+/// namespace may do everything in it.
+fn change_namespaces(state: &mut State, slot: Slot, kinds: u64, made: bool) {
+    const CLONE_NEWCGROUP: u64 = 0x0200_0000;
+    const CLONE_NEWNS: u64 = 0x0002_0000;
+    const CLONE_NEWUTS: u64 = 0x0400_0000;
+    const CLONE_NEWIPC: u64 = 0x0800_0000;
+    const CLONE_NEWUSER: u64 = 0x1000_0000;
+    const CLONE_NEWNET: u64 = 0x4000_0000;
+    let Some(process) = state.processes.get_mut(slot) else {
+        return;
+    };
+    let namespaces = &mut process.details.namespaces;
+    // A pid namespace is for children: the process stays where it is.
+    for (kind, number) in [
+        (CLONE_NEWCGROUP, &mut namespaces.cgroup),
+        (CLONE_NEWIPC, &mut namespaces.ipc),
+        (CLONE_NEWNS, &mut namespaces.mnt),
+        (CLONE_NEWNET, &mut namespaces.net),
+        (CLONE_NEWUSER, &mut namespaces.user),
+        (CLONE_NEWUTS, &mut namespaces.uts),
+    ] {
+        if kinds & kind != 0 {
+            *number = 0;
+        }
+    }
+    if kinds & CLONE_NEWUSER == 0 {
+        return;
+    }
+    if made {
+        process.details.cap_effective = ALL_CAPABILITIES;
+        process.details.cap_permitted = ALL_CAPABILITIES;
+        process.details.cap_inheritable = 0;
+    } else {
+        process.details.known.0 &= !Known::CAPABILITIES;
+    }
+}
+
+/// Up to CAP_CHECKPOINT_RESTORE (5.9).
+const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
 
 fn duplicate(state: &mut State, slot: Slot, from: i32, to: i32) {
     let Some((process, total)) = state.processes.with_total(slot) else {

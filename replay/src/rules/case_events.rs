@@ -335,6 +335,7 @@ impl World<'_> {
             args: self.args(of)?.join("\0").into_bytes(),
             cwd: self.text(of, "cwd").into_bytes(),
             ns_pid: 0,
+            details: None,
         };
         self.context(item, Context::Process(process))
     }
@@ -385,6 +386,7 @@ impl World<'_> {
             dev: 1,
             ino: self.small(of, "ino", i64::from(pid) + 1_000_000)?,
             flags: ExecFlags(exec_flags),
+            details: None,
         };
         self.event(item, pid, EventData::Exec(exec))
     }

@@ -70,6 +70,8 @@ pub(super) enum Id {
     ParentName, ParentExe, ParentExePath, ParentCommandLine,
     AncestorName, AncestorExe, AncestorExePath, AncestorCommandLine, AncestorNameInside,
     Cwd, NamespacePid, Duration, FromMemfd, UpperLayer, Deleted, BornInContainer, StartedOutside, EntersContainer, ExeInode, Tid,
+    ContainerStart, ExeChanged, ExeChangedBeforeStart, ExeModified, LeadsNamespaceGroup, Session, SessionName, Tty,
+    NamespaceGroup, GroupName, CapEffective, CapInheritable, CapPermitted, LoginName, LoginUid,
     Uid, UserName, Gid,
     ContainerShort, ContainerFull, ContainerName, Image, Repository, Tag, Privileged, Runtime, Label, Info,
     Pod, Namespace,
@@ -89,7 +91,9 @@ impl Id {
                 | ParentName | ParentExe | ParentExePath | ParentCommandLine
                 | AncestorName | AncestorExe | AncestorExePath | AncestorCommandLine | AncestorNameInside
                 | Cwd | NamespacePid | FromMemfd | UpperLayer | Deleted | BornInContainer | StartedOutside
-                | EntersContainer | ExeInode | Uid | UserName | Gid
+                | ContainerStart | ExeChanged | ExeChangedBeforeStart | ExeModified | LeadsNamespaceGroup | Session
+                | SessionName | Tty | NamespaceGroup | GroupName | CapEffective | CapInheritable | CapPermitted | LoginName
+                | LoginUid | EntersContainer | ExeInode | Uid | UserName | Gid
                 | ContainerShort | ContainerFull | ContainerName | Image | Repository | Tag | Privileged | Runtime
                 | Label | Info | Pod | Namespace
         )
@@ -200,6 +204,21 @@ const FIELDS: &[Row] = {
         ("proc.started_outside", Id::StartedOutside, Boolean, Nothing, Any),
         ("proc.enters_container", Id::EntersContainer, Boolean, Nothing, Any),
         ("proc.exe_ino", Id::ExeInode, Number, Nothing, Any),
+        ("container.start_ts", Id::ContainerStart, Number, Nothing, Any),
+        ("proc.exe_ino.ctime", Id::ExeChanged, Number, Nothing, Any),
+        ("proc.exe_ino.ctime_duration_proc_start", Id::ExeChangedBeforeStart, Number, Nothing, Any),
+        ("proc.exe_ino.mtime", Id::ExeModified, Number, Nothing, Any),
+        ("proc.is_vpgid_leader", Id::LeadsNamespaceGroup, Boolean, Nothing, Any),
+        ("proc.sid", Id::Session, Number, Nothing, Any),
+        ("proc.sname", Id::SessionName, Text, Nothing, Any),
+        ("proc.tty", Id::Tty, Number, Nothing, Any),
+        ("proc.vpgid", Id::NamespaceGroup, Number, Nothing, Any),
+        ("proc.vpgid.name", Id::GroupName, Text, Nothing, Any),
+        ("thread.cap_effective", Id::CapEffective, Text, Nothing, Any),
+        ("thread.cap_inheritable", Id::CapInheritable, Text, Nothing, Any),
+        ("thread.cap_permitted", Id::CapPermitted, Text, Nothing, Any),
+        ("user.loginname", Id::LoginName, Text, Nothing, Any),
+        ("user.loginuid", Id::LoginUid, Number, Nothing, Any),
         ("thread.tid", Id::Tid, Number, Nothing, Any),
         ("user.uid", Id::Uid, Number, Nothing, Any),
         ("user.name", Id::UserName, Text, Nothing, Any),
@@ -231,7 +250,6 @@ const FIELDS: &[Row] = {
         ("container.image.id", Id::Missing, Text, Nothing, On::Nothing),
         ("container.mount.dest", Id::Missing, Text, Key, On::Nothing),
         ("container.mounts", Id::Missing, Text, Nothing, On::Nothing),
-        ("container.start_ts", Id::Missing, Number, Nothing, On::Nothing),
         ("evt.buffer", Id::Missing, Text, Nothing, On::Nothing),
         ("fd.cip.name", Id::Missing, Text, Nothing, On::Nothing),
         ("fd.lip.name", Id::Missing, Text, Nothing, On::Nothing),
@@ -240,29 +258,15 @@ const FIELDS: &[Row] = {
         ("fd.sip.name", Id::Missing, Text, Nothing, On::Nothing),
         ("group.name", Id::Missing, Text, Nothing, On::Nothing),
         ("proc.env", Id::Missing, Text, Nothing, On::Nothing),
-        ("proc.exe_ino.ctime", Id::Missing, Number, Nothing, On::Nothing),
-        ("proc.exe_ino.ctime_duration_proc_start", Id::Missing, Number, Nothing, On::Nothing),
-        ("proc.exe_ino.mtime", Id::Missing, Number, Nothing, On::Nothing),
         ("proc.is_exe_writable", Id::Missing, Boolean, Nothing, On::Nothing),
-        ("proc.is_vpgid_leader", Id::Missing, Boolean, Nothing, On::Nothing),
-        ("proc.sid", Id::Missing, Number, Nothing, On::Nothing),
-        ("proc.sname", Id::Missing, Text, Nothing, On::Nothing),
         ("proc.stderr.name", Id::Missing, Text, Nothing, On::Nothing),
         ("proc.stderr.type", Id::Missing, Text, Nothing, On::Nothing),
         ("proc.stdin.name", Id::Missing, Text, Nothing, On::Nothing),
         ("proc.stdin.type", Id::Missing, Text, Nothing, On::Nothing),
         ("proc.stdout.name", Id::Missing, Text, Nothing, On::Nothing),
         ("proc.stdout.type", Id::Missing, Text, Nothing, On::Nothing),
-        ("proc.tty", Id::Missing, Number, Nothing, On::Nothing),
-        ("proc.vpgid", Id::Missing, Number, Nothing, On::Nothing),
-        ("proc.vpgid.name", Id::Missing, Text, Nothing, On::Nothing),
-        ("thread.cap_effective", Id::Missing, Text, Nothing, On::Nothing),
-        ("thread.cap_inheritable", Id::Missing, Text, Nothing, On::Nothing),
-        ("thread.cap_permitted", Id::Missing, Text, Nothing, On::Nothing),
         ("thread.vtid", Id::Missing, Number, Nothing, On::Nothing),
         ("user.homedir", Id::Missing, Text, Nothing, On::Nothing),
-        ("user.loginname", Id::Missing, Text, Nothing, On::Nothing),
-        ("user.loginuid", Id::Missing, Number, Nothing, On::Nothing),
     ]
 };
 

@@ -12,6 +12,7 @@ mod cases;
 mod compile;
 mod condition;
 mod descriptor;
+mod details;
 mod engine;
 mod exceptions;
 mod explain;

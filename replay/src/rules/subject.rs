@@ -18,7 +18,7 @@ use crate::{
 use std::{cell::OnceCell, io::Write, net::IpAddr};
 use trace_format::{
     Event, EventData,
-    event::{CgroupChange, ExecFlags, PathMarks},
+    event::{CgroupChange, PathMarks},
 };
 
 /// What stands for a name that nobody knows.
@@ -67,7 +67,7 @@ impl<'a> Subject<'a> {
             .get_or_init(|| View::of(self.event, self.kind, self.process(), self.state))
     }
 
-    fn container(&self) -> Option<&'a Container> {
+    pub fn container(&self) -> Option<&'a Container> {
         self.state.container(self.event.cgroup_id)
     }
 
@@ -280,7 +280,7 @@ impl<'a> Subject<'a> {
                 let _ = write!(scratch, "{value}");
                 Some(scratch)
             }
-            _ => None,
+            id => self.detail_text(id, scratch),
         }
     }
 
@@ -473,13 +473,13 @@ impl<'a> Subject<'a> {
                     .filter(|&start_ns| start_ns != 0)?;
                 i64::try_from(self.event.boot_ns.saturating_sub(start_ns)).ok()
             }
-            Id::ExeInode => i64::try_from(self.process()?.image?.ino).ok(),
+            Id::ExeInode => i64::try_from(self.process()?.file?.ino).ok(),
             Id::Uid => self.uid().map(i64::from),
             Id::Gid => self
                 .process()
                 .and_then(|process| process.gid)
                 .map(i64::from),
-            _ => None,
+            _ => self.detail_number(field.id),
         }
     }
 
@@ -507,9 +507,6 @@ impl<'a> Subject<'a> {
                 Some(self.opens(field.id))
             }
             Id::FdConnected => self.view().filter(View::is_inet).map(|view| view.connected),
-            Id::FromMemfd => image().map(|image| image.flags.has(ExecFlags::MEMFD)),
-            Id::UpperLayer => image().map(|image| image.flags.has(ExecFlags::UPPER_LAYER)),
-            Id::Deleted => image().map(|image| image.flags.has(ExecFlags::DELETED)),
             Id::BornInContainer => image().map(|image| image.born_in_container),
             Id::EntersContainer => image().map(|image| image.enters_container),
             Id::StartedOutside => self
@@ -519,7 +516,7 @@ impl<'a> Subject<'a> {
                 Some(container) => container.privileged,
                 None => self.on_host().then_some(false),
             },
-            _ => None,
+            _ => self.detail_boolean(field.id),
         }
     }
 

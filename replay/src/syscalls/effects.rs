@@ -18,6 +18,12 @@ pub enum Effect {
     ChangeDirectory,
     /// The root is another one.
     ChangeRoot,
+    /// A process group and a terminal of its own: none.
+    Leads,
+    /// Capabilities from memory that nobody read.
+    Rights,
+    /// Namespaces of its own, by the flags in argument 0.
+    LeaveNamespaces,
     /// setns: the kind of namespace in argument 1 decides.
     EnterNamespace,
     /// This argument becomes the effective user or group; -1 leaves it.
@@ -35,6 +41,9 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("pivot_root", Effect::ChangeRoot),
     ("chroot", Effect::ChangeRoot),
     ("setns", Effect::EnterNamespace),
+    ("unshare", Effect::LeaveNamespaces),
+    ("setsid", Effect::Leads),
+    ("capset", Effect::Rights),
     ("bpf", Effect::Makes(b'b')),
     ("epoll_create", Effect::Makes(b'l')),
     ("epoll_create1", Effect::Makes(b'l')),

@@ -425,7 +425,7 @@ fn warnings_say_what_has_no_effect() {
     let text = format!(
         "- what: ever\n- macro: unused\n  condition: evt.num=0\n- macro: inner\n  condition: evt.num>=0\n- macro: used\n  condition: inner\n- list: idle\n  items: [a]\n{}{}{}",
         rule("everything", "used and proc.name=x"),
-        rule("nothing", "evt.type=openat and proc.tty != 0"),
+        rule("nothing", "evt.type=openat and proc.env contains x"),
         rule("odd", "evt.type=openat")
             .replace("desc: d", "desc: d\n  colour: red\n  source: syscall")
             + &rule("other", "ka.verb=get").replace("desc: d", "desc: d\n  source: k8s_audit")

@@ -3,16 +3,21 @@
 use replay::rules::RuleSet;
 use std::path::Path;
 
+/// The stock file, where it is; else says that the test is skipped.
+pub fn text(test: &str) -> Option<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../shared/data/falco-rules/falco_rules.yaml");
+    let text = std::fs::read_to_string(&path).ok();
+    if text.is_none() {
+        println!("skipped: {test}: no {}", path.display());
+    }
+    text
+}
+
 /// Rules of Falco's stock file: all of them load, and say which of them can never match here.
 #[test]
 fn the_stock_rules_load_unmodified() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../shared/data/falco-rules/falco_rules.yaml");
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        println!(
-            "skipped: the_stock_rules_load_unmodified: no {}",
-            path.display()
-        );
+    let Some(text) = text("the_stock_rules_load_unmodified") else {
         return;
     };
     let (rules, warnings) =

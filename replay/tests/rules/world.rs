@@ -142,6 +142,7 @@ impl World {
             args: args.join("\0").into(),
             cwd: b"/srv".to_vec(),
             ns_pid: 0,
+            details: None,
         }));
     }
 
@@ -267,6 +268,7 @@ pub fn exec_data(path: &str, args: &[&str], ppid: u32, uid: u32) -> Exec {
         dev: 1,
         ino: 77,
         flags: ExecFlags::default(),
+        details: None,
     }
 }
 

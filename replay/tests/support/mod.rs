@@ -230,6 +230,7 @@ impl Made {
                 dev: 1,
                 ino: 3,
                 flags: ExecFlags::default(),
+                details: None,
             };
             self.event(at(second, 2_000), 1_500, WEB, 1, EventData::Exec(exec));
         }

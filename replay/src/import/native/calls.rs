@@ -3,12 +3,12 @@
 use std::sync::LazyLock;
 
 use trace_format::{
-    Endpoint, Event, EventData, Exec, ExecFlags, Exit, Fork, Open, PathCall, PathMarks, SockCall,
-    Syscall, Text, Value,
+    Endpoint, Event, EventData, Exec, ExecDetails, ExecFlags, Exit, Fork, Open, PathCall,
+    PathMarks, SockCall, Syscall, Text, Value,
 };
 
 use super::{
-    Told,
+    Told, details,
     values::{self, CLONE_THREAD, Call, Ends, OPEN_CREATED},
 };
 use crate::{
@@ -174,6 +174,11 @@ fn exec(call: &Call<'_>, state: &State) -> EventData {
         dev: 0,
         ino: call.number("exe_ino").unwrap_or(0) as u64,
         flags: ExecFlags(bits),
+        details: Some(Box::new(ExecDetails {
+            cwd: text("cwd"),
+            ns_pid: known.map_or(0, |process| process.ns_pid),
+            process: details::of_exec(call, known),
+        })),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use trace_format::{Context, ContextRecord, Declared, Endpoint, Event, Text, context};
 
-use super::Told;
+use super::{Told, details};
 use crate::{
     import::scap::{lists::List, stored::StoredRecord},
     resolve::{Descriptor, DescriptorKind, Role},
@@ -75,6 +75,7 @@ fn process(event: &Event, record: &StoredRecord<'_>) -> Option<context::Process>
         args,
         cwd: text("cwd"),
         ns_pid: number("vpid"),
+        details: Some(Box::new(details::of_process(record))),
     })
 }
 

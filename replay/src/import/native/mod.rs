@@ -9,6 +9,7 @@
 //! as it is for Falco, which judges them before they are done.
 
 mod calls;
+mod details;
 mod lists;
 mod outlook;
 pub(crate) mod values;

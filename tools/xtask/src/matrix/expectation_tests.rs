@@ -100,6 +100,7 @@ fn perfect() -> Recording {
                 dev: 0,
                 ino: 2,
                 flags: Default::default(),
+                details: None,
             }),
         ),
         (
