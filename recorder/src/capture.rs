@@ -714,7 +714,14 @@ impl Capture<'_> {
 
     /// The probes' counters as a record, if they changed.
     fn write_loss(&mut self) {
-        let counts = read_counters(&self.counters);
+        let mut counts = read_counters(&self.counters);
+        for ((cpu, probe), lost) in self.out.sinks.iter().flat_map(Running::lost) {
+            let at = counts.binary_search_by_key(&(cpu, probe), |count| (count.cpu, count.probe));
+            // What was recorded has been counted.
+            if let Ok(at) = at {
+                counts[at].dropped += lost;
+            }
+        }
         if counts == self.loss {
             return;
         }

@@ -4,7 +4,8 @@
 //! next one begins with it.
 //!
 //! Until the last step everything goes into the part that is open. A sink that cannot make room
-//! (a full disk, a file in the way) is asked again later, and the part grows on meanwhile.
+//! (a file in the way) is asked again later, and the part grows on meanwhile. A sink whose part has ended
+//! for want of room asks for the next one itself.
 
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use crate::{notice::say, sinks::Running};
 const NS_PER_S: u64 = 1_000_000_000;
 /// Pause before a sink that could not make room is asked again.
 const RETRY_NS: u64 = 10 * NS_PER_S;
+/// The same where the part has ended already and nothing is recorded meanwhile.
+const RETRY_WAITED_FOR_NS: u64 = NS_PER_S;
 /// A sink whose queue is full that long has other troubles than rotation.
 const ANSWER_MAX_NS: u64 = 60 * NS_PER_S;
 
@@ -123,10 +126,11 @@ impl Rotation {
         match self.phase {
             Phase::Ready => false,
             Phase::Filling => {
-                let full = match self.rotate {
-                    Rotate::Bytes(bytes) => part_bytes >= bytes,
-                    Rotate::Age(age) => u128::from(now_ns - started_ns) >= age.as_nanos(),
-                };
+                let full = self.has_ended(sinks)
+                    || match self.rotate {
+                        Rotate::Bytes(bytes) => part_bytes >= bytes,
+                        Rotate::Age(age) => u128::from(now_ns - started_ns) >= age.as_nanos(),
+                    };
                 if full && self.part < u32::MAX {
                     self.ask(now_ns, sinks);
                 }
@@ -140,6 +144,12 @@ impl Rotation {
             }
             Phase::Asked(asked_ns) => self.hear(now_ns, asked_ns, sinks),
         }
+    }
+
+    /// The part that is open has ended in a sink.
+    fn has_ended(&self, sinks: &[Running]) -> bool {
+        let mut ended = sinks.iter().filter_map(Running::ended_part);
+        ended.any(|part| part == self.part)
     }
 
     fn ask(&mut self, now_ns: u64, sinks: &[Running]) {
@@ -160,6 +170,11 @@ impl Rotation {
         for answer in sinks.iter().filter_map(Running::prepared) {
             match answer {
                 Ok(()) => self.answers += 1,
+                // It has said that it waits for room.
+                Err(_) if self.has_ended(sinks) => {
+                    self.phase = Phase::Refused(now_ns + RETRY_WAITED_FOR_NS);
+                    return false;
+                }
                 Err(error) => {
                     say(format_args!(
                         "rec: part {} cannot begin: {error:#}; part {} goes on, the next try is in {} s",

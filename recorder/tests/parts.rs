@@ -192,3 +192,77 @@ fn what_cannot_work_is_refused_with_one_line() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(fs::read(&part).unwrap(), b"precious");
 }
+
+/// Promise: a full disk ends a part, which is complete; the next one begins when there is room again, and
+/// what was lost between them is counted like any other drop: handed-out numbers = events + drops.
+#[test]
+fn a_rotated_capture_goes_on_when_the_disk_has_room_again() {
+    needs_kernel!();
+    let directory = tempfile::tempdir().unwrap();
+    let mount = directory.path().join("small");
+    fs::create_dir(&mount).unwrap();
+    nix::mount::mount(
+        Some("none"),
+        &mount,
+        Some("tmpfs"),
+        nix::mount::MsFlags::empty(),
+        Some("size=20m"),
+    )
+    .unwrap();
+    let result = std::panic::catch_unwind(|| full_and_empty_again(&mount));
+    nix::mount::umount2(&mount, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    result.unwrap();
+}
+
+fn full_and_empty_again(mount: &Path) {
+    // What takes the room away for a while.
+    let other = mount.join("other");
+    fs::write(&other, vec![1; 19 << 20]).unwrap();
+    let args = ["--profile", "full", "--rotate", "1GiB"];
+    let mut recording = Recording::start(&mount.join("trace.zst"), &args);
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let load = thread::spawn(move || {
+        // Random numbers in the arguments: columns that do not compress fill the disk soon.
+        let mut seed = 1_u64;
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            // SAFETY: descriptor -1 is refused before the address is looked at.
+            unsafe { libc::syscall(libc::SYS_read, -1, seed, seed >> 7) };
+        }
+    });
+    recording.hear("it goes on in another part when there is room again");
+    drop(stop);
+    load.join().unwrap();
+    let first = read(&mount.join("trace.0000.zst"));
+    assert!(first.complete && first.issues.is_empty());
+    assert!(!mount.join("trace.0001.zst").exists());
+    fs::remove_file(&other).unwrap();
+    recording.hear("there is room again");
+    thread::sleep(Duration::from_millis(1_500));
+    let (status, _) = recording.stop();
+    assert_eq!(status.code(), Some(3), "it ends with loss");
+    let second = read(&mount.join("trace.0001.zst"));
+    assert!(second.complete && second.issues.is_empty());
+    assert!(!mount.join("trace.0002.zst").exists());
+    let link = continues(&second).expect("it continues");
+    assert_eq!(link.part, 1);
+    assert!(
+        link.previous_chunks > first.chunks,
+        "what is missing shows: {} of {}",
+        first.chunks,
+        link.previous_chunks
+    );
+    let (of_first, of_second) = (first.counted(), second.counted());
+    let mut dropped_in_all = 0;
+    for (pair, (seen, dropped)) in second.counters() {
+        let there =
+            |counted: &std::collections::BTreeMap<_, u64>| counted.get(&pair).copied().unwrap_or(0);
+        let events = there(&of_first) + there(&of_second);
+        assert_eq!(events + dropped, seen, "(cpu, probe) {pair:?}");
+        dropped_in_all += dropped;
+    }
+    assert!(
+        dropped_in_all > 0,
+        "nothing was lost: the test shows nothing"
+    );
+}

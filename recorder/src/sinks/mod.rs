@@ -7,9 +7,10 @@ pub mod parts;
 pub mod pipe;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
 };
@@ -21,6 +22,9 @@ use trace_format::SealedChunk;
 /// memory to some tens of MiB, and then a slow disk holds the drain back and the rings count what is lost.
 const CHUNKS_MAX: usize = 64;
 
+/// Events of chunks that a sink could not keep, since the start: (CPU, probe) → how many.
+pub type Lost = BTreeMap<(u16, u8), u64>;
+
 /// A destination of sealed chunks.
 pub trait Sink: Send {
     /// Takes the next chunk.
@@ -29,6 +33,15 @@ pub trait Sink: Send {
     /// of that. Until it begins, chunks of the current one go on coming.
     fn prepare(&mut self, _part: u32) -> anyhow::Result<()> {
         Ok(())
+    }
+    /// The part that has ended before its time, where it is the current one: it takes no more chunks, and
+    /// the next one should begin.
+    fn ended_part(&self) -> Option<u32> {
+        None
+    }
+    /// What it could not keep, if there is any.
+    fn lost(&self) -> Option<&Lost> {
+        None
     }
     /// No more chunks come. Bytes written in all.
     fn finish(self: Box<Self>, ending: &Ending) -> anyhow::Result<u64>;
@@ -42,6 +55,9 @@ pub enum Ending {
     /// It could not go on.
     Failed(String),
 }
+
+/// More than a part's number can be.
+const NO_PART: u64 = u64::MAX;
 
 /// Of a capture that let go of its sinks without a word.
 const ABANDONED: &str = "the capture ended before it was finished";
@@ -57,6 +73,9 @@ pub struct Running {
     prepared: Receiver<anyhow::Result<()>>,
     ending: Arc<Mutex<Ending>>,
     failed: Arc<AtomicBool>,
+    /// [`NO_PART`]: none.
+    ended_part: Arc<AtomicU64>,
+    lost: Arc<Mutex<Lost>>,
     thread: thread::JoinHandle<anyhow::Result<u64>>,
 }
 
@@ -66,7 +85,10 @@ impl Running {
         let (answer, prepared) = bounded(1);
         let ending = Arc::new(Mutex::new(Ending::Failed(ABANDONED.to_owned())));
         let failed = Arc::new(AtomicBool::new(false));
+        let ended_part = Arc::new(AtomicU64::new(NO_PART));
+        let lost = Arc::new(Mutex::new(Lost::new()));
         let (told, has_failed) = (ending.clone(), failed.clone());
+        let (ended, loses) = (ended_part.clone(), lost.clone());
         let thread = thread::Builder::new()
             .name("rec-sink".into())
             .spawn(move || {
@@ -79,6 +101,14 @@ impl Running {
                                 failure = Some(error);
                                 break;
                             }
+                            if let Some(now) = sink.lost() {
+                                loses
+                                    .lock()
+                                    .unwrap_or_else(PoisonError::into_inner)
+                                    .clone_from(now);
+                            }
+                            let part = sink.ended_part().map_or(NO_PART, u64::from);
+                            ended.store(part, Ordering::Release);
                         }
                         // One answer for each question; nobody asks again before it is taken.
                         Order::Prepare(part) => {
@@ -100,6 +130,8 @@ impl Running {
             prepared,
             ending,
             failed,
+            ended_part,
+            lost,
             thread,
         }
     }
@@ -121,6 +153,17 @@ impl Running {
     /// The answer to [`Running::prepare`], once.
     pub fn prepared(&self) -> Option<anyhow::Result<()>> {
         self.prepared.try_recv().ok()
+    }
+
+    /// It waits for the part after this one.
+    pub fn ended_part(&self) -> Option<u32> {
+        u32::try_from(self.ended_part.load(Ordering::Acquire)).ok()
+    }
+
+    /// What it could not keep so far.
+    pub fn lost(&self) -> Lost {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.clone()
     }
 
     /// It takes no more.

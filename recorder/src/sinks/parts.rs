@@ -1,10 +1,14 @@
 //! A capture in several files: `trace.0000.zst`, `trace.0001.zst` … A chunk of another trace begins the
 //! next file, which [`Sink::prepare`] has created before, so that a full disk or a file in the way
 //! shows while the file before is still open.
+//!
+//! When the disk is full in the middle of a part, that part ends there, complete, and the sink asks for
+//! the next one ([`Sink::ended_part`]), which begins when there is room again. The chunks until then are
+//! lost, and their events are counted as the rings' are ([`Sink::lost`]): what is missing is known exactly.
 
 use std::{
     ffi::OsString,
-    fs, mem,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,8 +16,11 @@ use std::{
 use anyhow::{Context as _, bail};
 use trace_format::{SealedChunk, SigningKey};
 
-use super::{Ending, Sink, file::FileSink};
+use super::{Ending, Lost, Sink, file::FileSink};
 use crate::notice::say;
+
+/// Free bytes with which a part begins after the disk was full: a checkpoint, and some minutes.
+const ROOM_BYTES_MIN: u64 = 8 << 20;
 
 /// Writes one file a part.
 pub struct PartsSink {
@@ -22,7 +29,14 @@ pub struct PartsSink {
     key: Option<Arc<SigningKey>>,
     /// Parts of the capture that this one replaces, until its first chunk is there.
     stale: Vec<PathBuf>,
-    current: FileSink,
+    /// The number of the current one.
+    part: u32,
+    /// `None`: the disk is full, and this part has ended.
+    current: Option<FileSink>,
+    /// Why.
+    full: Option<anyhow::Error>,
+    /// In chunks since then, all in all.
+    lost: Lost,
     trace_uuid: Option<[u8; 16]>,
     next: Option<(PathBuf, FileSink)>,
     /// In files that are finished.
@@ -73,13 +87,68 @@ impl PartsSink {
             base: base.to_owned(),
             force,
             key,
-            current,
+            part: 0,
+            current: Some(current),
+            full: None,
+            lost: Lost::default(),
             trace_uuid: None,
             next: None,
             bytes: 0,
             failure: None,
         })
     }
+
+    fn end(&mut self, ended: FileSink) {
+        match Box::new(ended).finish(&Ending::Clean) {
+            Ok(bytes) => self.bytes += bytes,
+            // It reads up to its last chunk; what follows is recorded all the same.
+            Err(error) => {
+                say(format_args!("rec: {error:#}"));
+                self.failure.get_or_insert(error);
+            }
+        }
+    }
+
+    /// The chunk finds no room anywhere.
+    fn lose(&mut self, chunk: &SealedChunk) -> anyhow::Result<()> {
+        let decoded = chunk.decode().context("a chunk of our own")?;
+        for event in decoded.events.iter().filter(|event| event.probe != 0) {
+            *self.lost.entry((event.cpu, event.probe)).or_default() += 1;
+        }
+        Ok(())
+    }
+}
+
+/// A disk, or somebody's share of it, that has no room.
+fn is_full(error: &anyhow::Error) -> bool {
+    let kind = |cause: &(dyn std::error::Error + 'static)| {
+        let error = cause.downcast_ref::<io::Error>()?;
+        Some(error.kind())
+    };
+    error.chain().any(|cause| {
+        matches!(
+            kind(cause),
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        )
+    })
+}
+
+/// Beginning a part on a disk that is full again after a chunk would only make many of them.
+fn has_room(path: &Path) -> anyhow::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let stat = nix::sys::statvfs::statvfs(directory)
+        .with_context(|| format!("cannot ask {} for its room", directory.display()))?;
+    let free = u128::from(stat.blocks_available()) * u128::from(stat.fragment_size());
+    if free < u128::from(ROOM_BYTES_MIN) {
+        bail!(
+            "{} has {free} bytes free; a part begins with {ROOM_BYTES_MIN}",
+            directory.display()
+        );
+    }
+    Ok(())
 }
 
 fn file(path: &Path, force: bool, key: Option<&Arc<SigningKey>>) -> anyhow::Result<FileSink> {
@@ -117,26 +186,53 @@ impl Sink for PartsSink {
             let Some((_, next)) = self.next.take() else {
                 bail!("a chunk of another trace came before a file was prepared for it");
             };
-            let ended = mem::replace(&mut self.current, next);
-            match Box::new(ended).finish(&Ending::Clean) {
-                Ok(bytes) => self.bytes += bytes,
-                // It reads up to its last chunk; what follows is recorded all the same.
-                Err(error) => {
-                    say(format_args!("rec: {error:#}"));
-                    self.failure.get_or_insert(error);
-                }
+            match self.current.replace(next) {
+                Some(ended) => self.end(ended),
+                None => say(format_args!(
+                    "rec: there is room again: recording goes on in the next part; {} events were lost",
+                    self.lost.values().sum::<u64>()
+                )),
             }
+            self.full = None;
+            self.part += 1;
         }
         for path in self.stale.drain(..) {
             fs::remove_file(&path)
                 .with_context(|| format!("cannot remove {} (--force)", path.display()))?;
         }
         self.trace_uuid = Some(uuid);
-        self.current.chunk(chunk)
+        let Some(current) = &mut self.current else {
+            return self.lose(chunk);
+        };
+        let Err(error) = current.chunk(chunk) else {
+            return Ok(());
+        };
+        if !is_full(&error) {
+            return Err(error);
+        }
+        if let Some(ended) = self.current.take() {
+            self.end(ended);
+        }
+        say(format_args!(
+            "rec: {error:#}; it goes on in another part when there is room again"
+        ));
+        self.full = Some(error);
+        self.lose(chunk)
+    }
+
+    fn ended_part(&self) -> Option<u32> {
+        self.current.is_none().then_some(self.part)
+    }
+
+    fn lost(&self) -> Option<&Lost> {
+        (!self.lost.is_empty()).then_some(&self.lost)
     }
 
     fn prepare(&mut self, part: u32) -> anyhow::Result<()> {
         let path = part_path(&self.base, part);
+        if self.current.is_none() {
+            has_room(&path)?;
+        }
         if self
             .next
             .as_ref()
@@ -152,12 +248,17 @@ impl Sink for PartsSink {
     fn finish(self: Box<Self>, ending: &Ending) -> anyhow::Result<u64> {
         let PartsSink {
             current,
+            full,
             next,
             bytes,
             failure,
             ..
         } = *self;
-        let finished = Box::new(current).finish(ending);
+        let finished = match (current, full) {
+            (Some(current), _) => Box::new(current).finish(ending),
+            (None, Some(full)) => Err(full),
+            (None, None) => Ok(0),
+        };
         if let Some((path, unused)) = next {
             drop(unused);
             // Nothing was written to it: it would only be taken for a damaged part.

@@ -102,6 +102,17 @@ impl Recording {
         (status, asked.elapsed())
     }
 
+    /// Waits until it has said a line with these words.
+    pub fn hear(&mut self, words: &str) {
+        let stderr = self.stderr.as_mut().expect("not taken yet");
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            let read = stderr.read_line(&mut line).expect("stderr is text");
+            assert!(read > 0, "rec ended before it said {words:?}");
+        }
+    }
+
     pub fn kill(mut self) {
         self.child.kill().expect("rec runs");
         self.child.wait().expect("rec ends");
