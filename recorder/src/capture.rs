@@ -16,7 +16,7 @@ use std::{
 use anyhow::Context as _;
 use aya::maps::{Array, MapData, PerCpuArray};
 use crossbeam_channel::Receiver;
-use recorder_ebpf::{Settings, probe};
+use recorder_ebpf::{COUNTS_MAX, IO_MAX, Settings, probe};
 use trace_format::{
     ChunkBuilder, Context, ContextRecord, Event, Limits, Mark, SigningKey,
     context::{Continued, Continues, Loss, LossCount, Probe, Probes as ProbeTable},
@@ -31,12 +31,12 @@ use crate::{
     listed, notice,
     observe::{
         cgroups::Cgroups,
-        containers::Containers,
+        containers::{CGROUPS_MAX, Containers},
         host, processes,
         runtimes::Resolver,
         watcher::{Batch, Counts, Watcher},
     },
-    own::{self, Drops, Own, ProbeUse},
+    own::{self, Drops, Own, ProbeUse, TableUse},
     policy::{self, Profile},
     privileges,
     probes::{self, Probes},
@@ -533,7 +533,7 @@ impl Capture<'_> {
             if now_ns >= next_tick_ns {
                 next_tick_ns = now_ns + NS_PER_S;
                 self.tick(watcher);
-                self.tell_own(switchboard.probes, options.own);
+                self.tell_own(switchboard.probes, watcher, options.own);
             }
             // Bounded in time and in events: both are what a reader has to go through from there.
             let many = self.out.events - self.events_at_checkpoint >= CHECKPOINT_EVENTS
@@ -666,7 +666,7 @@ impl Capture<'_> {
     }
 
     /// What recording costs and loses, for whoever asks.
-    fn tell_own(&mut self, probes: &Probes, run_times: bool) {
+    fn tell_own(&mut self, probes: &Probes, watcher: &Watcher, run_times: bool) {
         let (cpu_ns, memory_bytes, memory_peak_bytes) = own::process();
         let name = |id: u8| {
             let entry = probes.attached.iter().find(|entry| entry.id == id);
@@ -706,6 +706,29 @@ impl Capture<'_> {
                     dropped: count.dropped,
                 })
                 .collect(),
+            tables: [
+                (
+                    "cgroups",
+                    self.containers.remembered() as u64,
+                    CGROUPS_MAX as u64,
+                ),
+                (
+                    "counts of calls",
+                    watcher.shared.counted.load(Ordering::Relaxed),
+                    COUNTS_MAX.into(),
+                ),
+                (
+                    "descriptors",
+                    watcher.shared.descriptors.load(Ordering::Relaxed),
+                    IO_MAX.into(),
+                ),
+            ]
+            .map(|(name, entries, entries_max)| TableUse {
+                name: name.to_owned(),
+                entries,
+                entries_max,
+            })
+            .into(),
         };
         if let Ok(mut told) = self.out.progress.own.lock() {
             *told = figures;

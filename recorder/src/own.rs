@@ -15,6 +15,16 @@ pub struct Own {
     pub probes: Vec<ProbeUse>,
     /// Where events were dropped, since the start.
     pub drops: Vec<Drops>,
+    /// What grows with what is recorded, and how far it may.
+    #[serde(default)]
+    pub tables: Vec<TableUse>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableUse {
+    pub name: String,
+    pub entries: u64,
+    pub entries_max: u64,
 }
 
 /// The fullest that a ring was found in the last second.

@@ -147,6 +147,14 @@ fn text(own: &Own, before: &Own, cpu: f64, seconds: f64) -> String {
             probe.filtered
         );
     }
+    let _ = writeln!(out, "{:<24} {:>10} {:>10}", "TABLE", "ENTRIES", "AT_MOST");
+    for table in &own.tables {
+        let _ = writeln!(
+            out,
+            "{:<24} {:>10} {:>10}",
+            table.name, table.entries, table.entries_max
+        );
+    }
     for drops in &own.drops {
         let _ = writeln!(
             out,

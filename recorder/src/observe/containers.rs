@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Cgroups remembered at once. Removed ones go first, in the order of their removal.
-const CGROUPS_MAX: usize = 16_384;
+pub const CGROUPS_MAX: usize = 16_384;
 
 /// All cgroups that the capture has seen.
 pub struct Containers {
@@ -141,6 +141,11 @@ impl Containers {
             .collect();
         found.sort();
         found
+    }
+
+    /// Cgroups that are remembered, [`CGROUPS_MAX`] at most.
+    pub fn remembered(&self) -> usize {
+        self.known.len()
     }
 
     pub fn cgroups(&self) -> &Cgroups {

@@ -48,6 +48,9 @@ pub struct Shared {
     pub floor_ns: AtomicU64,
     /// (cgroup id, path) of the containers to sample.
     pub sampled: Mutex<Vec<(u64, String)>>,
+    /// Entries of the table of counts, and of descriptors in the last second.
+    pub counted: AtomicU64,
+    pub descriptors: AtomicU64,
     /// Calls that the drain found counted beside the table of counts.
     calls: Mutex<Calls>,
 }
@@ -70,6 +73,8 @@ impl Watcher {
         let shared = Arc::new(Shared {
             floor_ns: AtomicU64::new(u64::MAX),
             sampled: Mutex::default(),
+            counted: AtomicU64::new(0),
+            descriptors: AtomicU64::new(0),
             calls: Mutex::default(),
         });
         let (sender, batches) = bounded(BATCHES_MAX);
@@ -197,7 +202,11 @@ impl State {
             .lock()
             .map(|mut calls| std::mem::take(&mut *calls))
             .unwrap_or_default();
-        self.counts.read(beside, &mut batch.events);
+        let (counted, descriptors) = self.counts.read(beside, &mut batch.events);
+        self.shared.counted.store(counted as u64, Ordering::Relaxed);
+        self.shared
+            .descriptors
+            .store(descriptors as u64, Ordering::Relaxed);
         match batches.send(batch) {
             Ok(()) => Sent::Done,
             Err(_) => Sent::Closed,
@@ -269,13 +278,16 @@ impl Counts {
         thread::sleep(descriptors::GRACE);
     }
 
-    fn read(&mut self, mut calls: Calls, events: &mut Vec<Event>) {
+    /// How many entries both tables had.
+    fn read(&mut self, mut calls: Calls, events: &mut Vec<Event>) -> (usize, usize) {
+        let mut descriptors = 0;
         match self.descriptors.read(self.arch) {
             Ok(counted) => {
                 for (key, times) in counted.calls {
                     *calls.entry(key).or_default() += times;
                 }
                 let mut found = counted.events;
+                descriptors = found.len();
                 found.sort_unstable_by_key(|(_, pid, data)| match data {
                     EventData::Io(io) => (*pid, io.fd),
                     _ => (*pid, 0),
@@ -291,6 +303,7 @@ impl Counts {
             )),
         }
         self.count(calls, events);
+        (self.before.len(), descriptors)
     }
 
     fn count(&mut self, mut calls: Calls, events: &mut Vec<Event>) {

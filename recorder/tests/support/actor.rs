@@ -1,4 +1,5 @@
 //! A process that makes system calls when it is told to, in a cgroup and on a CPU of its own.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::{
     fs::{self, File},

@@ -40,7 +40,7 @@ enum Task {
     Engine(engine::Args),
     /// Boot other kernels and record a known sequence on each
     Matrix(matrix::Args),
-    /// What takes too long for a test: `soak inject`
+    /// What takes too long for a test: `soak inject`, `soak recorder`
     Soak(soak::Args),
 }
 

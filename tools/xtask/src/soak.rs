@@ -1,4 +1,5 @@
-//! `cargo xtask soak inject`: what takes too long for a test. Every class, errand and workload runs
+//! What takes too long for a test. `cargo xtask soak recorder`: a million short processes and 10,000
+//! cgroups before a recorder, whose memory must not grow. `cargo xtask soak inject`: every class, errand and workload runs
 //! in Docker and in the sandbox, recorded, and must show in the trace; then a fixed task on the host
 //! is timed with and without the hardest campaign.
 
@@ -24,6 +25,16 @@ pub struct Args {
 enum What {
     /// Every injected program in both runtimes, verified; the host's responsiveness meanwhile
     Inject(InjectArgs),
+    /// Short processes and cgroups that come and go while the recorder runs: its memory stays flat
+    Recorder(RecorderArgs),
+}
+
+#[derive(clap::Args)]
+struct RecorderArgs {
+    #[arg(long, default_value_t = 1_000_000)]
+    processes: u64,
+    #[arg(long, default_value_t = 10_000)]
+    cgroups: u64,
 }
 
 #[derive(clap::Args)]
@@ -50,7 +61,10 @@ const SECONDS_ALONE: u32 = 16;
 const ROUNDS: u32 = 4;
 
 pub fn main(args: &Args) -> Result<()> {
-    let What::Inject(args) = &args.what;
+    let args = match &args.what {
+        What::Inject(args) => args,
+        What::Recorder(args) => return recorder(args),
+    };
     let mut cargo = repo::command(repo::cargo());
     cargo
         // All of it: with the same features as every other build, nothing is built twice.
@@ -69,6 +83,19 @@ pub fn main(args: &Args) -> Result<()> {
         0 => Ok(()),
         _ => bail!("{failed} promises did not hold"),
     }
+}
+
+/// The test of the same promise, with other numbers.
+fn recorder(args: &RecorderArgs) -> Result<()> {
+    let mut cargo = repo::command(repo::cargo());
+    cargo
+        .args(["test", "--workspace", "--test", "many"])
+        .args(["--", "--nocapture"])
+        .env("TRAILCAM_NO_SKIP", "1")
+        .env("TRAILCAM_PROCESSES", args.processes.to_string())
+        .env("TRAILCAM_CGROUPS", args.cgroups.to_string())
+        .current_dir(repo::root()?);
+    repo::run(&mut cargo)
 }
 
 struct Soak {
