@@ -281,7 +281,7 @@ fn detect_finds_the_scan_and_the_busy_cpu() {
         ]
     );
     let summary: Value = serde_json::from_str(stderr(&output)).unwrap();
-    assert_eq!(summary["by_severity"]["warning"], 3);
+    assert_eq!(summary["by_severity"]["warning"], 2);
     assert_eq!(
         (&summary["findings"], &summary["loss"], &summary["fail_on"]),
         (&4.into(), &false.into(), &false.into())

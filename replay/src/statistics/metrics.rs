@@ -46,16 +46,19 @@ pub const TARGETS: usize = 5;
 pub const REFUSED: usize = 6;
 pub const OPENS: usize = 7;
 pub const REMOVALS: usize = 8;
-pub const CPU: usize = 9;
-pub const MEMORY: usize = 10;
-pub const PIDS: usize = 11;
+pub const SYNCS: usize = 9;
+pub const WRITTEN: usize = 10;
+pub const SENT: usize = 11;
+pub const CPU: usize = 12;
+pub const MEMORY: usize = 13;
+pub const PIDS: usize = 14;
 /// Metrics before this one are counted from events per bin; the others are read from samples.
 pub const COUNTED: usize = CPU;
 
 const MIB: f64 = 1024.0 * 1024.0;
 const NEVER: f64 = f64::INFINITY;
 
-pub const METRICS: [Metric; 12] = [
+pub const METRICS: [Metric; 15] = [
     Metric {
         name: "syscall_rate",
         title: "System-call rate",
@@ -182,6 +185,47 @@ pub const METRICS: [Metric; 12] = [
         tags: &["T1485", "T1486"],
     },
     Metric {
+        name: "sync_rate",
+        title: "Calls that wait for the disk",
+        unit: "calls/s",
+        // A database commits a dozen transactions a second, and a checkpoint syncs some dozen times at once.
+        floor: 5.0,
+        relative: 0.12,
+        change: 50.0,
+        ratio: 2.5,
+        huge: NEVER,
+        trend: NEVER,
+        severity: Severity::Notice,
+        tags: &["T1499"],
+    },
+    Metric {
+        name: "write_rate",
+        title: "Bytes written to files",
+        unit: "bytes/s",
+        // Unpacking a package or an archive writes as much, for a second or two.
+        floor: 0.25 * MIB,
+        relative: 0.12,
+        change: 1.0 * MIB,
+        ratio: 2.5,
+        huge: NEVER,
+        trend: NEVER,
+        severity: Severity::Notice,
+        tags: &["T1499"],
+    },
+    Metric {
+        name: "send_rate",
+        title: "Bytes sent through sockets",
+        unit: "bytes/s",
+        floor: 0.125 * MIB,
+        relative: 0.12,
+        change: 0.5 * MIB,
+        ratio: 2.5,
+        huge: NEVER,
+        trend: NEVER,
+        severity: Severity::Notice,
+        tags: &["T1048"],
+    },
+    Metric {
         name: "cpu_share",
         title: "CPU share",
         unit: "cores",
@@ -191,7 +235,8 @@ pub const METRICS: [Metric; 12] = [
         ratio: 1.6,
         huge: NEVER,
         trend: NEVER,
-        severity: Severity::Warning,
+        // A job that computes for a while looks the same as one that nobody ordered.
+        severity: Severity::Notice,
         tags: &["T1496"],
     },
     Metric {

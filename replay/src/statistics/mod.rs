@@ -6,16 +6,19 @@
 //! A container's first [`STARTUP_BINS`] are left out: starting up is always unusual.
 //!
 //! The metrics and their sizes: [`metrics`]. The question itself: [`series`]; whether it has been like that
-//! before: [`novelty`]; what two do together: [`pairs`]. What is large enough, for all: [`thresholds`].
+//! before: [`novelty`]; what two do together: [`pairs`]; connections that keep time: [`rhythm`]. What is large
+//! enough, for all: [`thresholds`].
 
 pub mod metrics;
 pub mod novelty;
 pub mod pairs;
+pub mod rhythm;
 pub mod series;
 pub mod thresholds;
 mod window;
 
 use hashbrown::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use trace_format::{Context, ContextRecord, Event, EventData, event::Sample};
 
 use crate::{
@@ -27,9 +30,10 @@ use crate::{
 };
 use metrics::{CPU, MEMORY, METRICS, Metric, PIDS};
 use pairs::{HOST, Pairs, Parted};
+use rhythm::{Rhythm, Rhythms};
 use series::{Direction, Series, Shift};
-use thresholds::{BLOCK_BINS, NOVEL};
-use window::{Bin, Calls, Counters};
+use thresholds::{BEATS, BLOCK_BINS, NOVEL};
+use window::{Bin, Calls, Counters, connects_to};
 
 const BIN_NS: u64 = 1_000_000_000;
 
@@ -58,6 +62,10 @@ pub struct Statistics {
     calls: Calls,
     pairs: Pairs,
     host: Option<SampleSeen>,
+    /// The trace counts what is written and sent.
+    bytes_counted: bool,
+    /// The trace has states of TCP sockets.
+    tcp_told: bool,
 }
 
 struct Watched {
@@ -68,6 +76,7 @@ struct Watched {
     counters: Counters,
     sample: Option<SampleSeen>,
     series: Box<[Series; METRICS.len()]>,
+    rhythms: Rhythms,
 }
 
 #[derive(Clone, Copy)]
@@ -105,6 +114,8 @@ impl Default for Statistics {
             calls: Calls::of(Arch::default()),
             pairs: Pairs::default(),
             host: None,
+            bytes_counted: false,
+            tcp_told: false,
         }
     }
 }
@@ -136,6 +147,8 @@ impl Detector for Statistics {
                 }
                 return;
             }
+            EventData::Io(_) => self.bytes_counted = true,
+            EventData::TcpState(_) => self.tcp_told = true,
             _ => {}
         }
         if event.cgroup_id == 0 {
@@ -146,9 +159,14 @@ impl Detector for Statistics {
             _ => self.position(event.cgroup_id),
         };
         self.last = position;
-        self.cgroups[position]
-            .counters
-            .count(event, *at, &self.calls);
+        let watched = &mut self.cgroups[position];
+        watched.counters.count(event, *at, &self.calls);
+        if let Some(target) = connects_to(event, &self.calls, self.tcp_told)
+            && let Some(rhythm) = watched.rhythms.connect(target, event.boot_ns)
+            && is_container(state, event.cgroup_id)
+        {
+            found(keeping_time(&rhythm, event, *at));
+        }
     }
 
     fn context(
@@ -211,7 +229,7 @@ impl Statistics {
             }
         });
         for watched in &mut self.cgroups {
-            let bin = watched.counters.close(end_ns);
+            let bin = watched.counters.close(end_ns, self.bytes_counted);
             if bin.active {
                 watched.active_bin = self.bin;
             }
@@ -302,6 +320,7 @@ impl Statistics {
             counters: Counters::default(),
             sample: None,
             series: Box::default(),
+            rhythms: Rhythms::default(),
         });
         self.index.insert(cgroup_id, self.cgroups.len() - 1);
         self.cgroups.len() - 1
@@ -392,6 +411,40 @@ fn finding(
         finding.evidence = bin.evidence[metric];
         finding.pid = bin.process[metric];
     }
+    finding
+}
+
+/// A target to which connections come at even intervals.
+fn keeping_time(rhythm: &Rhythm, event: &Event, at: EventRef) -> Finding {
+    let mut finding = Finding::new(
+        EngineKind::Statistics,
+        "connect_rhythm".into(),
+        // Whoever asks whether a service is well does that too.
+        Severity::Notice,
+        event.boot_ns,
+    );
+    let (address, port) = rhythm.target;
+    let address = IpAddr::V6(Ipv6Addr::from(address)).to_canonical();
+    let target = SocketAddr::new(address, port).to_string();
+    let period = rhythm.period_ns as f64 / 1e9;
+    finding.message = format!(
+        "Connections to {target} come every {} s: {BEATS} times, the intervals within {:.0} %",
+        readable(period),
+        rhythm.spread * 100.0
+    );
+    finding.cgroup_id = event.cgroup_id;
+    finding.pid = event.pid;
+    finding.evidence = Some(at);
+    finding.window_ns = event.boot_ns.saturating_sub(rhythm.since_ns);
+    finding.fields = vec![
+        ("metric".into(), Value::Text("connect_rhythm".into())),
+        ("target".into(), Value::Text(target)),
+        ("period".into(), Value::Number(period)),
+        ("spread".into(), Value::Number(rhythm.spread)),
+        ("unit".into(), Value::Text("s".into())),
+        ("beats".into(), Value::Unsigned(BEATS as u64)),
+    ];
+    finding.tags = vec!["T1071.001".into()];
     finding
 }
 

@@ -61,3 +61,15 @@ pub const BLOCKS_MIN: usize = 8;
 pub const PAIR_ALARM: f64 = 5.0;
 /// Containers of which all pairs are looked at: 276 pairs and 24 with the host.
 pub const PAIRED_MAX: usize = 24;
+
+/// Beats that a rhythm is told from. That 14 of the 16 intervals between them lie within a fifth of each
+/// other by chance, where requests come at half to one and a half times their mean interval, is below one
+/// in a million.
+pub const BEATS: usize = 17;
+pub const SPREAD_MAX: f64 = 0.2;
+/// Connections with less quiet before them belong to the same beat.
+pub const BEAT_GAP_NS: u64 = 20_000_000;
+/// Shorter periods are polling: a program that waits for another one to come up, or for work.
+pub const PERIOD_NS_MIN: u64 = 200_000_000;
+/// Targets of a container whose beats are remembered, 200 bytes each; the one that was quiet longest makes room.
+pub const TARGETS_WATCHED_MAX: usize = 32;

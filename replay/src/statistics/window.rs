@@ -1,10 +1,14 @@
 //! What one cgroup did in the open second: counts, the last event behind each, and who did most of it.
 
 use hashbrown::HashSet;
-use trace_format::{Event, EventData, event::Endpoint};
+use trace_format::{
+    Event, EventData,
+    event::{Endpoint, IoKind},
+};
 
 use super::metrics::{
-    CONNECTS, COUNTED, EXECS, FAILED_EXITS, FORKS, OPENS, REFUSED, REMOVALS, SYSCALLS, TARGETS,
+    CONNECTS, COUNTED, EXECS, FAILED_EXITS, FORKS, OPENS, REFUSED, REMOVALS, SENT, SYNCS, SYSCALLS,
+    TARGETS, WRITTEN,
 };
 use crate::{
     order::EventRef,
@@ -17,6 +21,7 @@ pub const TARGETS_MAX: usize = 4096;
 const ECONNREFUSED: i64 = 111;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+const SOCK_STREAM: u16 = 1;
 const TCP_SYN_SENT: u8 = 2;
 const TCP_CLOSE: u8 = 7;
 
@@ -24,6 +29,29 @@ const TCP_CLOSE: u8 = 7;
 pub struct Calls {
     connect: Option<u32>,
     removals: [Option<u32>; 6],
+    syncs: Numbers,
+}
+
+/// A set of call numbers, as bits: asked about every call that is recorded.
+#[derive(Default)]
+struct Numbers([u64; 8]);
+
+impl Numbers {
+    fn of(arch: Arch, names: &[&str]) -> Numbers {
+        let mut numbers = Numbers::default();
+        for nr in names.iter().filter_map(|name| number(arch, name)) {
+            if let Some(word) = numbers.0.get_mut(nr as usize / 64) {
+                *word |= 1 << (nr % 64);
+            }
+        }
+        numbers
+    }
+
+    #[inline]
+    fn has(&self, nr: u32) -> bool {
+        let word = self.0.get(nr as usize / 64);
+        word.is_some_and(|word| word >> (nr % 64) & 1 != 0)
+    }
 }
 
 impl Calls {
@@ -39,6 +67,17 @@ impl Calls {
                 "renameat2",
             ]
             .map(|name| number(arch, name)),
+            syncs: Numbers::of(
+                arch,
+                &[
+                    "fsync",
+                    "fdatasync",
+                    "sync_file_range",
+                    "msync",
+                    "syncfs",
+                    "sync",
+                ],
+            ),
         }
     }
 }
@@ -63,18 +102,31 @@ pub struct Counters {
     tcp_connects: Tally,
     tcp_refused: Tally,
     targets: HashSet<Target>,
-    counted: CountedCalls,
+    /// Of system calls: all, and those that wait for the disk.
+    counted: Batches<2>,
+    /// Of bytes: written to files, and sent through sockets.
+    bytes: Batches<2>,
 }
 
-/// Calls that the kernel only counted. The counts come about once a second, not in step with the bins.
-#[derive(Default)]
-struct CountedCalls {
-    calls: u64,
+/// What the recorder counts and tells about once a second, not in step with the bins.
+struct Batches<const N: usize> {
+    sums: [u64; N],
     /// Time of the newest batch and of the one before the open bin; 0: none yet.
     batch_ns: u64,
     before_ns: u64,
     /// Bins since the last batch.
     silent_bins: u32,
+}
+
+impl<const N: usize> Default for Batches<N> {
+    fn default() -> Self {
+        Batches {
+            sums: [0; N],
+            batch_ns: 0,
+            before_ns: 0,
+            silent_bins: 0,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -83,27 +135,33 @@ struct Tally {
     at: EventRef,
     /// Majority vote (Boyer–Moore): `process` leads by `lead`.
     process: u32,
-    lead: u32,
+    lead: u64,
 }
 
 impl Tally {
     #[inline]
     fn add(&mut self, pid: u32, at: EventRef) {
+        self.weigh(pid, at, 1);
+    }
+
+    /// The same where one event stands for several.
+    #[inline]
+    fn weigh(&mut self, pid: u32, at: EventRef, weight: u64) {
         self.count += 1;
         self.at = at;
-        if self.lead == 0 {
+        if self.process == pid {
+            self.lead = self.lead.saturating_add(weight);
+        } else if self.lead < weight {
             self.process = pid;
-            self.lead = 1;
-        } else if self.process == pid {
-            self.lead += 1;
+            self.lead = weight - self.lead;
         } else {
-            self.lead -= 1;
+            self.lead -= weight;
         }
     }
 }
 
 /// An address (IPv4 as the kernel maps it into IPv6) and a port.
-type Target = ([u8; 16], u16);
+pub type Target = ([u8; 16], u16);
 
 fn target(remote: &Endpoint) -> Option<Target> {
     let mut address = [0; 16];
@@ -118,13 +176,34 @@ fn target(remote: &Endpoint) -> Option<Target> {
     Some((address, remote.port))
 }
 
+/// Whom a connection attempt of the internet families goes to. One of TCP is told by its socket where the
+/// trace has such states (`tcp_told`): the call of one that waits is only there when the answer is.
+pub fn connects_to(event: &Event, calls: &Calls, tcp_told: bool) -> Option<Target> {
+    match &event.data {
+        EventData::SockCall(call)
+            if Some(call.nr) == calls.connect
+                && matches!(call.family, AF_INET | AF_INET6)
+                && !(tcp_told && call.sock_type == SOCK_STREAM) =>
+        {
+            target(&call.remote)
+        }
+        EventData::TcpState(state) if state.new == TCP_SYN_SENT => target(&state.remote),
+        _ => None,
+    }
+}
+
 impl Counters {
     /// Counts one event. The hottest function of the detector: no allocation, but for a new target.
     #[inline]
     pub fn count(&mut self, event: &Event, at: EventRef, calls: &Calls) {
         let mut add = |metric: usize| self.tallies[metric].add(event.pid, at);
         match &event.data {
-            EventData::Syscall(_) => add(SYSCALLS),
+            EventData::Syscall(call) => {
+                add(SYSCALLS);
+                if calls.syncs.has(call.nr) {
+                    add(SYNCS);
+                }
+            }
             EventData::Open(_) => {
                 add(SYSCALLS);
                 add(OPENS);
@@ -165,12 +244,30 @@ impl Counters {
                 }
             }
             EventData::SyscallCount(count) => {
-                self.counted.calls = self.counted.calls.saturating_add(count.calls);
-                self.counted.batch_ns = event.boot_ns;
+                let syncs = match calls.syncs.has(count.nr) {
+                    true => {
+                        add(SYNCS);
+                        count.calls
+                    }
+                    false => 0,
+                };
+                self.counted.add([count.calls, syncs], event.boot_ns);
+            }
+            EventData::Io(io) => {
+                let (files, sockets) = match io.kind.0 {
+                    IoKind::FILE => (io.written_bytes, 0),
+                    IoKind::SOCKET => (0, io.written_bytes),
+                    _ => (0, 0),
+                };
+                for (metric, bytes) in [(WRITTEN, files), (SENT, sockets)] {
+                    if bytes > 0 {
+                        self.tallies[metric].weigh(event.pid, at, bytes);
+                    }
+                }
+                self.bytes.add([files, sockets], event.boot_ns);
             }
             EventData::Cgroup(_)
             | EventData::Sample(_)
-            | EventData::Io(_)
             | EventData::Signal(_)
             | EventData::OomKill(_)
             | EventData::TcpEvent(_)
@@ -187,8 +284,9 @@ impl Counters {
         }
     }
 
-    /// Ends the second and starts the next one.
-    pub fn close(&mut self, end_ns: u64) -> Bin {
+    /// Ends the second and starts the next one. `bytes_counted`: the trace has counts of what was written
+    /// and sent, so that a container without any wrote nothing.
+    pub fn close(&mut self, end_ns: u64, bytes_counted: bool) -> Bin {
         let tallies = &mut self.tallies;
         // Either view may be switched off; where both are on, they are the same connects.
         for (metric, tcp) in [(CONNECTS, self.tcp_connects), (REFUSED, self.tcp_refused)] {
@@ -197,9 +295,24 @@ impl Counters {
             }
         }
         let mut values = tallies.map(|tally| Some(f64::from(tally.count)));
-        let counts_came = self.counted.batch_ns > self.counted.before_ns;
-        let recorded = f64::from(tallies[SYSCALLS].count);
-        values[SYSCALLS] = self.counted.rate(end_ns, recorded);
+        let counts_came = self.counted.came() || self.bytes.came();
+        // Calls that are recorded one by one, or those counted, whichever are more: the counts may include
+        // the recorded ones.
+        let recorded = [SYSCALLS, SYNCS].map(|metric| f64::from(tallies[metric].count));
+        let rates = match self.counted.batch_ns {
+            0 => Some(recorded),
+            _ => self.counted.rates(end_ns),
+        };
+        for (place, metric) in [SYSCALLS, SYNCS].into_iter().enumerate() {
+            values[metric] = rates.map(|rates| rates[place].max(recorded[place]));
+        }
+        let rates = match self.bytes.batch_ns {
+            0 => bytes_counted.then_some([0.0; 2]),
+            _ => self.bytes.rates(end_ns),
+        };
+        for (place, metric) in [WRITTEN, SENT].into_iter().enumerate() {
+            values[metric] = rates.map(|rates| rates[place]);
+        }
         let bin = Bin {
             values,
             evidence: tallies.map(|tally| (tally.count > 0).then_some(tally.at)),
@@ -216,22 +329,29 @@ impl Counters {
         self.tcp_connects = Tally::default();
         self.tcp_refused = Tally::default();
         self.targets.clear();
-        self.counted.calls = 0;
+        self.counted.sums = [0; 2];
+        self.bytes.sums = [0; 2];
     }
 }
 
-impl CountedCalls {
-    /// Calls a second: those recorded one by one, or those counted, whichever are more (the counts may
-    /// include the recorded ones). `None` while counts are expected and not there.
-    fn rate(&mut self, end_ns: u64, recorded: f64) -> Option<f64> {
-        if self.batch_ns == 0 {
-            return Some(recorded);
+impl<const N: usize> Batches<N> {
+    fn add(&mut self, more: [u64; N], boot_ns: u64) {
+        for (sum, more) in self.sums.iter_mut().zip(more) {
+            *sum = sum.saturating_add(more);
         }
-        let came = self.batch_ns > self.before_ns;
-        if !came {
+        self.batch_ns = boot_ns;
+    }
+
+    fn came(&self) -> bool {
+        self.batch_ns > self.before_ns
+    }
+
+    /// A second's worth of each sum. `None` while a batch is expected and not there.
+    fn rates(&mut self, end_ns: u64) -> Option<[f64; N]> {
+        if !self.came() {
             self.silent_bins += 1;
-            // A cgroup that called nothing has no count: after two seconds, that is what it means.
-            return (self.silent_bins > 1).then_some(recorded);
+            // Where nothing was to be counted there is no batch: after two seconds, that is what it means.
+            return (self.silent_bins > 1).then_some([0.0; N]);
         }
         let first = self.before_ns == 0;
         let since_ns = if self.silent_bins > 1 {
@@ -241,8 +361,9 @@ impl CountedCalls {
         };
         self.before_ns = self.batch_ns.min(end_ns);
         self.silent_bins = 0;
-        let counted = self.calls as f64 * 1e9 / since_ns.max(200_000_000) as f64;
-        (!first).then(|| counted.max(recorded))
+        let seconds = since_ns.max(200_000_000) as f64 / 1e9;
+        // How long the first batch took is not known.
+        (!first).then(|| self.sums.map(|sum| sum as f64 / seconds))
     }
 }
 
@@ -286,7 +407,7 @@ mod tests {
                 );
                 before_ms = ms;
             }
-            values.push(counters.close((bin + 1) * 1_000_000_000).values[SYSCALLS]);
+            values.push(counters.close((bin + 1) * 1_000_000_000, false).values[SYSCALLS]);
         }
         assert_eq!(
             values[0], None,
@@ -308,10 +429,10 @@ mod tests {
                 EventRef::default(),
                 &calls,
             );
-            counters.close((bin + 1) * 1_000_000_000);
+            counters.close((bin + 1) * 1_000_000_000, false);
         }
         let values: Vec<Option<f64>> = (3..6)
-            .map(|bin| counters.close((bin + 1) * 1_000_000_000).values[SYSCALLS])
+            .map(|bin| counters.close((bin + 1) * 1_000_000_000, false).values[SYSCALLS])
             .collect();
         assert_eq!(values, [None, Some(0.0), Some(0.0)]);
     }
@@ -327,7 +448,86 @@ mod tests {
             counters.see_target(&remote, 1, EventRef::default());
             counters.see_target(&remote, 1, EventRef::default());
         }
-        let bin = counters.close(1_000_000_000);
+        let bin = counters.close(1_000_000_000, false);
         assert_eq!(bin.values[TARGETS], Some(TARGETS_MAX as f64));
+    }
+
+    fn io(boot_ns: u64, pid: u32, kind: u8, written_bytes: u64) -> Event {
+        let data = EventData::Io(trace_format::event::Io {
+            fd: 3,
+            kind: IoKind(kind),
+            written_bytes,
+            ..Default::default()
+        });
+        Event {
+            pid,
+            data,
+            ..count(boot_ns, 0)
+        }
+    }
+
+    #[test]
+    fn bytes_are_told_apart_by_where_they_go_and_weigh_for_who_wrote_them() {
+        let calls = Calls::of(Arch::X86_64);
+        let mut counters = Counters::default();
+        let unknown = counters.close(1_000_000_000, false).values;
+        assert_eq!((unknown[WRITTEN], unknown[SENT]), (None, None));
+        let nothing = counters.close(2_000_000_000, true).values;
+        assert_eq!((nothing[WRITTEN], nothing[SENT]), (Some(0.0), Some(0.0)));
+        let mut second = |end_s: u64| {
+            let at_ns = end_s * 1_000_000_000 - 100;
+            for (pid, kind, bytes) in [
+                (7, IoKind::FILE, 100),
+                (7, IoKind::FILE, 100),
+                (8, IoKind::FILE, 5_000),
+                (7, IoKind::SOCKET, 300),
+                (7, IoKind::PIPE, 9_000),
+            ] {
+                counters.count(&io(at_ns, pid, kind, bytes), EventRef::default(), &calls);
+            }
+            counters.close(end_s * 1_000_000_000, true)
+        };
+        assert_eq!(
+            second(3).values[WRITTEN],
+            None,
+            "over how long is not known"
+        );
+        let bin = second(4);
+        assert_eq!(bin.values[WRITTEN], Some(5_200.0));
+        assert_eq!(bin.values[SENT], Some(300.0));
+        assert_eq!(bin.process[WRITTEN], 8, "who wrote most, not most often");
+    }
+
+    #[test]
+    fn calls_that_wait_for_the_disk_count_whether_recorded_or_counted() {
+        let calls = Calls::of(Arch::X86_64);
+        let fsync = number(Arch::X86_64, "fsync").unwrap();
+        let mut counters = Counters::default();
+        for second in 1..=2u64 {
+            let data = EventData::SyscallCount(SyscallCount {
+                nr: fsync,
+                calls: 40,
+            });
+            let event = Event {
+                data,
+                ..count(second * 1_000_000_000 - 100, 0)
+            };
+            counters.count(&event, EventRef::default(), &calls);
+            let bin = counters.close(second * 1_000_000_000, true);
+            assert_eq!(bin.values[SYNCS], (second > 1).then_some(40.0));
+        }
+        let mut counters = Counters::default();
+        let data = EventData::Syscall(trace_format::Syscall {
+            nr: fsync,
+            ret: 0,
+            args: [0; 6],
+        });
+        let event = Event {
+            data,
+            ..count(1, 0)
+        };
+        counters.count(&event, EventRef::default(), &calls);
+        let values = counters.close(1_000_000_000, true).values;
+        assert_eq!((values[SYNCS], values[SYSCALLS]), (Some(1.0), Some(1.0)));
     }
 }
