@@ -122,11 +122,35 @@ fn explain_shows_what_a_rule_comes_to() {
     assert!(code == 2 && err.contains("Nothing"), "{err}");
 }
 
+/// Promise: each shipped rule has a case in which it fires; the same file has what it leaves alone.
+#[test]
+fn every_shipped_rule_fires_in_a_case() {
+    let left_out = [
+        // Off until somebody says what is allowed.
+        "Connection outside the allow list",
+        // Cases have no sockets of that kind; tests/rules/shipped.rs has it.
+        "Packet socket opened in a container",
+    ];
+    let cases = fs::read_to_string(SHIPPED_CASES).unwrap();
+    let (_, out, _) = run(&["list", "--json"]);
+    let mut rules = 0;
+    for line in out.lines() {
+        let rule: Value = serde_json::from_str(line).unwrap();
+        let name = rule["name"].as_str().unwrap();
+        let expected = ["}", ","].map(|end| format!("    - {{rule: {name}{end}"));
+        let has = expected.iter().any(|expected| cases.contains(expected));
+        assert_eq!(has, !left_out.contains(&name), "{name}");
+        rules += 1;
+    }
+    assert!(rules > 40, "{out}");
+}
+
 #[test]
 fn test_runs_cases_and_says_what_differs() {
     let (code, out, err) = run(&["test", SHIPPED_CASES]);
     assert_eq!(code, 0, "{out}{err}");
-    assert!(out.ends_with("4 passed, 0 failed\n"), "{out}");
+    let all = out.lines().filter(|line| line.starts_with("ok ")).count();
+    assert!(out.ends_with(&format!("{all} passed, 0 failed\n")), "{out}");
     let folder = tempfile::tempdir().unwrap();
     let text = fs::read_to_string(SHIPPED_CASES).unwrap();
     let broken = text.replace("count: 1, severity: error", "count: 2, severity: error");
@@ -138,7 +162,7 @@ fn test_runs_cases_and_says_what_differs() {
     let (code, out, _) = run(&["test", &broken]);
     assert_eq!(code, 1);
     for part in [
-        "2 passed, 2 failed",
+        &format!("{} passed, 2 failed", all - 2),
         "- 2 × Shell started by a server (error) in web with \"sh -c id\", found 1",
         "    + 2023-",
         "Log file cleared",
@@ -163,6 +187,14 @@ fn test_runs_cases_and_says_what_differs() {
         (
             "- case: x\n  events: [{process: {pid: -4}}]\n  expect: []\n",
             "not below zero",
+        ),
+        (
+            "- case: x\n  events: [{repeat: {times: 20000, events: [{wait: 1ms}]}}]\n  expect: []\n",
+            "at most 10000 events",
+        ),
+        (
+            "- case: x\n  events: [{repeat: {times: 2, events: [{repeat: {times: 2, events: []}}]}}]\n  expect: []\n",
+            "no `repeat`",
         ),
     ] {
         let path = file(folder.path(), "wrong.yaml", text);

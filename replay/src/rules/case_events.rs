@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use trace_format::{
     ChunkBuilder, Clock, Container, Context, ContextRecord, Endpoint, Event, EventData, Exec,
     ExecFlags, Exit, Fork, Host, Open, PathCall, PathMarks, Process, Resolution, SealedChunk,
-    SockCall, Syscall, Text,
+    SockCall, Syscall, TcpState, Text, event::OomKill,
 };
 
 const START_NS: u64 = 1_000_000_000;
@@ -159,6 +159,9 @@ impl World<'_> {
                 .file
                 .error(item.at, format!("{} keys", pairs.len()), KINDS));
         };
+        if kind.scalar() == Some("repeat") {
+            return self.repeat(item, body);
+        }
         if kind.scalar() == Some("wait") {
             let text = body.scalar().unwrap_or_default();
             let ms = match text.strip_suffix("ms") {
@@ -206,6 +209,9 @@ impl World<'_> {
             "open" => &["pid", "path", "flags", "result", "ino", "created"],
             "connect" => &["pid", "to", "from", "unix", "type", "fd", "result"],
             "call" => &["pid", "name", "path", "path2", "args", "result"],
+            "fork" => &["pid", "child", "thread"],
+            "closed" => &["pid", "to", "from", "sent", "received"],
+            "oom_kill" => &["pid"],
             _ => return Err(self.file.error(kind.at, kind.what(), KINDS)),
         };
         if let Some((key, _)) = of
@@ -221,8 +227,48 @@ impl World<'_> {
             "exit" => self.exit(item, of),
             "open" => self.open(item, of),
             "connect" => self.connect(item, of),
+            "fork" => self.fork(item, of),
+            "closed" => self.closed(item, of),
+            "oom_kill" => self.oom_kill(item, of),
             _ => self.call(item, of),
         }
+    }
+
+    /// The same events several times, with `{n}` for the number of the time, from 1.
+    fn repeat(&mut self, item: &Node, body: &Node) -> Result<(), LoadError> {
+        let expected = "a mapping with `times` and `events`";
+        let Value::Mapping(of) = &body.value else {
+            return Err(self.file.error(body.at, body.what(), expected));
+        };
+        let (Some(_), Some(Value::Sequence(events))) =
+            (get(of, "times"), get(of, "events").map(|node| &node.value))
+        else {
+            return Err(self.file.error(body.at, "a `repeat`", expected));
+        };
+        let times: u32 = self.small(of, "times", 1)?;
+        let within = events.iter().any(|event| {
+            matches!(&event.value, Value::Mapping(pairs)
+                if pairs.iter().any(|pair| pair.0.scalar() == Some("repeat")))
+        });
+        if within {
+            return Err(self.file.error(
+                item.at,
+                "`repeat` in `repeat`",
+                "events that are no `repeat`",
+            ));
+        }
+        if times as usize * events.len() > EVENTS_MAX {
+            let found = format!("{times} times {} events", events.len());
+            return Err(self
+                .file
+                .error(item.at, found, format!("at most {EVENTS_MAX} events")));
+        }
+        for time in 1..=times {
+            for event in events {
+                self.item(&numbered(event, time))?;
+            }
+        }
+        Ok(())
     }
 
     fn text(&self, of: &Pairs, key: &str) -> String {
@@ -402,6 +448,50 @@ impl World<'_> {
         self.event(item, pid, EventData::Exit(exit))
     }
 
+    /// A new process, or a new thread.
+    fn fork(&mut self, item: &Node, of: &Pairs) -> Result<(), LoadError> {
+        let pid: u32 = self.small(of, "pid", -1)?;
+        let child: u32 = self.small(of, "child", -1)?;
+        let thread = self.flag(of, "thread")?;
+        let fork = Fork {
+            child_tid: child,
+            child_pid: if thread { pid } else { child },
+            child_start_ns: self.now_ns + 1,
+        };
+        self.event(item, pid, EventData::Fork(fork))?;
+        if !thread {
+            let cgroup_id = self.processes.get(&pid).copied().unwrap_or(HOST_CGROUP);
+            self.processes.insert(child, cgroup_id);
+        }
+        Ok(())
+    }
+
+    /// A TCP connection ended.
+    fn closed(&mut self, item: &Node, of: &Pairs) -> Result<(), LoadError> {
+        let pid = self.small(of, "pid", -1)?;
+        let (local, local_is_v4) = self.endpoint(of, "from", false)?;
+        let (remote, is_v4) = self.endpoint(of, "to", false)?;
+        let state = TcpState {
+            old: TCP_LAST_ACK,
+            new: TCP_CLOSE,
+            family: if is_v4 && local_is_v4 { 2 } else { 10 },
+            local,
+            remote,
+            sock: 1,
+            latency_ns: 0,
+            sent_bytes: self.small(of, "sent", 0)?,
+            received_bytes: self.small(of, "received", 0)?,
+            duration_ns: 0,
+            error: 0,
+        };
+        self.event(item, pid, EventData::TcpState(state))
+    }
+
+    fn oom_kill(&mut self, item: &Node, of: &Pairs) -> Result<(), LoadError> {
+        let pid = self.small(of, "pid", -1)?;
+        self.event(item, pid, EventData::OomKill(OomKill::default()))
+    }
+
     fn open(&mut self, item: &Node, of: &Pairs) -> Result<(), LoadError> {
         let pid = self.small(of, "pid", -1)?;
         let mut bits = 0;
@@ -532,7 +622,32 @@ impl World<'_> {
     }
 }
 
-const KINDS: &str = "one of container, process, exec, exit, open, connect, call or wait";
+const KINDS: &str = "one of container, process, fork, exec, exit, open, connect, closed, call, oom_kill, wait or \
+                     repeat";
+
+/// include/net/tcp_states.h
+const TCP_CLOSE: u8 = 7;
+const TCP_LAST_ACK: u8 = 9;
+
+/// An event with a number in place of `{n}`.
+fn numbered(node: &Node, number: u32) -> Node {
+    let value = match &node.value {
+        Value::Scalar { text, style } => Value::Scalar {
+            text: text.replace("{n}", &number.to_string()),
+            style: *style,
+        },
+        Value::Sequence(items) => {
+            Value::Sequence(items.iter().map(|item| numbered(item, number)).collect())
+        }
+        Value::Mapping(pairs) => Value::Mapping(
+            pairs
+                .iter()
+                .map(|(key, value)| (key.clone(), numbered(value, number)))
+                .collect(),
+        ),
+    };
+    Node { at: node.at, value }
+}
 
 fn nr(name: &str) -> u32 {
     number(Arch::X86_64, name).unwrap_or_default()
