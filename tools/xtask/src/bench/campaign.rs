@@ -53,7 +53,7 @@ extern "C" fn note(_: libc::c_int) {
 }
 
 /// From here on Ctrl-C and SIGTERM are noted instead of ending this process.
-fn listen() {
+pub(super) fn listen() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // SAFETY: the handler only stores to an atomic.
         unsafe { libc::signal(signal, note as *const () as libc::sighandler_t) };
@@ -181,7 +181,7 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / (1024.0 * 1024.0)
 }
 
-fn list<'a>(outcome: &'a Value, key: &str) -> &'a [Value] {
+pub(super) fn list<'a>(outcome: &'a Value, key: &str) -> &'a [Value] {
     outcome[key].as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -232,14 +232,14 @@ fn verified(inject: &Path, directory: &Path) -> Result<String> {
 
 /// Bytes at most.
 #[derive(Default)]
-struct Peaks {
+pub(super) struct Peaks {
     injector: u64,
     recorder: u64,
     machine: u64,
 }
 
 /// Runs it to its end, or to Ctrl-C; what it came to, and the memory meanwhile.
-fn watch(command: &mut Command) -> Result<(Value, Peaks)> {
+pub(super) fn watch(command: &mut Command) -> Result<(Value, Peaks)> {
     let available_before = available();
     let mut child = spawn(command.stdout(Stdio::piped()))?;
     let mut stdout = child.stdout.take().context("inject has no stdout")?;

@@ -9,6 +9,7 @@ mod nab;
 mod nab_score;
 mod observers;
 mod overhead;
+mod quiet;
 mod report;
 pub mod responsive;
 mod statistics;
@@ -44,6 +45,8 @@ enum Question {
     Detect(detect::Args),
     /// A whole recorded campaign: acts, events, memory, leftovers; and the host beside the hardest one
     Campaign(campaign::Args),
+    /// What an hour of normal work costs in findings, recorded from the injector
+    Quiet(quiet::Args),
     /// How good the statistics' sense of what is new is: the score of the Numenta Anomaly Benchmark
     Nab(nab::Args),
     /// What the trace weighs, how fast it is sealed and read, and how that compares
@@ -70,6 +73,10 @@ pub fn main(args: &Args) -> Result<()> {
             "campaign",
             campaign::run(question, &program(args, "inject")?, &work)?,
         ),
+        Question::Quiet(question) => {
+            let (inject, replay) = (program(args, "inject")?, program(args, "replay")?);
+            ("quiet", quiet::run(question, &inject, &replay, &work)?)
+        }
         Question::Nab(question) => {
             let found = nab::run(question, &example(args, "novelty")?)?;
             ("nab", nab::section(&found)?)
