@@ -9,6 +9,9 @@ pub const I386: u32 = 1 << 31;
 /// In a number on x86-64: an x32 call (`__X32_SYSCALL_BIT` of the kernel).
 pub const X32: u32 = 1 << 30;
 
+/// In a number: a request of io_uring; the rest is its opcode.
+pub const IO_URING: u32 = 1 << 29;
+
 /// Which table a trace's numbers belong to (`Host.arch`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Arch {
@@ -89,6 +92,9 @@ pub fn row_named(name: &str) -> Option<Row> {
 }
 
 pub fn name(arch: Arch, number: u32) -> Option<&'static str> {
+    if number >> 29 == IO_URING >> 29 {
+        return IO_URING_NAMES.get((number ^ IO_URING) as usize).copied();
+    }
     row(arch, number).map(Row::name)
 }
 
@@ -100,6 +106,27 @@ pub fn arity(arch: Arch, number: u32) -> Option<u8> {
 pub fn number(arch: Arch, name: &str) -> Option<u32> {
     row_named(name).and_then(|row| row.number(arch))
 }
+
+/// By opcode (`enum io_uring_op` of Linux 6.18, include/uapi/linux/io_uring.h).
+#[rustfmt::skip]
+static IO_URING_NAMES: [&str; 63] = [
+    "io_uring_nop", "io_uring_readv", "io_uring_writev", "io_uring_fsync", "io_uring_read_fixed",
+    "io_uring_write_fixed", "io_uring_poll_add", "io_uring_poll_remove", "io_uring_sync_file_range",
+    "io_uring_sendmsg", "io_uring_recvmsg", "io_uring_timeout", "io_uring_timeout_remove",
+    "io_uring_accept", "io_uring_async_cancel", "io_uring_link_timeout", "io_uring_connect",
+    "io_uring_fallocate", "io_uring_openat", "io_uring_close", "io_uring_files_update",
+    "io_uring_statx", "io_uring_read", "io_uring_write", "io_uring_fadvise", "io_uring_madvise",
+    "io_uring_send", "io_uring_recv", "io_uring_openat2", "io_uring_epoll_ctl", "io_uring_splice",
+    "io_uring_provide_buffers", "io_uring_remove_buffers", "io_uring_tee", "io_uring_shutdown",
+    "io_uring_renameat", "io_uring_unlinkat", "io_uring_mkdirat", "io_uring_symlinkat",
+    "io_uring_linkat", "io_uring_msg_ring", "io_uring_fsetxattr", "io_uring_setxattr",
+    "io_uring_fgetxattr", "io_uring_getxattr", "io_uring_socket", "io_uring_uring_cmd",
+    "io_uring_send_zc", "io_uring_sendmsg_zc", "io_uring_read_multishot", "io_uring_waitid",
+    "io_uring_futex_wait", "io_uring_futex_wake", "io_uring_futex_waitv",
+    "io_uring_fixed_fd_install", "io_uring_ftruncate", "io_uring_bind", "io_uring_listen",
+    "io_uring_recv_zc", "io_uring_epoll_wait", "io_uring_readv_fixed", "io_uring_writev_fixed",
+    "io_uring_pipe",
+];
 
 const NO_ROW: u16 = u16::MAX;
 static ROW_OF_X86_64: [u16; NUMBERS] = index(Arch::X86_64);
@@ -249,6 +276,20 @@ mod tests {
             assert_eq!(number(Arch::X86_64, call), x86_64, "{call}");
             assert_eq!(number(Arch::Aarch64, call), aarch64, "{call}");
             assert_eq!(row_named(call).map(Row::arity), Some(args), "{call}");
+        }
+    }
+
+    #[test]
+    fn requests_of_io_uring_have_names_of_their_own() {
+        for (number, expected) in [
+            (IO_URING, Some("io_uring_nop")),
+            (IO_URING | 18, Some("io_uring_openat")),
+            (IO_URING | 62, Some("io_uring_pipe")),
+            (IO_URING | 63, None),
+            (IO_URING | X32 | 18, None),
+            (18, Some("pwrite64")),
+        ] {
+            assert_eq!(name(Arch::X86_64, number), expected, "{number:#x}");
         }
     }
 

@@ -19,8 +19,10 @@ pub mod probe {
     pub const TCP_RETRANSMIT: u8 = 10;
     pub const TCP_RESET_SENT: u8 = 11;
     pub const TCP_RESET_RECEIVED: u8 = 12;
+    pub const URING_SUBMIT: u8 = 13;
+    pub const URING_COMPLETE: u8 = 14;
     /// One more than the highest id: the length of the per-CPU counter array.
-    pub const COUNT: u32 = 13;
+    pub const COUNT: u32 = 15;
 }
 
 /// Layout of a record of the ring buffers, in [`Header::kind`].
@@ -37,6 +39,7 @@ pub mod kind {
     pub const SIGNAL: u8 = 11;
     pub const OOM_KILL: u8 = 12;
     pub const TCP_EVENT: u8 = 13;
+    pub const URING: u8 = 14;
 }
 
 /// What happens at the exit of a system call: the value of the policy array at its number.
@@ -63,6 +66,32 @@ pub mod action {
     pub const OPEN_LISTED: u32 = 9;
     pub const MASK: u32 = 0xff;
     pub const ARITY_SHIFT: u32 = 8;
+
+    /// Bits 28..: which descriptors mean another file after the call succeeded; see [`reuse`].
+    pub const REUSE_SHIFT: u32 = 28;
+    /// In the policy array the requests of io_uring are at this place plus their opcode: [`COUNT`] or
+    /// [`RECORD`], and with it [`URGENT`].
+    pub const URING: u32 = 768;
+    pub const URING_MAX: u32 = 256;
+    /// It must not be crowded out.
+    pub const URGENT: u32 = 1 << 8;
+}
+
+/// Which descriptors a call makes mean another file, whatever they meant before: what was counted of
+/// them becomes an event. (Descriptors that a call returns have been closed before, but not always by a
+/// call of close.)
+pub mod reuse {
+    pub const NONE: u32 = 0;
+    /// The one that it returns.
+    pub const RESULT: u32 = 1;
+    /// The second argument (dup2).
+    pub const SECOND: u32 = 2;
+    /// Two, in memory that the first argument points to (pipe).
+    pub const PAIR_AT_FIRST: u32 = 3;
+    /// Two, in memory that the fourth argument points to (socketpair).
+    pub const PAIR_AT_FOURTH: u32 = 4;
+    /// From the first argument to the second, of these at most [`IO_EXIT_FDS`](super::IO_EXIT_FDS) (close_range).
+    pub const RANGE: u32 = 5;
 }
 
 /// Which arguments of a path call are what; packed into the policy value above [`action::MASK`].
@@ -149,8 +178,9 @@ pub const LISTED_FILES_MAX: u32 = 1_024;
 pub mod listed {
     /// The file itself has it.
     pub const FILE: u32 = 1;
-    /// A directory above it, at most [`DEPTH`] levels.
+    /// A directory above it has it.
     pub const DIRECTORY: u32 = 2;
+    /// Components of a path that are compared: the file's name and the three directories above it.
     pub const DEPTH: u32 = 4;
 
     /// The bit of a name in [`Settings::names`](super::Settings): most names that are not on the list
@@ -198,6 +228,32 @@ pub struct IoRecord {
     pub reserved: u32,
     pub count: IoCount,
 }
+
+/// A request of io_uring.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct UringRecord {
+    pub header: Header,
+    pub user_data: u64,
+    /// -1: none, or not known.
+    pub fd: i32,
+    pub opcode: u32,
+}
+
+/// A request to read or write that is under way: what its result is counted for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct UringIo {
+    pub key: u64,
+    pub cgroup_id: u64,
+    pub place: u64,
+}
+
+/// Requests to read or write that are under way at once; the least recently used one goes.
+pub const URING_IO_MAX: u32 = 8_192;
+/// Places of such requests in [`IoCount::calls`].
+pub const URING_READ: usize = 29;
+pub const URING_WRITE: usize = 30;
 
 /// Entries of the policy array. x86-64 and aarch64 numbers end well below.
 pub const SYSCALLS_MAX: u32 = 1024;
@@ -563,6 +619,10 @@ pub struct Settings {
     pub quiet_signals: u64,
     /// [`listed::bit`]s of the names on the list; 0: there is no list.
     pub names: u64,
+    /// Parameters of the tracepoint of a request's submission (io_uring_submit_sqe), its own included.
+    pub uring_submit: u32,
+    /// Parameters of that of its completion.
+    pub uring_complete: u32,
 }
 
 macro_rules! offsets {
@@ -657,6 +717,11 @@ offsets! {
     cgroup_root: "cgroup"."root",
     kernfs_id: "kernfs_node"."id",
     kernfs_parent: "kernfs_node"."__parent|parent",
+    uring_opcode: "io_kiocb"."opcode",
+    uring_flags: "io_kiocb"."flags",
+    uring_user_data: "io_kiocb"."cqe.user_data|user_data",
+    uring_fd: "io_kiocb"."cqe.fd",
+    cqe_res: "io_uring_cqe"."res",
     cgroup_root_hierarchy: "cgroup_root"."hierarchy_id",
     task_thread_pid: "task_struct"."thread_pid",
     task_loginuid: "task_struct"."loginuid",

@@ -5,8 +5,8 @@
 
 use recorder_ebpf::{
     CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, IoRecord, OomKillRecord, OpenRecord,
-    PathCallRecord, SignalRecord, SockCallRecord, TcpEventRecord, TcpStateRecord, abi, detail,
-    kind, marks, probe,
+    PathCallRecord, SignalRecord, SockCallRecord, TcpEventRecord, TcpStateRecord, UringRecord, abi,
+    detail, kind, marks, probe,
 };
 use trace_format::{
     Event, EventData, Text,
@@ -14,6 +14,7 @@ use trace_format::{
         CgroupChange, Endpoint, Exec, ExecDetails, ExecFlags, Exit, Fork, OomKill, Open, PathCall,
         PathMarks, Signal, SockCall, Syscall, TcpEvent, TcpState, TcpWhat,
     },
+    syscalls,
 };
 
 use crate::{calls::Call, details, io_calls};
@@ -58,6 +59,7 @@ pub fn record(bytes: &[u8]) -> Option<Event> {
         kind::SIGNAL => signal(&fixed(bytes)?),
         kind::OOM_KILL => oom_kill(&fixed(bytes)?),
         kind::TCP_EVENT => tcp_event(&fixed(bytes)?),
+        kind::URING => uring(&fixed(bytes)?),
         kind::CGROUP => cgroup(&fixed(bytes)?, variable::<CgroupRecord>(bytes, &header)?),
         _ => return None,
     };
@@ -334,11 +336,9 @@ fn tcp_state(record: &TcpStateRecord) -> EventData {
     })
 }
 
-/// What was counted of a descriptor, where a record holds that.
+/// What was counted of a descriptor, in a record that gave an event of it.
 pub fn io_count(bytes: &[u8]) -> Option<recorder_ebpf::IoCount> {
-    let header: Header = fixed(bytes)?;
-    let record = (header.kind == kind::IO).then(|| fixed::<IoRecord>(bytes))?;
-    Some(record?.count)
+    Some(fixed::<IoRecord>(bytes)?.count)
 }
 
 fn io(record: &IoRecord) -> EventData {
@@ -375,6 +375,14 @@ fn tcp_event(record: &TcpEventRecord) -> EventData {
         local: endpoint(record.family, &record.local, record.local_port),
         remote: endpoint(record.family, &record.remote, record.remote_port),
         sock: record.sock_id,
+    })
+}
+
+fn uring(record: &UringRecord) -> EventData {
+    EventData::Syscall(Syscall {
+        nr: syscalls::IO_URING | record.opcode,
+        ret: 0,
+        args: [record.fd as i64 as u64, record.user_data, 0, 0, 0, 0],
     })
 }
 

@@ -154,10 +154,13 @@ impl Drain {
                     .map(|call| Some(decode::call(cpu, call))),
                 (Source::Urgent, _) => self.rings.urgent.next().map(|item| decode::record(&item)),
                 _ => self.rings.bulk.next().map(|item| {
-                    if let Some(count) = decode::io_count(&item) {
+                    let event = decode::record(&item);
+                    if matches!(&event, Some(event) if matches!(event.data, EventData::Io(_)))
+                        && let Some(count) = decode::io_count(&item)
+                    {
                         io_calls::add(&count, self.arch, &mut self.calls);
                     }
-                    decode::record(&item)
+                    event
                 }),
             };
             let Some(event) = next else {

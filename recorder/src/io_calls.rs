@@ -1,7 +1,7 @@
 //! Calls that read or write: what the probes count of them per descriptor, and what is made of the counts.
 
 use hashbrown::HashMap;
-use recorder_ebpf::{IO_SLOTS, IoCount, IoShape, action};
+use recorder_ebpf::{IO_SLOTS, IoCount, IoShape, URING_READ, URING_WRITE, action};
 use trace_format::{
     event::{Io, IoKind},
     syscalls::{Arch, arity, number},
@@ -41,7 +41,8 @@ const BOTH: usize = 15;
 
 /// Policy values by name.
 pub fn policies(arch: Arch) -> impl Iterator<Item = (&'static str, u32)> {
-    const { assert!(CALLS.len() <= SECOND && SECOND + CALLS.len() - BOTH < IO_SLOTS - 1) };
+    const { assert!(CALLS.len() <= SECOND && SECOND + CALLS.len() - BOTH <= URING_READ) };
+    const { assert!(URING_READ < URING_WRITE && URING_WRITE < IO_SLOTS - 1) };
     CALLS
         .iter()
         .enumerate()
@@ -66,7 +67,7 @@ pub fn policies(arch: Arch) -> impl Iterator<Item = (&'static str, u32)> {
 pub fn event(fd: u32, count: &IoCount, device: u64) -> Io {
     let (mut reads, mut writes) = (0, 0);
     for (slot, calls) in count.calls.iter().enumerate() {
-        let read = CALLS.get(slot).is_some_and(|call| call.1.is_some());
+        let read = slot == URING_READ || CALLS.get(slot).is_some_and(|call| call.1.is_some());
         *if read { &mut reads } else { &mut writes } += u64::from(*calls);
     }
     Io {

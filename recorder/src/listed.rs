@@ -31,7 +31,8 @@ const FILES: &[&str] = &[
     "kcore",
 ];
 
-/// Everything below them, [`listed::DEPTH`] levels deep.
+/// Everything in them and two levels below: [`listed::DEPTH`] names are compared, the file's among them.
+/// (`light`, which does not walk paths, compares the directory that the file is in.)
 const DIRECTORIES: &[&str] = &[
     ".ssh",
     ".aws",

@@ -1,7 +1,7 @@
 //! What a profile does with each system call: the values of the probes' policy array.
 
-use recorder_ebpf::{PathShape, SYSCALLS_MAX, action};
-use trace_format::syscalls::{Arch, NUMBERS, arity, number};
+use recorder_ebpf::{PathShape, SYSCALLS_MAX, action, reuse};
+use trace_format::syscalls::{self, Arch, NUMBERS, arity, number};
 
 use crate::io_calls;
 
@@ -127,6 +127,53 @@ const SECURITY_CALLS: &[&str] = &[
     "open_by_handle_at",
 ];
 
+/// Requests of io_uring that are recorded in every profile: those whose system calls are, because a
+/// program that means to stay unseen makes no system calls for them.
+const URING_REQUESTS: &[&str] = &[
+    "io_uring_openat",
+    "io_uring_openat2",
+    "io_uring_connect",
+    "io_uring_accept",
+    "io_uring_socket",
+    "io_uring_bind",
+    "io_uring_listen",
+    "io_uring_unlinkat",
+    "io_uring_renameat",
+    "io_uring_mkdirat",
+    "io_uring_symlinkat",
+    "io_uring_linkat",
+    "io_uring_ftruncate",
+    "io_uring_setxattr",
+    "io_uring_fsetxattr",
+    "io_uring_uring_cmd",
+    "io_uring_fixed_fd_install",
+];
+
+/// Calls after which descriptors mean another file ([`reuse`]).
+#[rustfmt::skip]
+const REUSES: &[(&str, u32)] = &[
+    ("dup",             reuse::RESULT),
+    ("dup2",            reuse::SECOND),
+    ("dup3",            reuse::SECOND),
+    ("socket",          reuse::RESULT),
+    ("accept",          reuse::RESULT),
+    ("accept4",         reuse::RESULT),
+    ("memfd_create",    reuse::RESULT),
+    ("epoll_create",    reuse::RESULT),
+    ("epoll_create1",   reuse::RESULT),
+    ("eventfd",         reuse::RESULT),
+    ("eventfd2",        reuse::RESULT),
+    ("timerfd_create",  reuse::RESULT),
+    ("inotify_init",    reuse::RESULT),
+    ("inotify_init1",   reuse::RESULT),
+    ("pidfd_open",      reuse::RESULT),
+    ("pidfd_getfd",     reuse::RESULT),
+    ("pipe",            reuse::PAIR_AT_FIRST),
+    ("pipe2",           reuse::PAIR_AT_FIRST),
+    ("socketpair",      reuse::PAIR_AT_FOURTH),
+    ("close_range",     reuse::RANGE),
+];
+
 const fn shape(dir: u32, path: u32, dir2: u32, path2: u32, arg: u32) -> PathShape {
     PathShape {
         dir,
@@ -204,6 +251,21 @@ pub fn table(profile: Profile, arch: Arch) -> Vec<u32> {
             *value |= u32::from(arity(arch, nr).unwrap_or(ARGS_MAX)) << action::ARITY_SHIFT;
         }
     }
+    if profile == Profile::Standard {
+        for (name, how) in REUSES {
+            if let Some(number) = number(arch, name) {
+                table[number as usize] |= how << action::REUSE_SHIFT;
+            }
+        }
+    }
+    for opcode in 0..action::URING_MAX {
+        let name = syscalls::name(arch, syscalls::IO_URING | opcode);
+        table[(action::URING + opcode) as usize] = match name {
+            Some(name) if URING_REQUESTS.contains(&name) => action::RECORD | action::URGENT,
+            _ if profile == Profile::Full => action::RECORD,
+            _ => action::COUNT,
+        };
+    }
     table
 }
 
@@ -223,6 +285,28 @@ mod tests {
                 number(Arch::X86_64, name).is_some(),
                 "{name} is no system call"
             );
+        }
+    }
+
+    #[test]
+    fn every_named_request_of_io_uring_is_recorded_in_light() {
+        let table = table(Profile::Light, Arch::X86_64);
+        let recorded = table[action::URING as usize..]
+            .iter()
+            .filter(|policy| **policy & action::MASK == action::RECORD);
+        assert_eq!(recorded.count(), URING_REQUESTS.len());
+        assert_eq!(table.len(), (action::URING + action::URING_MAX) as usize);
+    }
+
+    #[test]
+    fn descriptors_that_mean_another_file_are_marked_beside_what_is_done_with_the_call() {
+        let plain = table(Profile::Light, Arch::X86_64);
+        let marked = table(Profile::Standard, Arch::X86_64);
+        for (name, how) in REUSES {
+            let number = number(Arch::X86_64, name).unwrap() as usize;
+            assert_eq!(marked[number] >> action::REUSE_SHIFT, *how, "{name}");
+            let rest = marked[number] & ((1 << action::REUSE_SHIFT) - 1);
+            assert_eq!(rest, plain[number], "{name}");
         }
     }
 

@@ -50,7 +50,20 @@ const PATHS: &[&str] = &[
 ];
 
 /// Members that some architectures have not: what they are for is left out there, in the probe.
-const OPTIONAL: &[&str] = &["thread_info.status"];
+const OPTIONAL: &[&str] = &["thread_info.status", "cqe.fd"];
+
+/// Tracepoints that had another name on older kernels, with a program for each.
+const RENAMED: &[(&str, &str)] = &[("io_uring_submit_req", "io_uring_submit_sqe")];
+
+/// The tracepoint of a probe as this kernel calls it.
+fn tracepoint(spec: &ProbeSpec, types: &Btf) -> &'static str {
+    let exists = |name: &str| types.parameters(&format!("btf_trace_{name}")).is_some();
+    let older = RENAMED.iter().find(|(now, _)| *now == spec.tracepoint);
+    match older {
+        Some((_, older)) if !exists(spec.tracepoint) && exists(older) => *older,
+        _ => spec.tracepoint,
+    }
+}
 
 /// Structures that lead from the current task to its cgroup, where it is read without helpers.
 const TYPED_TASK: &[&str] = &["task_struct", "css_set", "cgroup", "kernfs_node"];
@@ -125,6 +138,20 @@ pub const PROBES: &[ProbeSpec] = &[
         tracepoint: "tcp_receive_reset",
         what: "TCP resets received",
         needs: &["sock_common"],
+    },
+    ProbeSpec {
+        id: probe::URING_SUBMIT,
+        family: "syscall",
+        tracepoint: "io_uring_submit_req",
+        what: "requests to io_uring",
+        needs: &["task_struct", "io_kiocb"],
+    },
+    ProbeSpec {
+        id: probe::URING_COMPLETE,
+        family: "syscall",
+        tracepoint: "io_uring_complete",
+        what: "what io_uring read and wrote (from Linux 6.0 on)",
+        needs: &["task_struct", "io_uring_cqe"],
     },
     ProbeSpec {
         id: probe::CGROUP_MKDIR,
@@ -224,6 +251,11 @@ impl Probes {
         );
         // Before 6.9 it has the pid alone. The first parameter is the tracepoint's own.
         let victim_task = u32::from(types.parameters("btf_trace_mark_victim") == Some(3));
+        // Their parameters changed more than once, and so did one's name.
+        let uring_submit = types.parameters("btf_trace_io_uring_submit_sqe");
+        let uring_complete = types.parameters("btf_trace_io_uring_complete");
+        let tracepoints: Vec<&'static str> =
+            PROBES.iter().map(|spec| tracepoint(spec, &types)).collect();
         drop(types);
         let kernel =
             aya::Btf::parse_file(&btf_path, aya::Endianness::default()).map_err(|source| {
@@ -275,6 +307,8 @@ impl Probes {
                     (quiet_signals >> 32) as u32,
                     names as u32,
                     (names >> 32) as u32,
+                    uring_submit.unwrap_or(0),
+                    uring_complete.unwrap_or(0),
                 ][..],
                 true,
             )
@@ -288,14 +322,15 @@ impl Probes {
             })?;
         let attached = PROBES
             .iter()
-            .map(|spec| Attached {
+            .zip(tracepoints)
+            .map(|(spec, tracepoint)| Attached {
                 id: spec.id,
                 family: spec.family,
-                tracepoint: spec.tracepoint,
+                tracepoint,
                 what: spec.what,
                 // Loaded all the same: it may be switched on later, when nothing can be loaded any more.
                 reason: missing_members(spec, &found)
-                    .or_else(|| load_program(&mut ebpf, spec, &kernel).err())
+                    .or_else(|| load_program(&mut ebpf, tracepoint, &kernel).err())
                     .or_else(|| {
                         (!options.wanted.contains(&spec.id)).then(|| NOT_WANTED.to_owned())
                     }),
@@ -465,9 +500,9 @@ fn missing(structures: &[&str], found: &[u32]) -> Option<String> {
         })
 }
 
-fn load_program(ebpf: &mut Ebpf, spec: &ProbeSpec, kernel: &aya::Btf) -> Result<(), String> {
-    program(ebpf, spec.tracepoint)?
-        .load(spec.tracepoint, kernel)
+fn load_program(ebpf: &mut Ebpf, tracepoint: &str, kernel: &aya::Btf) -> Result<(), String> {
+    program(ebpf, tracepoint)?
+        .load(tracepoint, kernel)
         .map_err(|error| chain(&error))
 }
 

@@ -4,6 +4,8 @@
 //! default profile, and then looks for exactly that. A family of the format without a row fails.
 
 mod support;
+#[path = "support/uring.rs"]
+mod uring;
 
 use std::{
     fs::{self, File},
@@ -24,13 +26,18 @@ use trace_format::{
     Event, EventData,
     columns::FAMILIES,
     event::{Io, IoKind, PathMarks, TcpWhat},
+    syscalls::IO_URING,
 };
+use uring::{OP_OPENAT, OP_READ, Request, Uring};
 
 const TIMES: usize = 5;
 /// No call has this request: it fails, and nothing else asks for it.
 const PTRACE_REQUEST: u64 = 0x4242;
 const TCP_CLOSE: u8 = 7;
 const BYTES: usize = 100;
+/// Names of requests to open, by who takes them: this process, or a thread of the kernel.
+const BY_CALL: u64 = 0x7261_696c_0001;
+const BY_POLLING: u64 = 0x7261_696c_0002;
 
 /// What was done, as far as it has names that are only known then.
 struct Done {
@@ -40,6 +47,13 @@ struct Done {
     port: u16,
     /// Accepted connections are reset there.
     reset_port: u16,
+    /// Nobody listens there.
+    refused_port: u16,
+    /// Nobody accepts there any more; these wait.
+    full_port: u16,
+    waiting: Vec<OwnedFd>,
+    /// Requests of io_uring: which opens they are.
+    requests: Vec<u64>,
     cgroup: Option<String>,
     killed: Vec<u32>,
     oom_victims: Vec<u32>,
@@ -90,7 +104,7 @@ fn every_kind_comes_as_often_as_it_happens() {
     let recording = Recording::start(&dir.path().join("trace.zst"), &[]);
     let path = recording.trace.clone();
     let done = act(dir.path());
-    // Counts and samples come once a second.
+    // Counts and samples come once a second, and so does the second try of a connection.
     thread::sleep(Duration::from_millis(1_500));
     recording.stop();
     let trace = read(&path);
@@ -110,13 +124,19 @@ fn act(dir: &Path) -> Done {
         children: Vec::new(),
         port: 0,
         reset_port: 0,
+        refused_port: 0,
+        full_port: 0,
+        waiting: Vec::new(),
+        requests: Vec::new(),
         cgroup: None,
         killed: Vec::new(),
         oom_victims: Vec::new(),
         files: Vec::new(),
     };
     files(dir, &mut done);
+    requests(dir, &mut done);
     sockets(&mut done);
+    refused_and_repeated(&mut done);
     processes(&mut done);
     made_cgroups(&mut done);
     for _ in 0..TIMES {
@@ -208,6 +228,21 @@ fn files(dir: &Path, done: &mut Done) {
     done.files
         .push(("write", written.metadata().unwrap().ino(), sum));
     drop(written);
+    // A number that means another file from one call to the next, and nothing was closed.
+    let [mut before, after] = ["before", "after"].map(|name| File::create(dir.join(name)).unwrap());
+    done.files
+        .push(("write", before.metadata().unwrap().ino(), sum));
+    done.files
+        .push(("write", after.metadata().unwrap().ino(), sum));
+    for _ in 0..TIMES {
+        before.write_all(&buffer).unwrap();
+    }
+    // SAFETY: both are open, and this value's own.
+    assert!(unsafe { libc::dup2(after.as_raw_fd(), before.as_raw_fd()) } >= 0);
+    for _ in 0..TIMES {
+        before.write_all(&buffer).unwrap();
+    }
+    drop((before, after));
     // On the list by its name: each read is an event of its own.
     fs::write(dir.join("shadow"), vec![7; BYTES * TIMES]).unwrap();
     let mut shadow = File::open(dir.join("shadow")).unwrap();
@@ -222,6 +257,59 @@ fn files(dir: &Path, done: &mut Done) {
         drop(File::create(&path).unwrap());
         fs::remove_file(&path).unwrap();
     }
+}
+
+/// Reads and opens that no system call is made for.
+fn requests(dir: &Path, done: &mut Done) {
+    let mut buffer = [0u8; BYTES];
+    let path = dir.join("io_uring");
+    fs::write(&path, vec![7; BYTES * TIMES]).unwrap();
+    let file = File::open(&path).unwrap();
+    let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    for (polled, user_data) in [(false, BY_CALL), (true, BY_POLLING)] {
+        let mut ring = match Uring::new(polled) {
+            Ok(ring) => ring,
+            Err(error) => {
+                support::skip(&format!("no io_uring here: {error}"));
+                return;
+            }
+        };
+        for at in 0..TIMES {
+            let open = Request {
+                opcode: OP_OPENAT,
+                fd: libc::AT_FDCWD,
+                offset: 0,
+                address: name.as_ptr() as u64,
+                len: 0,
+                flags: libc::O_RDONLY as u32,
+                user_data,
+            };
+            let opened = ring.ask(&open);
+            assert!(opened >= 0, "{opened}");
+            // SAFETY: just opened, and nobody else's.
+            drop(unsafe { OwnedFd::from_raw_fd(opened) });
+            if !polled {
+                let read = Request {
+                    opcode: OP_READ,
+                    fd: file.as_raw_fd(),
+                    offset: (at * BYTES) as u64,
+                    address: buffer.as_mut_ptr() as u64,
+                    len: BYTES as u32,
+                    flags: 0,
+                    user_data: 0,
+                };
+                assert_eq!(ring.ask(&read), BYTES as i32);
+            }
+        }
+        done.requests.push(user_data);
+    }
+    let sum = Sum {
+        reads: TIMES as u64,
+        read_bytes: (TIMES * BYTES) as u64,
+        ..Sum::default()
+    };
+    done.files
+        .push(("io_uring", file.metadata().unwrap().ino(), sum));
 }
 
 fn pipe() -> (OwnedFd, OwnedFd) {
@@ -256,6 +344,46 @@ fn sockets(done: &mut Done) {
         // Unread bytes: the kernel resets instead of closing.
         drop(server);
         assert!(client.read(&mut [0; 1]).is_err());
+    }
+}
+
+/// Resets that are sent because nobody listens, and connections that are asked for again because the queue
+/// of those to accept is full.
+fn refused_and_repeated(done: &mut Done) {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    done.refused_port = closed.local_addr().unwrap().port();
+    drop(closed);
+    for _ in 0..TIMES {
+        assert!(TcpStream::connect(("127.0.0.1", done.refused_port)).is_err());
+    }
+    // SAFETY: system calls on addresses of this process, each as long as said.
+    unsafe {
+        let socket = || {
+            let fd = libc::socket(
+                libc::AF_INET,
+                libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
+                0,
+            );
+            assert!(fd >= 0);
+            OwnedFd::from_raw_fd(fd)
+        };
+        let listener = socket();
+        let mut at: libc::sockaddr_in = std::mem::zeroed();
+        at.sin_family = libc::AF_INET as u16;
+        at.sin_addr.s_addr = u32::from_ne_bytes([127, 0, 0, 1]);
+        let mut len = size_of_val(&at) as u32;
+        let fd = listener.as_raw_fd();
+        assert_eq!(libc::bind(fd, (&raw const at).cast(), len), 0);
+        assert_eq!(libc::listen(fd, 0), 0);
+        assert_eq!(libc::getsockname(fd, (&raw mut at).cast(), &raw mut len), 0);
+        done.full_port = u16::from_be(at.sin_port);
+        done.waiting.push(listener);
+        // A queue of 0 takes one.
+        for _ in 0..TIMES + 1 {
+            let client = socket();
+            libc::connect(client.as_raw_fd(), (&raw const at).cast(), len);
+            done.waiting.push(client);
+        }
     }
 }
 
@@ -351,9 +479,20 @@ fn syscalls(trace: &Trace, done: &Done) {
             if call.nr == libc::SYS_read as u32 && call.ret == BYTES as i64)
     });
     assert_eq!(reads.count(), TIMES, "reads of the listed file");
+    for wanted in &done.requests {
+        let requests = of(trace, done.pid).filter(|event| {
+            matches!(event.data, EventData::Syscall(call)
+                if call.nr == IO_URING | u32::from(OP_OPENAT) && call.args[1] == *wanted)
+        });
+        assert_eq!(
+            requests.count(),
+            TIMES,
+            "requests {wanted:#x} of this process"
+        );
+    }
 }
 
-fn counts(trace: &Trace, _: &Done) {
+fn counts(trace: &Trace, done: &Done) {
     let counted = |nr: libc::c_long| -> u64 {
         let of = |event: &Event| match event.data {
             EventData::SyscallCount(count) if count.nr == nr as u32 => count.calls,
@@ -364,6 +503,8 @@ fn counts(trace: &Trace, _: &Done) {
     assert!(counted(libc::SYS_getpgid) >= TIMES as u64);
     // Those that are counted per descriptor count here too, and those of two descriptors once.
     assert_eq!(counted(libc::SYS_splice), TIMES as u64);
+    let requested = counted((IO_URING | u32::from(OP_READ)).into());
+    assert!(done.requests.is_empty() || requested >= TIMES as u64);
     assert!(counted(libc::SYS_pread64) >= TIMES as u64);
 }
 
@@ -588,6 +729,32 @@ fn tcp_events(trace: &Trace, done: &Done) {
                 && event.pid == done.pid)
     });
     assert_eq!(resets.count(), TIMES);
+    let sent = trace.events.iter().filter(|event| {
+        matches!(&event.data, EventData::TcpEvent(tcp)
+            if tcp.what == TcpWhat(TcpWhat::RESET_SENT) && tcp.local.port == done.refused_port)
+    });
+    assert_eq!(sent.count(), TIMES);
+    let mut repeated: Vec<u16> = trace
+        .events
+        .iter()
+        .filter_map(|event| match &event.data {
+            EventData::TcpEvent(tcp)
+                if tcp.what == TcpWhat(TcpWhat::RETRANSMIT)
+                    && tcp.remote.port == done.full_port =>
+            {
+                assert_eq!(event.pid, done.pid);
+                Some(tcp.local.port)
+            }
+            _ => None,
+        })
+        .collect();
+    repeated.sort_unstable();
+    repeated.dedup();
+    assert_eq!(
+        repeated.len(),
+        TIMES,
+        "connections that were asked for again"
+    );
 }
 
 /// The new kinds are counted like all others: handed-out numbers = events + drops, per CPU and probe.

@@ -342,6 +342,7 @@ fn name(view: &EventView<'_>, nr: u32, out: &mut Vec<u8>) {
             let _ = match nr {
                 syscalls::I386.. => write!(out, "i386_syscall_{}", nr ^ syscalls::I386),
                 syscalls::X32.. => write!(out, "x32_syscall_{}", nr ^ syscalls::X32),
+                nr if nr >> 29 == 1 => write!(out, "io_uring_op_{}", nr ^ syscalls::IO_URING),
                 _ => write!(out, "syscall_{nr}"),
             };
         }

@@ -7,19 +7,40 @@
 
 use core::arch::asm;
 
-use aya_ebpf::{bindings::BPF_NOEXIST, bindings::BPF_RB_NO_WAKEUP};
+use aya_ebpf::{
+    bindings::{BPF_NOEXIST, BPF_RB_NO_WAKEUP},
+    helpers::bpf_probe_read_user,
+};
 use recorder_ebpf::{
-    FileKey, IO_EXIT_FDS, IO_SLOTS, IoCount, IoRecord, IoShape, abi, action, kind, probe,
+    FileKey, IO_EXIT_FDS, IO_SLOTS, IoCount, IoRecord, IoShape, URING_READ, URING_WRITE, UringIo,
+    abi, action, kind, probe, reuse,
 };
 
 use crate::{
-    BULK, Current, IO_EVEN, IO_ODD, IO_TURN, LISTED_FILES, calls, count_drop, header,
+    BULK, Current, IO_EVEN, IO_ODD, IO_TURN, LISTED_FILES, POLICY, URING_IO, calls, count_drop,
+    header,
     kernel::{bounded, file_of, read},
     offset, scratch_of, setting,
     syscalls::{Call, count},
 };
 
 const EBADF: i64 = 9;
+/// close, on x86-64.
+const CLOSE: u32 = 3;
+
+/// Are reads and writes counted at all?
+#[inline(always)]
+pub fn counting() -> bool {
+    POLICY
+        .get(CLOSE)
+        .is_some_and(|policy| policy & action::MASK == action::CLOSE)
+}
+
+/// Which table is in use now (bit 0), and whose scratch there is to use (from bit 8 on).
+#[inline(always)]
+fn turn(probe: u8) -> u64 {
+    u64::from(odd()) | u64::from(probe) << 8
+}
 
 #[inline(always)]
 fn key(pid_tgid: u64, fd: u32) -> u64 {
@@ -51,7 +72,7 @@ pub fn io(policy: u32, call: Call, current: Current) -> Option<()> {
     if call.ret == -EBADF {
         return count(call.nr, current);
     }
-    let odd = u64::from(odd());
+    let turn = turn(probe::SYS_EXIT);
     let reads = shape.read != IoShape::NONE;
     let writes = shape.write != IoShape::NONE;
     let first = if reads { shape.read_fd } else { shape.write_fd };
@@ -60,10 +81,10 @@ pub fn io(policy: u32, call: Call, current: Current) -> Option<()> {
         let to = key(current.pid_tgid, call.arg_at(shape.write_fd) as u32);
         // Both are looked at before either is counted: the call is one event or none.
         let apart =
-            on(from, odd, CHECK, 0, current.cgroup_id) | on(to, odd, CHECK, 0, current.cgroup_id);
+            on(from, turn, CHECK, 0, current.cgroup_id) | on(to, turn, CHECK, 0, current.cgroup_id);
         if apart == 0 {
-            on(from, odd, shape.read, call.ret, current.cgroup_id);
-            on(to, odd, shape.write | WRITE, call.ret, current.cgroup_id);
+            on(from, turn, shape.read, call.ret, current.cgroup_id);
+            on(to, turn, shape.write | WRITE, call.ret, current.cgroup_id);
         }
         apart
     } else {
@@ -72,7 +93,7 @@ pub fn io(policy: u32, call: Call, current: Current) -> Option<()> {
         } else {
             shape.write | WRITE
         };
-        on(from, odd, place, call.ret, current.cgroup_id)
+        on(from, turn, place, call.ret, current.cgroup_id)
     };
     if apart != 0 {
         let policy = action::RECORD | shape.arity << action::ARITY_SHIFT;
@@ -91,13 +112,14 @@ const WRITE: u32 = 0x100;
 /// forgotten: else each way through it would double the verifier's work for all that follows.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn on(key: u64, odd: u64, place: u32, ret: i64, cgroup_id: u64) -> u64 {
-    let entry = match get(odd != 0, key) {
+extern "C" fn on(key: u64, turn: u64, place: u32, ret: i64, cgroup_id: u64) -> u64 {
+    let odd = turn & 1 != 0;
+    let entry = match get(odd, key) {
         Some(entry) => entry,
         None => {
             // That it did not work shows in there being none.
-            let _ = make(odd, key, cgroup_id);
-            match get(odd != 0, key) {
+            let _ = make(turn, key, cgroup_id);
+            match get(odd, key) {
                 Some(entry) => entry,
                 None => return 1,
             }
@@ -125,11 +147,11 @@ extern "C" fn on(key: u64, odd: u64, place: u32, ret: i64, cgroup_id: u64) -> u6
     0
 }
 
-/// Makes an element, once a second and descriptor at most. It is put together in the scratch of
-/// `sys_exit`, which counts instead of writing a record: 5.10 gives all functions together 512 bytes
+/// Makes an element, once a second and descriptor at most. It is put together in the scratch of the
+/// program, which counts instead of writing a record: 5.10 gives all functions together 512 bytes
 /// of stack.
 #[inline(never)]
-fn make(odd: u64, key: u64, cgroup_id: u64) -> Option<()> {
+fn make(turn: u64, key: u64, cgroup_id: u64) -> Option<()> {
     let file = file_of(key as u32);
     let inode: u64 = read(file, offset!(file_inode));
     let superblock: u64 = read(inode, offset!(inode_sb));
@@ -145,7 +167,7 @@ fn make(odd: u64, key: u64, cgroup_id: u64) -> Option<()> {
         // SAFETY: the value is not used, only its presence.
         listed = u16::from(unsafe { LISTED_FILES.get(known) }.is_some());
     }
-    let words = scratch_of(u32::from(probe::SYS_EXIT))?
+    let words = scratch_of((turn >> 8) as u32)?
         .data
         .as_mut_ptr()
         .cast::<u64>();
@@ -166,7 +188,7 @@ fn make(odd: u64, key: u64, cgroup_id: u64) -> Option<()> {
     };
     // Another thread may have been faster: its element is the one. A full table is seen by the caller.
     let flags = u64::from(BPF_NOEXIST);
-    if odd != 0 {
+    if turn & 1 != 0 {
         IO_ODD.insert(key, count, flags).ok()
     } else {
         IO_EVEN.insert(key, count, flags).ok()
@@ -252,5 +274,108 @@ pub fn process_ended(current: Current) {
             current.cgroup_id,
         );
         fd += 1;
+    }
+}
+
+/// A request of io_uring was submitted. 1: it is to be an event, for the reasons that [`on`] has.
+#[inline(always)]
+pub fn requested(request: u64, opcode: u32, fd: u32, current: Current) -> u64 {
+    /// Opcodes (include/uapi/linux/io_uring.h): readv, read_fixed, recvmsg, read, recv, readv_fixed.
+    const READS: u64 = 1 << 1 | 1 << 4 | 1 << 10 | 1 << 22 | 1 << 27 | 1 << 60;
+    /// writev, write_fixed, sendmsg, write, send, writev_fixed.
+    const WRITES: u64 = 1 << 2 | 1 << 5 | 1 << 9 | 1 << 23 | 1 << 26 | 1 << 61;
+    let bit = 1u64 << (opcode & 63);
+    let place = if opcode > 63 || !counting() {
+        return 0;
+    } else if READS & bit != 0 {
+        URING_READ as u32
+    } else if WRITES & bit != 0 {
+        URING_WRITE as u32 | WRITE
+    } else {
+        return 0;
+    };
+    let key = key(current.pid_tgid, fd);
+    if on(key, turn(probe::URING_SUBMIT), CHECK, 0, current.cgroup_id) != 0 {
+        return 1;
+    }
+    let io = UringIo {
+        key,
+        cgroup_id: current.cgroup_id,
+        place: place.into(),
+    };
+    // The table makes room for it.
+    let _ = URING_IO.insert(request, io, 0);
+    0
+}
+
+/// It is done, with this result.
+#[inline(always)]
+pub fn completed(request: u64, ret: i64) -> Option<()> {
+    // SAFETY: copied at once; nobody else has this request.
+    let UringIo {
+        key,
+        cgroup_id,
+        place,
+    } = *unsafe { URING_IO.get(request) }?;
+    let _ = URING_IO.remove(request);
+    on(
+        key,
+        turn(probe::URING_COMPLETE),
+        place as u32,
+        ret,
+        cgroup_id,
+    );
+    Some(())
+}
+
+/// A call that succeeded made descriptors mean another file: see [`reuse`].
+#[inline(always)]
+pub fn reused(how: u32, call: &Call, current: Current) {
+    let odd = u64::from(odd());
+    let [mut fd, mut last] = match how {
+        reuse::RESULT => [call.ret as u32; 2],
+        reuse::SECOND => {
+            let to = call.arg::<1>() as u32;
+            if to == call.arg::<0>() as u32 {
+                return; // nothing happened
+            }
+            [to; 2]
+        }
+        reuse::RANGE => [call.arg::<0>() as u32, call.arg::<1>() as u32],
+        _ => {
+            let at = if how == reuse::PAIR_AT_FIRST {
+                call.arg::<0>()
+            } else {
+                call.arg::<3>()
+            };
+            // SAFETY: the helper checks the address.
+            match unsafe { bpf_probe_read_user(at as *const [u32; 2]) } {
+                Ok(pair) => pair,
+                Err(_) => return,
+            }
+        }
+    };
+    if how != reuse::RANGE && last != fd {
+        // Two that need not be neighbours.
+        flush_from(
+            probe::SYS_EXIT.into(),
+            odd,
+            last,
+            current.pid_tgid,
+            current.cgroup_id,
+        );
+        last = fd;
+    }
+    let mut left = IO_EXIT_FDS;
+    while left > 0 && fd <= last {
+        flush_from(
+            probe::SYS_EXIT.into(),
+            odd,
+            fd,
+            current.pid_tgid,
+            current.cgroup_id,
+        );
+        fd += 1;
+        left -= 1;
     }
 }

@@ -19,6 +19,7 @@ mod process;
 mod signals;
 mod sockets;
 mod syscalls;
+mod uring;
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_RB_NO_WAKEUP},
@@ -32,7 +33,7 @@ use aya_ebpf::{
 use recorder_ebpf::{
     COUNTS_MAX, CallPage, CallRing, CountKey, Counters, DATA_MAX, FILTER_CGROUPS_MAX, FileKey,
     Header, IO_MAX, IoCount, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName, Offsets, PIECE_MAX,
-    SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, probe,
+    SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, URING_IO_MAX, UringIo, probe,
 };
 
 /// Plain system calls: one ring per CPU, each of `call_pages` pages. User space sets the sizes.
@@ -66,6 +67,9 @@ static IO_TURN: Array<u64> = Array::with_max_entries(1, 0);
 static IO_EVEN: HashMap<u64, IoCount> = HashMap::with_max_entries(IO_MAX, 0);
 #[map]
 static IO_ODD: HashMap<u64, IoCount> = HashMap::with_max_entries(IO_MAX, 0);
+/// Requests of io_uring, by the kernel's address of each.
+#[map]
+static URING_IO: LruHashMap<u64, UringIo> = LruHashMap::with_max_entries(URING_IO_MAX, 0);
 /// Names whose files are always recorded, and the files of that kind that were opened.
 #[map]
 static LISTED_NAMES: HashMap<ListedName, u32> = HashMap::with_max_entries(LISTED_NAMES_MAX, 0);
@@ -110,6 +114,8 @@ static SETTINGS: Settings = Settings {
     details: 0,
     quiet_signals: 0,
     names: 0,
+    uring_submit: 0,
+    uring_complete: 0,
 };
 
 /// A member's offset: a constant to the verifier, because the map behind it is frozen.

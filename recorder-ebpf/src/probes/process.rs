@@ -62,7 +62,7 @@ fn exit(ctx: &BtfTracePointContext) -> Option<()> {
             live,
         },
     );
-    if live == 0 {
+    if live == 0 && io::counting() {
         io::process_ended(current);
     }
     Some(())

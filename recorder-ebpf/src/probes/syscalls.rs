@@ -4,7 +4,7 @@
 //! those are not recorded here), so there is no program at the entry and nothing to join.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use recorder_ebpf::{CountKey, Offsets, abi, action, probe};
+use recorder_ebpf::{CountKey, Offsets, abi, action, probe, reuse};
 
 use crate::{COUNTS, Current, POLICY, calls, current, files, io, kernel, offset, setting, sockets};
 
@@ -130,6 +130,10 @@ fn foreign(ctx: &BtfTracePointContext, abi: u8, regs: *const Registers) -> Optio
 
 #[inline(always)]
 fn record(policy: u32, call: Call, current: Current) -> Option<()> {
+    let reused = policy >> action::REUSE_SHIFT;
+    if reused != reuse::NONE && call.ret >= 0 {
+        io::reused(reused, &call, current);
+    }
     match policy & action::MASK {
         action::COUNT => count(call.nr, current),
         action::RECORD => calls::plain(policy, call, abi::NATIVE, current),

@@ -10,5 +10,5 @@ pub mod flags;
 pub use effects::{Effect, Effects};
 pub use flags::{O_ACCMODE, O_RDONLY, o_directory};
 pub use trace_format::syscalls::{
-    Arch, I386, NUMBERS, ROWS, Row, X32, arity, name, number, row, row_named,
+    Arch, I386, IO_URING, NUMBERS, ROWS, Row, X32, arity, name, number, row, row_named,
 };
