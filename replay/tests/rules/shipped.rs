@@ -1,7 +1,7 @@
 //! Every shipped rule: what it must find and what it must leave alone.
 
 use crate::world::*;
-use replay::rules::{Priority, RuleMatch, RuleSet, SHIPPED};
+use replay::rules::{Engine, Priority, RuleMatch, RuleSet, SHIPPED};
 use std::collections::HashSet;
 use trace_format::{Endpoint, EventData, ExecFlags, PathMarks, SockCall};
 
@@ -913,4 +913,35 @@ fn findings_name_who_did_it_where() {
     );
     assert_eq!(found[0].techniques().collect::<Vec<_>>(), ["T1003.008"]);
     assert_eq!(found[0].priority, Priority::Warning);
+}
+
+#[test]
+fn connections_outside_the_lists_of_networks_and_of_an_images_edges() {
+    let user = "- list: allowed_networks
+  items: ['\"127.0.0.0/8\"']
+- rule: Connection outside the allow list
+  override: {enabled: replace, exceptions: append}
+  enabled: true
+  exceptions:
+    - name: edges
+      values: [[registry.example/team/web, 10.1.2.0/24, 5432]]
+    - name: ports
+      values: [[registry.example/team/web, 443], [registry.example/team/cron, 53]]
+";
+    let (rules, warnings) = RuleSet::load(&[SHIPPED, ("user.yaml", user)]).unwrap();
+    assert_eq!(warnings, []);
+    let mut engine = Engine::new(rules);
+    let mut world = World::new();
+    let mut outside = |pid: u32, address: [u8; 4], port: u16| {
+        let matches = world.judge(&mut engine, pid, connect(0, address, port));
+        let rule = "Connection outside the allow list";
+        matches.iter().any(|found| &*found.name == rule)
+    };
+    assert!(!outside(60, [127, 0, 0, 1], 9000), "a network for all");
+    assert!(!outside(60, [10, 1, 2, 3], 5432), "an edge of the image");
+    assert!(outside(60, [10, 1, 2, 3], 5433), "another port");
+    assert!(outside(60, [10, 1, 3, 3], 5432), "another network");
+    assert!(!outside(60, [203, 0, 113, 9], 443), "a port of the image");
+    assert!(outside(60, [203, 0, 113, 9], 53), "another image's port");
+    assert!(!outside(70, [203, 0, 113, 9], 53), "the host");
 }

@@ -108,7 +108,6 @@ pub fn run(args: &Args, inject: &Path, replay: &Path, work: &Path) -> Result<Str
             }
         }
     }
-    println!("{text}");
     if !unexplained.is_empty() || per_hour > PER_HOUR_MAX {
         println!("{text}");
     }
