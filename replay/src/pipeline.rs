@@ -12,7 +12,7 @@
 //! Nothing here reads a clock, a file or the network, and nothing depends on where chunks end: time
 //! advances with the records alone.
 
-use trace_format::{ChunkEvents, ContextRecord, Event, SealedChunk};
+use trace_format::{ChunkEvents, ContextRecord, Event, EventHead, SealedChunk, columns};
 
 use crate::{
     findings::{Finding, FoundProcess},
@@ -24,6 +24,7 @@ use crate::{
     rules::RuleSet,
     rules_detector::RulesDetector,
     statistics::Statistics,
+    syscalls::{Arch, Effect},
 };
 
 /// An engine that looks at every record and says what it found.
@@ -54,8 +55,24 @@ pub trait Detector: Send {
     /// A finding of any engine, complete but for what the gate adds; also one that the gate will leave out.
     fn finding(&mut self, _finding: &Finding, _state: &State, _found: &mut dyn FnMut(Finding)) {}
 
-    /// Trace time has reached `boot_ns`: windows that ended before can close. Never goes back.
+    /// Trace time has reached `boot_ns`: windows that ended before can close. Never goes back. Called before
+    /// whatever else is told of that time, and at [`Detector::due_ns`] at the latest.
     fn advance(&mut self, _boot_ns: u64, _state: &State, _found: &mut dyn FnMut(Finding)) {}
+
+    /// From when on [`Detector::advance`] may find something, unless an event, a record or a finding comes
+    /// before that; 0: it wants to know all the time.
+    fn due_ns(&self) -> u64 {
+        0
+    }
+
+    /// Whether plain system calls with this number, which change no state, are to be put together for it. Of
+    /// others it gets no event, but [`Detector::call`].
+    fn wants_call(&self, _nr: u32, _arch: Arch) -> bool {
+        true
+    }
+
+    /// A plain system call that it did not want more of.
+    fn call(&mut self, _head: &EventHead<'_>, _at: &EventRef) {}
 
     /// The trace has ended.
     fn finish(&mut self, _state: &State, _found: &mut dyn FnMut(Finding)) {}
@@ -235,6 +252,11 @@ struct Engines {
     /// By [`EventRef::part`].
     traces: Vec<[u8; 16]>,
     now_ns: u64,
+    /// The time that detectors know.
+    told_ns: u64,
+    /// When they have to know it.
+    due_ns: u64,
+    plain: PlainCalls,
     /// When the trace went on after missing chunks.
     hole_ns: Option<u64>,
     events: u64,
@@ -256,6 +278,9 @@ impl Engines {
             grouped: 0,
             traces: Vec::new(),
             now_ns: 0,
+            told_ns: 0,
+            due_ns: 0,
+            plain: PlainCalls::default(),
             hole_ns: None,
             events: 0,
             findings: 0,
@@ -270,12 +295,8 @@ impl Engines {
             return;
         }
         self.now_ns = boot_ns;
-        let found = &mut self.found;
-        for detector in &mut self.detectors {
-            detector.advance(boot_ns, &self.state, &mut |finding| found.push(finding));
-        }
-        if !self.found.is_empty() {
-            self.complete();
+        if boot_ns >= self.due_ns {
+            self.tell_time();
         }
         if self.gate.waits() {
             self.gate.advance(boot_ns, &self.state, &mut self.out);
@@ -284,6 +305,32 @@ impl Engines {
         if boot_ns >= self.incidents.due_ns() {
             self.incidents.advance(boot_ns);
         }
+    }
+
+    /// Detectors get to know how far time has come. Most records only move it on, which need not be said
+    /// before it matters.
+    #[inline]
+    fn tell_time(&mut self) {
+        if self.told_ns == self.now_ns {
+            return;
+        }
+        self.told_ns = self.now_ns;
+        let found = &mut self.found;
+        for detector in &mut self.detectors {
+            detector.advance(self.now_ns, &self.state, &mut |finding| found.push(finding));
+        }
+        if !self.found.is_empty() {
+            self.complete();
+        }
+        let due_ns = self.detectors.iter().map(|detector| detector.due_ns());
+        self.due_ns = due_ns.min().unwrap_or(u64::MAX);
+    }
+
+    /// Something is about to be told that may change when detectors are due.
+    #[inline]
+    fn catch_up(&mut self) {
+        self.tell_time();
+        self.due_ns = 0;
     }
 
     /// Gives what has just left the gate its incident.
@@ -305,6 +352,7 @@ impl Engines {
     /// Adds to each new finding what the state knows now, and hands it to the gate.
     #[cold]
     fn complete(&mut self) {
+        self.due_ns = 0;
         let mut found = std::mem::take(&mut self.found);
         for mut finding in found.drain(..) {
             self.fill(&mut finding);
@@ -372,6 +420,7 @@ impl Engines {
     }
 
     fn finish(&mut self) {
+        self.catch_up();
         let found = &mut self.found;
         for detector in &mut self.detectors {
             detector.finish(&self.state, &mut |finding| found.push(finding));
@@ -394,6 +443,7 @@ fn container_key(state: &State, cgroup_id: u64) -> u64 {
 impl Fold for Engines {
     fn context(&mut self, record: &ContextRecord) {
         self.advance(record.boot_ns);
+        self.catch_up();
         let news = self.state.context(record);
         let found = &mut self.found;
         for detector in &mut self.detectors {
@@ -422,6 +472,72 @@ impl Fold for Engines {
             self.judge(event, at);
         }
         self.told = told;
+    }
+
+    #[inline]
+    fn takes(&mut self, chunk: &ChunkEvents, index: usize, at: EventRef) -> bool {
+        if at.family != columns::SYSCALL {
+            return false;
+        }
+        let Ok(nr) = chunk.first_field(index) else {
+            return false;
+        };
+        if !self.plain.has(nr as u32, &self.state, &self.detectors) {
+            return false;
+        }
+        let head = chunk.head(index);
+        self.advance(head.boot_ns);
+        self.state.counted(&head);
+        self.events += 1;
+        for detector in &mut self.detectors {
+            detector.call(&head, &at);
+        }
+        true
+    }
+}
+
+/// Which system calls change no state and are told to no detector but by their heads: most of a busy
+/// server's. They are never put together.
+#[derive(Default)]
+struct PlainCalls {
+    arch: Arch,
+    /// By number, as far as it was asked for.
+    known: Vec<Option<bool>>,
+}
+
+/// System calls have numbers below this, but for those of foreign tables.
+const CALLS_MAX: u32 = 1_024;
+
+impl PlainCalls {
+    #[inline]
+    fn has(&mut self, nr: u32, state: &State, detectors: &[Box<dyn Detector>]) -> bool {
+        if self.arch == state.arch()
+            && let Some(Some(plain)) = self.known.get(nr as usize)
+        {
+            return *plain;
+        }
+        self.learn(nr, state, detectors)
+    }
+
+    #[cold]
+    fn learn(&mut self, nr: u32, state: &State, detectors: &[Box<dyn Detector>]) -> bool {
+        if nr >= CALLS_MAX {
+            return false;
+        }
+        let arch = state.arch();
+        if self.arch != arch {
+            self.arch = arch;
+            self.known.clear();
+        }
+        if self.known.len() <= nr as usize {
+            self.known.resize(nr as usize + 1, None);
+        }
+        let plain = state.effects().of(nr) == Effect::None
+            && !detectors
+                .iter()
+                .any(|detector| detector.wants_call(nr, arch));
+        self.known[nr as usize] = Some(plain);
+        plain
     }
 }
 
@@ -460,6 +576,7 @@ impl Engines {
     #[inline]
     fn detect(&mut self, event: &Event, at: EventRef) {
         self.events += 1;
+        self.catch_up();
         let found = &mut self.found;
         for detector in &mut self.detectors {
             detector.event(event, &at, &self.state, &mut |finding| found.push(finding));

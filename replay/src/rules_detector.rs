@@ -9,6 +9,7 @@ use crate::{
     pipeline::Detector,
     resolve::{News, State},
     rules::{Engine, FieldValue, Origin, Priority, RuleMatch, RuleSet},
+    syscalls::Arch,
 };
 
 /// The detector.
@@ -93,6 +94,14 @@ impl Detector for RulesDetector {
         if !self.matches.is_empty() {
             self.report(nobody(boot_ns, 0), found);
         }
+    }
+
+    fn due_ns(&self) -> u64 {
+        self.engine.due_ns()
+    }
+
+    fn wants_call(&self, nr: u32, arch: Arch) -> bool {
+        self.engine.wants_call(nr, arch)
     }
 
     fn finding(&mut self, finding: &Finding, state: &State, found: &mut dyn FnMut(Finding)) {

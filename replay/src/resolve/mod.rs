@@ -187,6 +187,13 @@ impl State {
         self.gaps.event(head.into());
     }
 
+    /// The same of one that changes nothing and counts.
+    #[inline]
+    pub(crate) fn counted(&mut self, head: &EventHead<'_>) {
+        self.events_seen += 1;
+        self.gaps.event(head.into());
+    }
+
     /// Counts an event that is shown, but of which nobody knows what it changed.
     pub(crate) fn saw(&mut self) {
         self.events_seen += 1;

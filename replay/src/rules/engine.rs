@@ -13,6 +13,7 @@ use crate::{
     findings::Finding,
     order::EventRef,
     resolve::{News, State},
+    syscalls::Arch,
 };
 use std::sync::Arc;
 use trace_format::Event;
@@ -151,6 +152,24 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// When [`Engine::advance`] has something to say next, unless something happens before.
+    pub fn due_ns(&self) -> u64 {
+        let waiting = self
+            .waiting
+            .iter()
+            .map(|rule| &self.memories[*rule as usize]);
+        let due = waiting.filter_map(|memory| match memory {
+            Memory::Sequence(memory, _) => memory.due_ns(),
+            _ => None,
+        });
+        due.min().unwrap_or(u64::MAX)
+    }
+
+    /// Whether a rule is about system calls with this number.
+    pub fn wants_call(&self, nr: u32, arch: Arch) -> bool {
+        !self.by_type[Type::of_call(nr, arch).0 as usize].is_empty()
     }
 
     /// Rules that had to forget keys that still mattered.

@@ -208,6 +208,13 @@ impl<M> SequenceMemory<M> {
         lost
     }
 
+    /// When the next one's time is over.
+    pub fn due_ns(&self) -> Option<u64> {
+        self.pending
+            .first_key_value()
+            .map(|(deadline, _)| deadline.0)
+    }
+
     /// Whose time is over at `now_ns`, with that time, in order.
     pub fn over(&mut self, now_ns: u64) -> Option<(u64, M)> {
         self.now_ns = self.now_ns.max(now_ns);

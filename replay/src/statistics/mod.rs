@@ -19,7 +19,7 @@ mod window;
 
 use hashbrown::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use trace_format::{Context, ContextRecord, Event, EventData, event::Sample};
+use trace_format::{Context, ContextRecord, Event, EventData, EventHead, event::Sample};
 
 use crate::{
     findings::{EngineKind, Finding, Severity, Value},
@@ -154,11 +154,7 @@ impl Detector for Statistics {
         if event.cgroup_id == 0 {
             return;
         }
-        let position = match self.cgroups.get(self.last) {
-            Some(watched) if watched.cgroup_id == event.cgroup_id => self.last,
-            _ => self.position(event.cgroup_id),
-        };
-        self.last = position;
+        let position = self.at_hand(event.cgroup_id);
         let watched = &mut self.cgroups[position];
         watched.counters.count(event, *at, &self.calls);
         if let Some(target) = connects_to(event, &self.calls, self.tcp_told)
@@ -166,6 +162,25 @@ impl Detector for Statistics {
             && is_container(state, event.cgroup_id)
         {
             found(keeping_time(&rhythm, event, *at));
+        }
+    }
+
+    /// Most plain calls are only counted; some count for more.
+    fn wants_call(&self, nr: u32, arch: Arch) -> bool {
+        Calls::of(arch).tell_more(nr)
+    }
+
+    fn call(&mut self, head: &EventHead<'_>, at: &EventRef) {
+        if head.cgroup_id != 0 {
+            let position = self.at_hand(head.cgroup_id);
+            self.cgroups[position].counters.call(head.pid, *at);
+        }
+    }
+
+    fn due_ns(&self) -> u64 {
+        match self.started {
+            true => (self.bin + 1).saturating_mul(BIN_NS),
+            false => 0,
         }
     }
 
@@ -292,6 +307,17 @@ impl Statistics {
                 found(finding);
             }
         }
+    }
+
+    /// The same of the cgroup whose event came last, most likely.
+    #[inline]
+    fn at_hand(&mut self, cgroup_id: u64) -> usize {
+        let position = match self.cgroups.get(self.last) {
+            Some(watched) if watched.cgroup_id == cgroup_id => self.last,
+            _ => self.position(cgroup_id),
+        };
+        self.last = position;
+        position
     }
 
     /// Position of a cgroup, which is watched from now on.

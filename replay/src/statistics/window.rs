@@ -55,6 +55,11 @@ impl Numbers {
 }
 
 impl Calls {
+    /// Whether plain calls with this number are counted by more than that they were made.
+    pub fn tell_more(&self, nr: u32) -> bool {
+        self.syncs.has(nr)
+    }
+
     pub fn of(arch: Arch) -> Calls {
         Calls {
             connect: number(arch, "connect"),
@@ -273,6 +278,13 @@ impl Counters {
             | EventData::TcpEvent(_)
             | EventData::Declared(_) => {}
         }
+    }
+
+    /// Counts a plain system call that does not tell more ([`Calls::tell_more`]): the same as
+    /// [`Counters::count`] of it.
+    #[inline]
+    pub fn call(&mut self, pid: u32, at: EventRef) {
+        self.tallies[SYSCALLS].add(pid, at);
     }
 
     fn see_target(&mut self, remote: &Endpoint, pid: u32, at: EventRef) {
