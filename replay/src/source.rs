@@ -7,7 +7,9 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
-use trace_format::{ChunkSource, IndexEntry, Issue, SealedChunk, Summary, TraceReader};
+use trace_format::{
+    ChunkSource, Context, ContextRecord, IndexEntry, Issue, SealedChunk, Summary, TraceReader,
+};
 
 /// Files taken from one directory: a year of hourly files.
 pub const DIRECTORY_FILES_MAX: usize = 10_000;
@@ -123,6 +125,23 @@ fn counted(name: &str) -> String {
 /// A file or standard input, open.
 pub struct Recorded(TraceReader);
 
+/// What a look at a file's two ends says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    uuid: [u8; 16],
+    /// Of the summary, where there is one.
+    last_uuid: [u8; 16],
+    /// It is the next part of a capture.
+    continues: bool,
+}
+
+impl Glance {
+    /// Whether it has nothing to do with the file before it: another trace, and no part of its capture.
+    pub fn is_apart_from(&self, before: &Glance) -> bool {
+        !self.continues && self.uuid != before.uuid && self.uuid != before.last_uuid
+    }
+}
+
 impl Recorded {
     pub fn file(path: &Path) -> Result<Recorded, Error> {
         Ok(Recorded(TraceReader::open(path)?))
@@ -144,6 +163,20 @@ impl Recorded {
         let (uuid, index) = (summary.trace_uuid, summary.index.clone());
         let first = self.read_chunk(index.first()?)?;
         (first.header.number == 0 && first.header.trace_uuid == uuid).then_some((first, index))
+    }
+
+    /// Which trace is in it; `None`: it does not begin with a trace's first chunk.
+    pub fn glance(mut self) -> Option<Glance> {
+        let closed_uuid = self.0.summary().map(|summary| summary.trace_uuid);
+        let first = self.0.next_chunk().ok()??;
+        let context = first.columns().and_then(|columns| columns.context()).ok()?;
+        let continues = |record: &ContextRecord| matches!(record.body, Context::Continues(_));
+        let uuid = first.header.trace_uuid;
+        (first.header.number == 0).then(|| Glance {
+            uuid,
+            last_uuid: closed_uuid.unwrap_or(uuid),
+            continues: context.iter().any(continues),
+        })
     }
 
     /// The chunk that an entry of the index names, if it is there and whole.

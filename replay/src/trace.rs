@@ -4,7 +4,7 @@ use anyhow::Context;
 use replay::{
     parts::{Follower, Step},
     seek::Seek,
-    source::{Input, Recorded},
+    source::{Glance, Input, Recorded},
     walk::Unreadable,
 };
 use std::path::PathBuf;
@@ -59,6 +59,37 @@ pub fn inputs(arguments: &[String]) -> anyhow::Result<Vec<Input>> {
     Ok(inputs)
 }
 
+/// Inputs in groups that have nothing to do with each other, in their order: a trace of its own begins each,
+/// no part of the capture before it. Where that cannot be told, there is one group.
+pub fn independent(inputs: Vec<Input>) -> Vec<Vec<Input>> {
+    let files = inputs.iter().all(|input| match input {
+        // What can be read once is not looked into before.
+        Input::File(path) => path.is_file(),
+        _ => false,
+    });
+    if !files || inputs.len() < 2 {
+        return vec![inputs];
+    }
+    let mut groups: Vec<Vec<Input>> = Vec::new();
+    let mut before: Option<Glance> = None;
+    for input in inputs {
+        let glance = match &input {
+            Input::File(path) => Recorded::file(path).ok().and_then(|file| file.glance()),
+            _ => None,
+        };
+        let alone = match (&before, &glance) {
+            (Some(before), Some(glance)) => glance.is_apart_from(before),
+            _ => false,
+        };
+        match groups.last_mut() {
+            Some(group) if !alone => group.push(input),
+            _ => groups.push(vec![input]),
+        }
+        before = glance;
+    }
+    groups
+}
+
 /// What was found about the inputs while they were read.
 #[derive(Default)]
 pub struct Condition {
@@ -87,6 +118,18 @@ pub struct Condition {
 const ISSUES_SHOWN_MAX: usize = 5;
 
 impl Condition {
+    /// Adds what was found about further inputs, which have nothing to do with these.
+    pub fn add(&mut self, more: Condition) {
+        self.issues.extend(more.issues);
+        self.issues_not_kept += more.issues_not_kept;
+        self.incomplete |= more.incomplete;
+        self.chunks += more.chunks;
+        self.decoded += more.decoded;
+        self.bytes += more.bytes;
+        self.loss.seen += more.loss.seen;
+        self.loss.dropped += more.loss.dropped;
+    }
+
     pub fn outcome(&self) -> Outcome {
         Outcome {
             loss: self.incomplete || self.loss.dropped > 0,
@@ -148,18 +191,32 @@ impl Condition {
 /// An input that cannot be read at all fails the command; damage inside is reported in the condition.
 pub fn read_all(
     arguments: &TraceArguments,
+    seek: Option<Seek>,
+    results_too: bool,
+    global: Global,
+    take: impl FnMut(&Input, &SealedChunk, &mut Condition) -> anyhow::Result<bool>,
+) -> anyhow::Result<Condition> {
+    let inputs = inputs(&arguments.traces)?;
+    let connection = &arguments.connection;
+    read_inputs(&inputs, connection, seek, results_too, global, take)
+}
+
+/// The same of inputs at hand.
+pub fn read_inputs(
+    inputs: &[Input],
+    connection: &Connection,
     mut seek: Option<Seek>,
     results_too: bool,
     global: Global,
     mut take: impl FnMut(&Input, &SealedChunk, &mut Condition) -> anyhow::Result<bool>,
 ) -> anyhow::Result<Condition> {
     let mut condition = Condition::default();
-    for input in inputs(&arguments.traces)? {
-        match &input {
+    for input in inputs {
+        match input {
             Input::File(path) => read(
                 Recorded::file(path)?,
                 seek.as_mut(),
-                &input,
+                input,
                 results_too,
                 global,
                 &mut condition,
@@ -168,19 +225,13 @@ pub fn read_all(
             Input::Stdin => read(
                 Recorded::stdin(),
                 seek.as_mut(),
-                &input,
+                input,
                 results_too,
                 global,
                 &mut condition,
                 &mut take,
             )?,
-            Input::Live(url) => read_live(
-                url,
-                &arguments.connection,
-                &input,
-                &mut condition,
-                &mut take,
-            )?,
+            Input::Live(url) => read_live(url, connection, input, &mut condition, &mut take)?,
         }
     }
     Ok(condition)

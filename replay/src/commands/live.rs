@@ -80,7 +80,7 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
             .map(|issue| format!("{}: {issue}", arguments.url)),
     );
     condition.issues_not_kept = source.issues_not_kept();
-    findings.finish(&condition, global)
+    findings.finish(&mut condition, global)
 }
 
 /// Connects for a command that reads a live address like a file.

@@ -4,6 +4,8 @@ pub mod cat;
 pub mod cat_raw;
 mod derive;
 pub mod detect;
+mod detect_fold;
+mod detect_report;
 pub mod diff;
 pub mod doctor;
 #[cfg(feature = "export")]

@@ -313,13 +313,22 @@ impl Made {
 }
 
 /// Seals the items, a new chunk after every `rows(n)` items of chunk n, with exact watermarks.
-pub fn seal(items: &[Item], mut rows: impl FnMut(u64) -> usize) -> Vec<SealedChunk> {
+pub fn seal(items: &[Item], rows: impl FnMut(u64) -> usize) -> Vec<SealedChunk> {
+    seal_as([7; 16], items, rows)
+}
+
+/// The same as the trace of this UUID.
+pub fn seal_as(
+    uuid: [u8; 16],
+    items: &[Item],
+    mut rows: impl FnMut(u64) -> usize,
+) -> Vec<SealedChunk> {
     // The oldest time from each place on: the watermark of a chunk that ends there.
     let mut oldest = vec![u64::MAX; items.len() + 1];
     for (index, item) in items.iter().enumerate().rev() {
         oldest[index] = oldest[index + 1].min(item.boot_ns());
     }
-    let mut builder = ChunkBuilder::new([7; 16], Limits::default());
+    let mut builder = ChunkBuilder::new(uuid, Limits::default());
     let mut chunks: Vec<SealedChunk> = Vec::new();
     let mut left = rows(0);
     for (index, item) in items.iter().enumerate() {
