@@ -10,8 +10,10 @@ use replay::{
 use std::{
     fs::{self, OpenOptions},
     io::{self, BufWriter, IsTerminal, Write},
+    num::NonZeroUsize,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    thread,
 };
 
 use super::{
@@ -195,7 +197,8 @@ fn open<'a>(
         true => Box::new(BufWriter::with_capacity(1 << 16, io::stdout())),
         false => Box::new(BufWriter::with_capacity(1 << 16, create(part, true)?)),
     };
-    export::writer(format, table, out).map_err(write_failed)
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    export::writer(format, table, out, threads).map_err(write_failed)
 }
 
 #[cfg(feature = "sqlite")]

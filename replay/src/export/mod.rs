@@ -3,6 +3,8 @@
 //! Rows are written as they come; a writer holds at most one batch. `docs/export.md` describes the
 //! tables.
 
+mod arrow;
+mod batches;
 mod csv;
 mod findings;
 mod jsonl;
@@ -17,10 +19,11 @@ use std::io::{self, Write};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteWriter;
 pub use self::{
+    arrow::ArrowFileWriter,
     csv::CsvWriter,
     findings::{COLUMNS as FINDING_COLUMNS, findings},
     jsonl::JsonLinesWriter,
-    parquet::{ArrowFileWriter, ParquetWriter},
+    parquet::ParquetWriter,
     table::{Row, RowOf, Table},
 };
 
@@ -32,7 +35,7 @@ pub enum Error {
     #[error("Parquet: {0}")]
     Parquet(#[from] ::parquet::errors::ParquetError),
     #[error("Arrow: {0}")]
-    Arrow(#[from] arrow::error::ArrowError),
+    Arrow(#[from] ::arrow::error::ArrowError),
     #[cfg(feature = "sqlite")]
     #[error("SQLite: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -46,7 +49,7 @@ impl Error {
             Error::Parquet(::parquet::errors::ParquetError::External(source)) => {
                 source.downcast_ref()
             }
-            Error::Arrow(arrow::error::ArrowError::IoError(_, error)) => Some(error),
+            Error::Arrow(::arrow::error::ArrowError::IoError(_, error)) => Some(error),
             _ => None,
         }
     }
@@ -72,14 +75,15 @@ pub enum Format {
     JsonLines,
 }
 
-/// A writer of that format.
+/// A writer of that format, which may use so many threads, the caller's among them.
 pub fn writer<'a, W: Write + Send + 'a>(
     format: Format,
     table: &Table,
     out: W,
+    threads: usize,
 ) -> Result<Box<dyn RowWriter + Send + 'a>, Error> {
     Ok(match format {
-        Format::Parquet => Box::new(ParquetWriter::new(out, table)?),
+        Format::Parquet => Box::new(ParquetWriter::new(out, table, threads)?),
         Format::Arrow => Box::new(ArrowFileWriter::new(out, table)?),
         Format::Csv => Box::new(CsvWriter::new(out, table)?),
         Format::JsonLines => Box::new(JsonLinesWriter::new(out, table)),

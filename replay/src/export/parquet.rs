@@ -1,276 +1,265 @@
 //! Parquet: times as `timestamp[ns, UTC]`, texts dictionary-encoded, zstd. Written batch by batch, so
 //! that memory does not grow with the trace.
+//!
+//! Columns are encoded and compressed on other threads where there are any. Which thread has which column
+//! changes nothing: the file is the same bytes for any number of them.
 
-use arrow::{
-    array::{
-        ArrayRef, BooleanBuilder, Int64Builder, RecordBatch, StringDictionaryBuilder,
-        TimestampNanosecondBuilder, UInt64Builder,
-    },
-    datatypes::{DataType, Field, Int32Type, Schema, TimeUnit},
-};
-use arrow_ipc::writer::FileWriter;
+use arrow::{array::RecordBatch, datatypes::Schema};
 use parquet::{
-    arrow::ArrowWriter,
-    basic::{Compression, ZstdLevel},
-    file::properties::WriterProperties,
+    arrow::{
+        ArrowWriter,
+        arrow_writer::{
+            ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
+        },
+    },
+    basic::{Compression, Encoding, ZstdLevel},
+    errors::ParquetError,
+    file::{properties::WriterProperties, writer::SerializedFileWriter},
     schema::types::ColumnPath,
 };
-use std::{io::Write, sync::Arc};
-
-use super::{Error, Row, RowWriter, Table, table::Head};
-use crate::{
-    event_json::fields_text,
-    event_view::{Cell, ColumnType},
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, SyncSender},
+    },
+    thread,
 };
 
-/// Rows in a batch: some 60 columns of 8 bytes, 8 MB.
-const BATCH_ROWS: usize = 16_384;
-/// Rows in a row group, the unit that readers skip and that the writer keeps encoded in memory.
-const GROUP_ROWS: usize = 262_144;
+use super::{
+    Error, Row, RowWriter, Table,
+    batches::{BATCH_ROWS, Batches},
+};
+
+/// Batches in a row group, the unit that readers skip and that the writer keeps encoded in memory: 262,144
+/// rows.
+const GROUP_BATCHES: usize = 16;
 /// Columns that people look one value up in, and whose values lie anywhere in a row group: there, minimum
 /// and maximum exclude nothing.
 const BLOOM: &[&str] = &["path", "exe", "args", "remote_addr", "container_id", "pid"];
 /// Distinct values that a bloom filter is made for.
 const BLOOM_VALUES: u64 = 4_096;
-
-/// Collects rows into batches.
-struct Batches {
-    schema: Arc<Schema>,
-    builders: Vec<Builder>,
-    heads: Vec<Head>,
-    rows: usize,
-}
-
-/// A column that is being made. Nulls are appended when the next value comes: most columns of most rows
-/// have none.
-struct Builder {
-    of: Values,
-    len: usize,
-}
-
-enum Values {
-    Time(TimestampNanosecondBuilder),
-    Unsigned(UInt64Builder),
-    Signed(Int64Builder),
-    Flag(BooleanBuilder),
-    Text(StringDictionaryBuilder<Int32Type>),
-}
-
-impl Batches {
-    fn new(table: &Table) -> Batches {
-        let fields: Vec<Field> = table
-            .heads
-            .iter()
-            .map(|head| Field::new(head.name, data_type(head.ty), true))
-            .collect();
-        Batches {
-            schema: Arc::new(Schema::new(fields)),
-            builders: table.heads.iter().map(Builder::new).collect(),
-            heads: table.heads.clone(),
-            rows: 0,
-        }
-    }
-
-    /// Adds a row; the batch when it is full.
-    fn add(&mut self, row: &dyn Row) -> Result<Option<RecordBatch>, Error> {
-        let (builders, heads, rows) = (&mut self.builders, &self.heads, self.rows);
-        row.cells(&mut |at, cell| builders[at].append(&heads[at], rows, cell))?;
-        self.rows += 1;
-        match self.rows {
-            BATCH_ROWS => self.take(),
-            _ => Ok(None),
-        }
-    }
-
-    /// What is there.
-    fn take(&mut self) -> Result<Option<RecordBatch>, Error> {
-        let rows = std::mem::take(&mut self.rows);
-        if rows == 0 {
-            return Ok(None);
-        }
-        let arrays: Vec<ArrayRef> = self
-            .builders
-            .iter_mut()
-            .map(|builder| builder.finish(rows))
-            .collect();
-        Ok(Some(RecordBatch::try_new(self.schema.clone(), arrays)?))
-    }
-}
+/// Columns that grow by little from row to row: a dictionary of them would be as long as they are, and their
+/// differences are a third of them.
+const GROWING: &[&str] = &["time", "boot_ns", "seq", "row"];
+/// Threads that encode: there are some 25 columns with values in them.
+const THREADS_MAX: usize = 8;
+/// Batches that wait for a thread.
+const WAITING_MAX: usize = 2;
 
 /// Parquet.
 pub struct ParquetWriter<W: Write + Send> {
-    writer: ArrowWriter<W>,
+    file: SerializedFileWriter<W>,
+    columns: ArrowRowGroupWriterFactory,
     batches: Batches,
+    encoders: Vec<Encoder>,
+    /// Of the row group that is open.
+    group_batches: usize,
+    groups: usize,
+    /// A group that was handed in and is not in the file yet.
+    closing: Vec<Receiver<Encoded>>,
 }
 
 impl<W: Write + Send> ParquetWriter<W> {
-    pub fn new(out: W, table: &Table) -> Result<Self, Error> {
+    /// `threads`: those there are, this one among them.
+    pub fn new(out: W, table: &Table, threads: usize) -> Result<Self, Error> {
         let batches = Batches::new(table);
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .set_max_row_group_row_count(Some(GROUP_BATCHES * BATCH_ROWS))
             .set_created_by(concat!("trailcam ", env!("CARGO_PKG_VERSION")).to_owned());
         for head in &table.heads {
+            let path = ColumnPath::from(head.name);
             if BLOOM.contains(&head.name) {
-                let path = ColumnPath::from(head.name);
                 properties = properties
                     .set_column_bloom_filter_enabled(path.clone(), true)
-                    .set_column_bloom_filter_max_ndv(path, BLOOM_VALUES);
+                    .set_column_bloom_filter_max_ndv(path.clone(), BLOOM_VALUES);
+            }
+            if GROWING.contains(&head.name) {
+                properties = properties
+                    .set_column_dictionary_enabled(path.clone(), false)
+                    .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
             }
         }
         let properties = properties.build();
         let writer = ArrowWriter::try_new(out, batches.schema.clone(), Some(properties))?;
-        Ok(ParquetWriter { writer, batches })
+        let (file, columns) = writer.into_serialized_writer()?;
+        let encoders = match threads {
+            0 | 1 => vec![Encoder::Here(Share::new(&batches.schema))],
+            _ => (0..threads.min(THREADS_MAX))
+                .map(|number| Encoder::start(number, &batches.schema))
+                .collect(),
+        };
+        Ok(ParquetWriter {
+            file,
+            columns,
+            batches,
+            encoders,
+            group_batches: 0,
+            groups: 0,
+            closing: Vec::new(),
+        })
+    }
+
+    fn write(&mut self, batch: RecordBatch) -> Result<(), Error> {
+        if self.group_batches == 0 {
+            let mut shares: Vec<Vec<(usize, ArrowColumnWriter)>> = Vec::new();
+            shares.resize_with(self.encoders.len(), Vec::new);
+            let writers = self.columns.create_column_writers(self.groups)?;
+            for (at, writer) in writers.into_iter().enumerate() {
+                shares[at % self.encoders.len()].push((at, writer));
+            }
+            for (encoder, share) in self.encoders.iter_mut().zip(shares) {
+                encoder.give(Job::Begin(share));
+            }
+            self.groups += 1;
+        }
+        for encoder in &mut self.encoders {
+            encoder.give(Job::Batch(batch.clone()));
+        }
+        self.group_batches += 1;
+        match self.group_batches {
+            GROUP_BATCHES => self.close_group(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the open group, and writes the one before it.
+    fn close_group(&mut self) -> Result<(), Error> {
+        self.store()?;
+        if std::mem::take(&mut self.group_batches) > 0 {
+            for encoder in &mut self.encoders {
+                let (sender, receiver) = mpsc::sync_channel(1);
+                encoder.give(Job::End(sender));
+                self.closing.push(receiver);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the group that was handed in.
+    fn store(&mut self) -> Result<(), Error> {
+        if self.closing.is_empty() {
+            return Ok(());
+        }
+        let mut chunks = Vec::new();
+        for receiver in self.closing.drain(..) {
+            let lost = |_| ParquetError::General("a thread that encodes has ended".to_owned());
+            chunks.extend(receiver.recv().map_err(lost)??);
+        }
+        chunks.sort_by_key(|(at, _)| *at);
+        let mut group = self.file.next_row_group()?;
+        for (_, chunk) in chunks {
+            chunk.append_to_row_group(&mut group)?;
+        }
+        group.close()?;
+        Ok(())
     }
 }
 
 impl<W: Write + Send> RowWriter for ParquetWriter<W> {
     fn row(&mut self, row: &dyn Row) -> Result<(), Error> {
-        if let Some(batch) = self.batches.add(row)? {
-            self.writer.write(&batch)?;
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), Error> {
-        if let Some(batch) = self.batches.take()? {
-            self.writer.write(&batch)?;
-        }
-        self.writer.finish()?;
-        Ok(())
-    }
-}
-
-/// Arrow's file format (Feather version 2). Every batch has dictionaries of its own, which the file
-/// format cannot say: texts are plain in it.
-pub struct ArrowFileWriter<W: Write> {
-    writer: FileWriter<W>,
-    batches: Batches,
-    schema: Arc<Schema>,
-}
-
-impl<W: Write> ArrowFileWriter<W> {
-    pub fn new(out: W, table: &Table) -> Result<Self, Error> {
-        let batches = Batches::new(table);
-        let plain = |field: &Arc<Field>| match field.data_type() {
-            DataType::Dictionary(_, values) => Field::new(field.name(), (**values).clone(), true),
-            ty => Field::new(field.name(), ty.clone(), true),
-        };
-        let fields: Vec<Field> = batches.schema.fields().iter().map(plain).collect();
-        let schema = Arc::new(Schema::new(fields));
-        Ok(ArrowFileWriter {
-            writer: FileWriter::try_new(out, &schema)?,
-            batches,
-            schema,
-        })
-    }
-
-    fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
-        let columns: Vec<ArrayRef> = batch
-            .columns()
-            .iter()
-            .zip(self.schema.fields())
-            .map(|(column, field)| arrow::compute::cast(column, field.data_type()))
-            .collect::<Result<_, _>>()?;
-        let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
-        Ok(self.writer.write(&batch)?)
-    }
-}
-
-impl<W: Write> RowWriter for ArrowFileWriter<W> {
-    fn row(&mut self, row: &dyn Row) -> Result<(), Error> {
         match self.batches.add(row)? {
-            Some(batch) => self.write(&batch),
+            Some(batch) => self.write(batch),
             None => Ok(()),
         }
     }
 
     fn finish(&mut self) -> Result<(), Error> {
         if let Some(batch) = self.batches.take()? {
-            self.write(&batch)?;
+            self.write(batch)?;
         }
-        Ok(self.writer.finish()?)
-    }
-}
-
-fn data_type(ty: ColumnType) -> DataType {
-    match ty {
-        ColumnType::Time => DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
-        ColumnType::Unsigned => DataType::UInt64,
-        ColumnType::Signed => DataType::Int64,
-        ColumnType::Flag => DataType::Boolean,
-        ColumnType::Text => {
-            DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
-        }
-    }
-}
-
-impl Builder {
-    fn new(head: &Head) -> Builder {
-        let of = match head.ty {
-            ColumnType::Time => {
-                Values::Time(TimestampNanosecondBuilder::new().with_timezone("UTC"))
-            }
-            ColumnType::Unsigned => Values::Unsigned(UInt64Builder::new()),
-            ColumnType::Signed => Values::Signed(Int64Builder::new()),
-            ColumnType::Flag => Values::Flag(BooleanBuilder::new()),
-            ColumnType::Text => Values::Text(StringDictionaryBuilder::new()),
-        };
-        Builder { of, len: 0 }
-    }
-
-    /// Nulls up to this row.
-    fn pad(&mut self, row: usize) {
-        let nulls = row - self.len;
-        if nulls > 0 {
-            match &mut self.of {
-                Values::Time(builder) => builder.append_nulls(nulls),
-                Values::Unsigned(builder) => builder.append_nulls(nulls),
-                Values::Signed(builder) => builder.append_nulls(nulls),
-                Values::Flag(builder) => builder.append_nulls(nulls),
-                Values::Text(builder) => builder.append_nulls(nulls),
-            }
-        }
-        self.len = row;
-    }
-
-    fn append(&mut self, head: &Head, row: usize, cell: Cell<'_>) -> Result<(), Error> {
-        if cell == Cell::Null {
-            return Ok(());
-        }
-        self.pad(row);
-        match (&mut self.of, cell) {
-            // Times after 2262 do not fit a signed nanosecond count.
-            (Values::Time(builder), Cell::Time(wall_ns)) => {
-                builder.append_option(i64::try_from(wall_ns).ok())
-            }
-            (Values::Unsigned(builder), Cell::Unsigned(value)) => builder.append_value(value),
-            (Values::Signed(builder), Cell::Signed(value)) => builder.append_value(value),
-            (Values::Flag(builder), Cell::Flag(value)) => builder.append_value(value),
-            (Values::Text(builder), Cell::Text(text)) => {
-                builder.append(String::from_utf8_lossy(text))?;
-            }
-            (Values::Text(builder), Cell::Made(text)) => {
-                builder.append(text)?;
-            }
-            (Values::Text(builder), Cell::Fields(declared)) => {
-                builder.append(fields_text(declared))?;
-            }
-            (_, cell) => unreachable!("column {} is {:?} and gave {cell:?}", head.name, head.ty),
-        }
-        self.len = row + 1;
+        self.close_group()?;
+        self.store()?;
+        self.file.finish()?;
         Ok(())
     }
+}
 
-    fn finish(&mut self, rows: usize) -> ArrayRef {
-        self.pad(rows);
-        self.len = 0;
-        match &mut self.of {
-            Values::Time(builder) => Arc::new(builder.finish()),
-            Values::Unsigned(builder) => Arc::new(builder.finish()),
-            Values::Signed(builder) => Arc::new(builder.finish()),
-            Values::Flag(builder) => Arc::new(builder.finish()),
-            Values::Text(builder) => Arc::new(builder.finish()),
+/// The encoded columns of a group, with their numbers.
+type Encoded = Result<Vec<(usize, ArrowColumnChunk)>, ParquetError>;
+
+enum Job {
+    /// Of a new group, these columns.
+    Begin(Vec<(usize, ArrowColumnWriter)>),
+    Batch(RecordBatch),
+    /// The group is complete.
+    End(SyncSender<Encoded>),
+}
+
+/// Who encodes a share of the columns.
+enum Encoder {
+    Here(Share),
+    Thread(SyncSender<Job>),
+}
+
+impl Encoder {
+    /// On a thread, if one can be started.
+    fn start(number: usize, schema: &Arc<Schema>) -> Encoder {
+        let (jobs, receiver) = mpsc::sync_channel::<Job>(WAITING_MAX);
+        let mut share = Share::new(schema);
+        let named = thread::Builder::new().name(format!("encode-{number}"));
+        let started = named.spawn(move || receiver.iter().for_each(|job| share.take(job)));
+        match started {
+            Ok(_) => Encoder::Thread(jobs),
+            Err(_) => Encoder::Here(Share::new(schema)),
         }
+    }
+
+    fn give(&mut self, job: Job) {
+        match self {
+            Encoder::Here(share) => share.take(job),
+            // A thread that has ended is noticed when its columns do not come.
+            Encoder::Thread(jobs) => drop(jobs.send(job)),
+        }
+    }
+}
+
+/// Some of the columns.
+struct Share {
+    schema: Arc<Schema>,
+    columns: Vec<(usize, ArrowColumnWriter)>,
+    /// The first failure of the group.
+    failed: Option<ParquetError>,
+}
+
+impl Share {
+    fn new(schema: &Arc<Schema>) -> Share {
+        Share {
+            schema: Arc::clone(schema),
+            columns: Vec::new(),
+            failed: None,
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Begin(columns) => self.columns = columns,
+            Job::Batch(batch) => {
+                if self.failed.is_none() {
+                    self.failed = self.encode(&batch).err();
+                }
+            }
+            Job::End(sender) => {
+                let columns = std::mem::take(&mut self.columns).into_iter();
+                let encoded = match self.failed.take() {
+                    Some(error) => Err(error),
+                    None => columns
+                        .map(|(at, writer)| Ok((at, writer.close()?)))
+                        .collect(),
+                };
+                // Whoever asked may have gone.
+                let _ = sender.send(encoded);
+            }
+        }
+    }
+
+    fn encode(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        for (at, writer) in &mut self.columns {
+            for leaf in compute_leaves(self.schema.field(*at), batch.column(*at))? {
+                writer.write(&leaf)?;
+            }
+        }
+        Ok(())
     }
 }

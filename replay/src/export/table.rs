@@ -3,6 +3,10 @@
 //! The events' columns are [`crate::event_view::COLUMNS`]; the other tables describe theirs the same way.
 //! `docs/export.md` lists all.
 
+use std::sync::LazyLock;
+
+use trace_format::EventData;
+
 use super::Error;
 use crate::event_view::{COLUMNS, Cell, ColumnType, EventView};
 
@@ -40,15 +44,34 @@ pub fn events() -> Table {
     }
 }
 
+/// Of the columns that only some kinds of events have, those of a plain system call: the first and the last.
+const OF_A_CALL: [&str; 2] = ["syscall", "arg5"];
+/// The first and the last that are in the same way every kind's.
+const OF_ALL: [[&str; 2]; 2] = [["time", "image"], ["chunk", "row"]];
+
+/// The columns in which a plain system call can have something. Most events of a full recording are such
+/// calls, and three quarters of the columns nothing to them.
+static PLAIN: LazyLock<Vec<usize>> = LazyLock::new(|| {
+    let place = |name: &str| COLUMNS.iter().position(|column| column.name == name);
+    let [general, stored] = OF_ALL;
+    let spans = [general, OF_A_CALL, stored].map(|[first, last]| (place(first), place(last)));
+    let columns = spans.into_iter().flat_map(|span| match span {
+        (Some(first), Some(last)) => first..=last,
+        _ => unreachable!("columns are never taken away"),
+    });
+    columns.collect()
+});
+
 impl Row for EventView<'_> {
     fn cells(&self, put: &mut Put<'_>) -> Result<(), Error> {
-        for (at, column) in COLUMNS.iter().enumerate() {
-            match (column.get)(self) {
-                Cell::Null => {}
-                cell => put(at, cell)?,
-            }
+        let mut cell = |at: usize| match (COLUMNS[at].get)(self) {
+            Cell::Null => Ok(()),
+            cell => put(at, cell),
+        };
+        match self.event.data {
+            EventData::Syscall(_) => PLAIN.iter().copied().try_for_each(&mut cell),
+            _ => (0..COLUMNS.len()).try_for_each(&mut cell),
         }
-        Ok(())
     }
 }
 
@@ -83,5 +106,46 @@ pub fn of<T>(name: &'static str, columns: &[Of<T>]) -> Table {
     Table {
         name,
         heads: columns.iter().map(head).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{order::EventRef, resolve::State};
+    use trace_format::{Event, Syscall};
+
+    #[test]
+    fn a_plain_call_has_nothing_in_the_columns_that_are_not_asked() {
+        let event = Event {
+            boot_ns: 1,
+            cpu: 2,
+            probe: 3,
+            seq: 4,
+            tid: 5,
+            pid: 6,
+            cgroup_id: 7,
+            data: EventData::Syscall(Syscall {
+                nr: 8,
+                ret: 9,
+                args: [10, 11, 12, 13, 14, 15],
+            }),
+        };
+        let state = State::new();
+        let view = EventView::new(&event, EventRef::default(), &state);
+        let asked: Vec<usize> = COLUMNS
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| (column.get)(&view) != Cell::Null)
+            .map(|(at, _)| at)
+            .collect();
+        let mut put = Vec::new();
+        view.cells(&mut |at, _| {
+            put.push(at);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(put, asked);
+        assert!(put.len() > 15, "{put:?}");
     }
 }

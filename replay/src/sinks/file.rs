@@ -33,7 +33,7 @@ pub(super) fn open(spec: &Spec) -> Result<Box<dyn Sink>, Error> {
         Kind::Csv => Format::Csv,
         _ => Format::Parquet,
     };
-    let writer = export::writer(format, &table, create(&path, spec.force)?).map_err(failed)?;
+    let writer = export::writer(format, &table, create(&path, spec.force)?, 1).map_err(failed)?;
     Ok(Box::new(Rows {
         path,
         writer,
