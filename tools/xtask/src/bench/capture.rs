@@ -17,8 +17,8 @@ pub struct Args {
     seconds: u32,
 }
 
-/// The trace that this leaves for the questions about reading.
-pub fn trace(work: &Path) -> PathBuf {
+/// Where the recording is left.
+fn trace(work: &Path) -> PathBuf {
     work.join("capture.zst")
 }
 

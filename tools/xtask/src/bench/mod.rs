@@ -41,7 +41,7 @@ enum Question {
     Events(events::Args),
     /// Whether the recorder keeps up with it, and what the recorder takes
     Capture(capture::Args),
-    /// How fast detection reads what `capture` recorded
+    /// How fast detection reads recordings, on one core and on two, and beside sysdig; and exports
     Detect(detect::Args),
     /// A whole recorded campaign: acts, events, memory, leftovers; and the host beside the hardest one
     Campaign(campaign::Args),
@@ -67,7 +67,7 @@ pub fn main(args: &Args) -> Result<()> {
         Question::Capture(question) => ("capture", capture::run(question, &rec()?, &work)?),
         Question::Detect(question) => (
             "detect",
-            detect::run(question, &program(args, "replay")?, &work)?,
+            detect::run(question, &rec()?, &program(args, "replay")?, &work)?,
         ),
         Question::Campaign(question) => (
             "campaign",

@@ -2,12 +2,12 @@
 //! scanning, `replay` against sysdig on the same events, and a trace of a gigabyte.
 
 mod captures;
-mod codec;
+pub(super) mod codec;
 mod large;
-mod peer;
+pub(super) mod peer;
 mod repeat;
-mod table;
-mod timing;
+pub(super) mod table;
+pub(super) mod timing;
 
 use std::path::{Path, PathBuf};
 

@@ -16,7 +16,7 @@ const EVENTS_WANTED: u64 = 1_000_000;
 /// 36,000 events of a server's start and its answers, in one section.
 const CAPTURE: &str = "sf-collector/mpm-event/full_capture.scap";
 /// A process nobody has: every event is judged, none is printed.
-const NOBODY: &str = "proc.pname=nobody-has-this-name";
+pub const NOBODY: &str = "proc.pname=nobody-has-this-name";
 /// Switches chunk skipping off, for comparison.
 const NO_SKIP: [&str; 2] = ["--history", "all"];
 /// Allows it, which a filter does not by itself. An imported capture is decoded whole either way.
@@ -107,9 +107,14 @@ fn gzip_6(capture: &Path) -> Result<u64> {
         .with_context(|| format!("gzip of {} has {said} bytes", capture.display()))
 }
 
-/// A capture repeated to a million events, filtered and printed by both.
-pub fn speed(replay: &Path, work: &Path, runs: u32) -> Result<Vec<Row>> {
-    let sysdig = repo::need_program("sysdig", "sysdig")?;
+/// A capture repeated to a million events, and what it is imported.
+pub struct Repeated {
+    pub capture: PathBuf,
+    pub trace: PathBuf,
+    pub events: u64,
+}
+
+pub fn repeated_capture(replay: &Path, work: &Path) -> Result<Repeated> {
     let original = captures()?.join(CAPTURE);
     let bytes =
         fs::read(&original).with_context(|| format!("cannot read {}", original.display()))?;
@@ -118,6 +123,21 @@ pub fn speed(replay: &Path, work: &Path, runs: u32) -> Result<Vec<Row>> {
     fs::write(&capture, bytes).with_context(|| format!("cannot write {}", capture.display()))?;
     // The recorder's level: the best one takes a minute for this.
     import(replay, &capture, &trace, &["--level", "3"])?;
+    Ok(Repeated {
+        capture,
+        trace,
+        events,
+    })
+}
+
+/// That capture, filtered and printed by both.
+pub fn speed(replay: &Path, work: &Path, runs: u32) -> Result<Vec<Row>> {
+    let sysdig = repo::need_program("sysdig", "sysdig")?;
+    let Repeated {
+        capture,
+        trace,
+        events,
+    } = repeated_capture(replay, work)?;
     let (capture, trace) = (path(&capture)?, path(&trace)?);
 
     eprintln!("filtering {events} events …");
@@ -174,7 +194,7 @@ pub fn speed(replay: &Path, work: &Path, runs: u32) -> Result<Vec<Row>> {
 }
 
 /// Of so many things in that time.
-fn rate(time: Median, things: f64) -> Median {
+pub fn rate(time: Median, things: f64) -> Median {
     Median {
         value: things / time.value,
         low: things / time.high,

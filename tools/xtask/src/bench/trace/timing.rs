@@ -12,12 +12,45 @@ use crate::repo;
 
 /// The core that nothing else of the benchmark uses.
 const CORE: &str = "1";
+/// Two cores.
+const CORES: &str = "0,1";
 
 /// A program and its arguments, pinned to one core.
 pub fn pinned(program: &Path, arguments: &[&str]) -> Command {
+    pinned_to(CORE, program, arguments)
+}
+
+/// The same with two cores.
+pub fn pinned_to_two(program: &Path, arguments: &[&str]) -> Command {
+    pinned_to(CORES, program, arguments)
+}
+
+fn pinned_to(cores: &str, program: &Path, arguments: &[&str]) -> Command {
     let mut command = repo::command("taskset");
-    command.args(["-c", CORE]).arg(program).args(arguments);
+    command.args(["-c", cores]).arg(program).args(arguments);
     command
+}
+
+/// Most memory that a run of it takes, in bytes, its output thrown away.
+pub fn peak_memory(command: &mut Command) -> Result<u64> {
+    let child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let pid = i32::try_from(child.id())?;
+    let mut status = 0;
+    // SAFETY: a rusage of zeroes is one; nobody else waits for this child, and both places outlive the call.
+    let (waited, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        let waited = libc::wait4(pid, &mut status, 0, &mut usage);
+        (waited, usage)
+    };
+    if waited != pid || !libc::WIFEXITED(status) || !matches!(libc::WEXITSTATUS(status), 0 | 3) {
+        bail!("{command:?} ended with {status}");
+    }
+    // getrusage(2): in kilobytes.
+    Ok(u64::try_from(usage.ru_maxrss)? * 1024)
 }
 
 /// Seconds from its start to its end, its output thrown away. 3 says that a trace has gaps.
