@@ -4,6 +4,7 @@ use super::{
     FieldValue, Origin, RuleMatch, RuleSet,
     load::{Compiled, Work},
     node::Scratch,
+    repeats::{Repeats, is_repeatable},
     sequence::SequenceMemory,
     subject::{self, Subject},
     types::{CONTAINER, FINDING, TYPES, Type},
@@ -16,13 +17,16 @@ use crate::{
     syscalls::Arch,
 };
 use std::sync::Arc;
-use trace_format::Event;
+use trace_format::{Event, EventData};
 
 /// Judges events by a rule set.
 pub struct Engine {
     rules: RuleSet,
     /// For each event type, the enabled rules that can match it, in their order.
     by_type: Vec<Box<[u32]>>,
+    /// Of them, those to ask about an open even when it is a repetition.
+    not_repeatable: Vec<Box<[u32]>>,
+    repeats: Repeats,
     first_match: bool,
     /// For each rule, what it remembers.
     memories: Vec<Memory>,
@@ -67,15 +71,24 @@ impl Engine {
                 .map(|rule| rule.0 as u32)
                 .collect()
         };
-        let by_type = (0..TYPES as u16)
+        let by_type: Vec<Box<[u32]>> = (0..TYPES as u16)
             .map(|number| of_type(Type(number)))
             .collect();
+        let repeatable: Vec<bool> = rules.rules.iter().map(is_repeatable).collect();
+        let not_repeatable = by_type.iter().map(|of_type| {
+            let indices = of_type.iter().copied();
+            indices
+                .filter(|index| !repeatable[*index as usize])
+                .collect()
+        });
         let memories: Vec<Memory> = rules.rules.iter().map(Memory::of).collect();
         let waiting = memories.iter().enumerate();
         let waiting = waiting.filter(|memory| matches!(memory.1, Memory::Sequence(..)));
         Engine {
             waiting: waiting.map(|memory| memory.0 as u32).collect(),
             first_match: rules.first_match,
+            not_repeatable: not_repeatable.collect(),
+            repeats: Repeats::default(),
             rules,
             by_type,
             memories,
@@ -110,8 +123,18 @@ impl Engine {
         matches: &mut Vec<RuleMatch>,
     ) {
         let kind = Type::of(event, state.arch());
-        if !self.by_type[kind.0 as usize].is_empty() {
-            self.judge(&Subject::new(event, state, kind), at, matches);
+        if self.by_type[kind.0 as usize].is_empty() {
+            return;
+        }
+        let subject = Subject::new(event, state, kind);
+        let EventData::Open(open) = &event.data else {
+            self.judge(&subject, at, false, matches);
+            return;
+        };
+        let version = state.version();
+        let again = self.repeats.has(event, open, version);
+        if !self.judge(&subject, at, again, matches) && !again {
+            self.repeats.note(event, open, version);
         }
     }
 
@@ -120,7 +143,12 @@ impl Engine {
         let News::Container { boot_ns, cgroup_id } = news;
         if !self.by_type[CONTAINER.0 as usize].is_empty() {
             let event = subject::place(boot_ns, cgroup_id, 0);
-            self.judge(&Subject::new(&event, state, CONTAINER), None, matches);
+            self.judge(
+                &Subject::new(&event, state, CONTAINER),
+                None,
+                false,
+                matches,
+            );
         }
     }
 
@@ -129,7 +157,7 @@ impl Engine {
         if !self.by_type[FINDING.0 as usize].is_empty() {
             let event = subject::event_of(finding);
             let subject = Subject::of_finding(&event, state, finding);
-            self.judge(&subject, finding.evidence, matches);
+            self.judge(&subject, finding.evidence, false, matches);
         }
     }
 
@@ -183,9 +211,20 @@ impl Engine {
         })
     }
 
-    fn judge(&mut self, subject: &Subject<'_>, at: Option<EventRef>, matches: &mut Vec<RuleMatch>) {
+    /// Whether a rule matched that remembers nothing. `again`: none of the repeatable ones does.
+    fn judge(
+        &mut self,
+        subject: &Subject<'_>,
+        at: Option<EventRef>,
+        again: bool,
+        matches: &mut Vec<RuleMatch>,
+    ) -> bool {
         let mut told = false;
-        for &index in &self.by_type[subject.kind.0 as usize] {
+        let indices = match again {
+            true => &self.not_repeatable,
+            false => &self.by_type,
+        };
+        for &index in &indices[subject.kind.0 as usize] {
             let compiled = &self.rules.rules[index as usize];
             let memory = &mut self.memories[index as usize];
             let scratch = &mut self.scratch;
@@ -235,6 +274,7 @@ impl Engine {
                 }
             }
         }
+        told
     }
 }
 

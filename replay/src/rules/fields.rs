@@ -101,6 +101,20 @@ impl Id {
 }
 
 impl Id {
+    /// Of an open, taken from itself and from who acted and where, not from when.
+    #[rustfmt::skip]
+    pub fn is_of_open(self) -> bool {
+        use Id::*;
+        self.is_of_actor()
+            || matches!(
+                self,
+                Type | CallType | Dir | Arg | RawArg | Args | Res | RawRes | Failed | Tid
+                    | OpenRead | OpenWrite | OpenCreate | OpenExec
+                    | FdNum | FdType | FdLetter | FdName | FdNameRaw | FdDirectory | FdFilename | PathName
+                    | Missing
+            )
+    }
+
     /// How much of the state an event's value of it depends on.
     #[rustfmt::skip]
     pub fn looks_at(self) -> Depth {

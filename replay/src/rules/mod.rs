@@ -27,6 +27,7 @@ mod output;
 mod pattern;
 mod problems;
 mod regex;
+mod repeats;
 mod requirements;
 mod sequence;
 mod services;
