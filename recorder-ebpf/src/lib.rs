@@ -257,8 +257,11 @@ pub const URING_WRITE: usize = 30;
 
 /// Entries of the policy array. x86-64 and aarch64 numbers end well below.
 pub const SYSCALLS_MAX: u32 = 1024;
-/// Distinct (cgroup, syscall) pairs that are counted at once; the least recently used one goes.
-pub const COUNTS_MAX: u32 = 16_384;
+/// Distinct (cgroup, syscall) pairs that are counted in one second beside the slots; a call of one more
+/// is an event of its own.
+pub const COUNTS_MAX: u32 = 8_192;
+/// Numbers that have a slot on each CPU: all of x86-64 and aarch64, of which 471 exist.
+pub const COUNTED_CALLS: u32 = 512;
 /// Sockets whose owner is remembered at once; the least recently used one goes.
 pub const SOCKETS_MAX: u32 = 16_384;
 /// Cgroups a filter can name.
@@ -568,6 +571,14 @@ pub mod marks {
 pub struct CountKey {
     pub cgroup_id: u64,
     pub nr: u64,
+}
+
+/// Calls with one number on one CPU, all by the same cgroup.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountSlot {
+    pub cgroup_id: u64,
+    pub calls: u64,
 }
 
 /// One per CPU and probe.

@@ -5,15 +5,15 @@
 //! given back in bulk.
 
 use std::{
-    ffi::c_void,
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
-    ptr::NonNull,
+    os::fd::AsFd,
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use aya::maps::{Map, MapData};
 use recorder_ebpf::{CALL_PAGE_BYTES, CallPage, CallRecord, CallRing};
+
+use crate::mapping::Mapping;
 
 /// Bytes for the rings of system calls, all CPUs together, where every CPU gets at least [`CALL_BYTES_MIN`].
 pub const RING_BYTES: u32 = 8 << 20;
@@ -69,9 +69,6 @@ pub struct CallRings {
     /// Next to be read, per CPU; ahead of the shared `tail` until [`CallRings::give_back`].
     next: Vec<u64>,
 }
-
-// SAFETY: the mappings are this value's own; nothing else of the process refers to them.
-unsafe impl Send for CallRings {}
 
 impl CallRings {
     pub fn map(states: Map, pages: Map, sizes: RingSizes) -> io::Result<Self> {
@@ -191,39 +188,6 @@ pub struct Call {
     pub record: CallRecord,
     pub seq: u64,
     pub args: [u64; 6],
-}
-
-struct Mapping {
-    start: NonNull<c_void>,
-    len: usize,
-}
-
-impl Mapping {
-    fn new(fd: BorrowedFd, len: usize, access: i32) -> io::Result<Self> {
-        // SAFETY: a new mapping at a place of the kernel's choice.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                access,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(Mapping { start, len })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: this value's own mapping; it cannot fail for a whole one.
-        unsafe { libc::munmap(self.start.as_ptr(), self.len) };
-    }
 }
 
 #[cfg(test)]

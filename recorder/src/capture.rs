@@ -32,9 +32,10 @@ use crate::{
     observe::{
         cgroups::Cgroups,
         containers::{CGROUPS_MAX, Containers},
+        counts::Counts,
         host, processes,
         runtimes::Resolver,
-        watcher::{Batch, Counts, Watcher},
+        watcher::{Batch, Watcher},
     },
     own::{self, Drops, Own, ProbeUse, TableUse},
     policy::{self, Profile},
@@ -225,7 +226,8 @@ pub fn run(
         arch,
     );
     let descriptors = probes.descriptors()?;
-    let counts = probes.counts()?;
+    let calls = probes.call_counts(sizes)?;
+    let counts = Counts::new(probes.turn()?, calls, descriptors, arch);
 
     // Before the first thread is started: each has what this one has then.
     if let Err(error) = privileges::keep(options.writes_later || options.rotate.is_some()) {
@@ -272,11 +274,7 @@ pub fn run(
     capture.tell_in_force(clock::boot_ns());
     // Events are waiting from here on; everything else about the start is written after them.
     progress.recording.store(true, Ordering::Release);
-    let watcher = Watcher::start(
-        Cgroups::open(),
-        Counts::new(counts, descriptors, arch),
-        true,
-    );
+    let watcher = Watcher::start(Cgroups::open(), counts, true);
     capture.start(&watcher);
     let mut switchboard = Switchboard {
         probes: &mut probes,

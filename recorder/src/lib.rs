@@ -14,6 +14,7 @@ pub mod io_calls;
 pub mod key;
 pub mod listed;
 pub mod live;
+mod mapping;
 pub mod notice;
 pub mod observe;
 pub mod own;

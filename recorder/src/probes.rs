@@ -10,16 +10,16 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, tp_btf::BtfTracePointLinkId},
 };
-use recorder_ebpf::{Offsets, Settings, probe};
+use recorder_ebpf::{COUNTED_CALLS, Offsets, Settings, probe};
 
 use crate::{
     btf::{self, Btf},
     calls::{CallRings, RingSizes},
     details,
-    observe::descriptors::Descriptors,
+    observe::{counts::CallCounts, descriptors::Descriptors},
 };
 
 /// The object that was built from `recorder-ebpf/src/probes`.
@@ -191,6 +191,8 @@ pub enum Error {
     },
     #[error("the rings of system calls cannot be mapped: {source}")]
     CallRings { source: std::io::Error },
+    #[error("the counts of system calls cannot be mapped: {source}")]
+    CallCounts { source: std::io::Error },
     #[error("no probe could be attached; first reason: {reason}")]
     NothingAttached { reason: String },
 }
@@ -314,6 +316,7 @@ impl Probes {
             )
             .map_max_entries("CALL_RINGS", cpus)
             .map_max_entries("CALL_PAGES", cpus * call_pages)
+            .map_max_entries("COUNT_SLOTS", cpus * 2 * COUNTED_CALLS)
             .map_max_entries("BULK", bulk_bytes)
             .map_max_entries("URGENT", urgent_bytes)
             .load(object)
@@ -445,25 +448,37 @@ impl Probes {
         })
     }
 
-    /// (cgroup id, syscall number) → calls.
-    pub fn counts(&mut self) -> Result<PerCpuHashMap<MapData, [u64; 2], u64>, Error> {
-        PerCpuHashMap::try_from(self.take("COUNTS")?).map_err(|source| Error::Map {
-            name: "COUNTS",
+    /// Which of each two tables the probes count in.
+    pub fn turn(&mut self) -> Result<Array<MapData, u64>, Error> {
+        Array::try_from(self.take("TURN")?).map_err(|source| Error::Map {
+            name: "TURN",
             source: Box::new(source),
         })
     }
 
+    /// Calls counted per cgroup and number.
+    pub fn call_counts(&mut self, sizes: RingSizes) -> Result<CallCounts, Error> {
+        let Map::Array(slots) = self.take("COUNT_SLOTS")? else {
+            return Err(Error::NoMap {
+                name: "COUNT_SLOTS",
+            });
+        };
+        let [even, odd] = ["COUNTS_EVEN", "COUNTS_ODD"].map(|name| self.hash(name));
+        CallCounts::map(slots, even?, odd?, sizes.cpus)
+            .map_err(|source| Error::CallCounts { source })
+    }
+
     /// The reads and writes that are counted per descriptor.
     pub fn descriptors(&mut self) -> Result<Descriptors, Error> {
-        let turn = Array::try_from(self.take("IO_TURN")?).map_err(|source| Error::Map {
-            name: "IO_TURN",
-            source: Box::new(source),
-        })?;
-        let [even, odd] = ["IO_EVEN", "IO_ODD"].map(|name| match self.take(name)? {
+        let [even, odd] = ["IO_EVEN", "IO_ODD"].map(|name| self.hash(name));
+        Ok(Descriptors::new(even?, odd?))
+    }
+
+    fn hash(&mut self, name: &'static str) -> Result<MapData, Error> {
+        match self.take(name)? {
             Map::HashMap(data) => Ok(data),
             _ => Err(Error::NoMap { name }),
-        });
-        Ok(Descriptors::new(turn, even?, odd?))
+        }
     }
 
     /// Names whose files are always recorded.

@@ -17,11 +17,12 @@ use recorder_ebpf::{
 };
 
 use crate::{
-    BULK, Current, IO_EVEN, IO_ODD, IO_TURN, LISTED_FILES, POLICY, URING_IO, calls, count_drop,
+    BULK, Current, IO_EVEN, IO_ODD, LISTED_FILES, POLICY, URING_IO, calls, count_drop,
+    counts::{count, odd},
     header,
     kernel::{bounded, file_of, read},
     offset, scratch_of, setting,
-    syscalls::{Call, count},
+    syscalls::Call,
 };
 
 const EBADF: i64 = 9;
@@ -48,15 +49,6 @@ fn key(pid_tgid: u64, fd: u32) -> u64 {
 }
 
 #[inline(always)]
-fn odd() -> bool {
-    match IO_TURN.get(0) {
-        // SAFETY: a whole word that user space stores; volatile, because it changes.
-        Some(turn) => unsafe { core::ptr::read_volatile(turn) & 1 != 0 },
-        None => false,
-    }
-}
-
-#[inline(always)]
 fn get(odd: bool, key: u64) -> Option<*mut IoCount> {
     if odd {
         IO_ODD.get_ptr_mut(key)
@@ -70,7 +62,7 @@ fn get(odd: bool, key: u64) -> Option<*mut IoCount> {
 pub fn io(policy: u32, call: Call, current: Current) -> Option<()> {
     let shape = IoShape::unpack(policy);
     if call.ret == -EBADF {
-        return count(call.nr, current);
+        return count(call, abi::NATIVE, current);
     }
     let turn = turn(probe::SYS_EXIT);
     let reads = shape.read != IoShape::NONE;

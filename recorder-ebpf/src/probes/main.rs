@@ -11,6 +11,7 @@
 
 mod calls;
 mod cgroups;
+mod counts;
 mod details;
 mod files;
 mod io;
@@ -28,12 +29,12 @@ use aya_ebpf::{
         generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns, bpf_ringbuf_output},
     },
     macros::map,
-    maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use recorder_ebpf::{
-    COUNTS_MAX, CallPage, CallRing, CountKey, Counters, DATA_MAX, FILTER_CGROUPS_MAX, FileKey,
-    Header, IO_MAX, IoCount, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName, Offsets, PIECE_MAX,
-    SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, URING_IO_MAX, UringIo, probe,
+    COUNTS_MAX, CallPage, CallRing, CountKey, CountSlot, Counters, DATA_MAX, FILTER_CGROUPS_MAX,
+    FileKey, Header, IO_MAX, IoCount, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName, Offsets,
+    PIECE_MAX, SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, URING_IO_MAX, UringIo, probe,
 };
 
 /// Plain system calls: one ring per CPU, each of `call_pages` pages. User space sets the sizes.
@@ -52,17 +53,22 @@ static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(probe::CO
 /// Indexed by system-call number: [`recorder_ebpf::action`].
 #[map]
 static POLICY: Array<u32> = Array::with_max_entries(SYSCALLS_MAX, 0);
+/// Calls counted per cgroup and number, in two halves: which one says the lowest bit of `TURN`. User
+/// space sets the size of the slots: two times [`COUNTED_CALLS`] per CPU.
 #[map]
-static COUNTS: LruPerCpuHashMap<CountKey, u64> = LruPerCpuHashMap::with_max_entries(COUNTS_MAX, 0);
+static TURN: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
+static COUNT_SLOTS: Array<CountSlot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static COUNTS_EVEN: HashMap<CountKey, u64> = HashMap::with_max_entries(COUNTS_MAX, 0);
+#[map]
+static COUNTS_ODD: HashMap<CountKey, u64> = HashMap::with_max_entries(COUNTS_MAX, 0);
 #[map]
 static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(SOCKETS_MAX, 0);
 #[map]
 static FILTER_CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(FILTER_CGROUPS_MAX, 0);
 
-/// Reads and writes per process and descriptor, counted in one of two tables while user space empties
-/// the other: which one says the lowest bit here.
-#[map]
-static IO_TURN: Array<u64> = Array::with_max_entries(1, 0);
+/// Reads and writes per process and descriptor, in two tables for the same reason.
 #[map]
 static IO_EVEN: HashMap<u64, IoCount> = HashMap::with_max_entries(IO_MAX, 0);
 #[map]

@@ -4,9 +4,11 @@
 //! those are not recorded here), so there is no program at the entry and nothing to join.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use recorder_ebpf::{CountKey, Offsets, abi, action, probe, reuse};
+use recorder_ebpf::{Offsets, abi, action, probe, reuse};
 
-use crate::{COUNTS, Current, POLICY, calls, current, files, io, kernel, offset, setting, sockets};
+use crate::{
+    Current, POLICY, calls, counts::count, current, files, io, kernel, offset, setting, sockets,
+};
 
 /// The registers at a system call, in the order of its arguments.
 #[derive(Clone, Copy)]
@@ -122,7 +124,7 @@ fn foreign(ctx: &BtfTracePointContext, abi: u8, regs: *const Registers) -> Optio
     };
     let policy = setting!(foreign);
     match policy & action::MASK {
-        action::COUNT => count(call.nr, current(probe::SYS_EXIT)?),
+        action::COUNT => count(call, abi, current(probe::SYS_EXIT)?),
         action::RECORD => calls::plain(policy, call, abi, current(probe::SYS_EXIT)?),
         _ => None,
     }
@@ -135,7 +137,7 @@ fn record(policy: u32, call: Call, current: Current) -> Option<()> {
         io::reused(reused, &call, current);
     }
     match policy & action::MASK {
-        action::COUNT => count(call.nr, current),
+        action::COUNT => count(call, abi::NATIVE, current),
         action::RECORD => calls::plain(policy, call, abi::NATIVE, current),
         action::PATH => files::path_call(policy, call, current),
         action::FAILED_PATH if call.ret < 0 => files::path_call(policy, call, current),
@@ -145,30 +147,16 @@ fn record(policy: u32, call: Call, current: Current) -> Option<()> {
             if call.ret == 0 {
                 io::flush(probe::SYS_EXIT, call.arg::<0>() as u32, current);
             }
-            count(call.nr, current)
+            count(call, abi::NATIVE, current)
         }
         // One copy of the code for both: each costs the verifier its time again.
         action @ (action::OPEN | action::OPEN_LISTED) => {
             if action == action::OPEN || files::is_listed(&call) {
                 files::open(call, current)
             } else {
-                count(call.nr, current)
+                count(call, abi::NATIVE, current)
             }
         }
         _ => None,
     }
-}
-
-#[inline(always)]
-pub fn count(nr: u32, current: Current) -> Option<()> {
-    let key = CountKey {
-        cgroup_id: current.cgroup_id,
-        nr: u64::from(nr),
-    };
-    match COUNTS.get_ptr_mut(key) {
-        // SAFETY: this CPU's value.
-        Some(count) => unsafe { *count += 1 },
-        None => COUNTS.insert(key, 1u64, 0).unwrap_or(()),
-    }
-    Some(())
 }

@@ -8,9 +8,7 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use recorder_ebpf::{Offsets, UringRecord, action, kind, probe};
 
-use crate::{
-    POLICY, Ring, current, header, io, kernel::read, offset, setting, submit, syscalls::count,
-};
+use crate::{POLICY, Ring, counts, current, header, io, kernel::read, offset, setting, submit};
 
 /// Marks an opcode among the numbers of system calls.
 const OPCODE: u32 = 1 << 29;
@@ -91,8 +89,11 @@ fn submitted(request: Request) -> Option<()> {
     let apart = request.at != 0
         && request.fd >= 0
         && io::requested(request.at, request.opcode, request.fd as u32, current) != 0;
-    if policy & action::MASK == action::COUNT && !apart {
-        return count(OPCODE | request.opcode, current);
+    if policy & action::MASK == action::COUNT
+        && !apart
+        && counts::beside(OPCODE | request.opcode, current)
+    {
+        return None;
     }
     let ring = if policy & action::URGENT != 0 {
         Ring::Urgent

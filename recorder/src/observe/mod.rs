@@ -3,10 +3,12 @@
 
 pub mod cgroups;
 pub mod containers;
+pub mod counts;
 pub mod cri;
 pub mod descriptors;
 mod details;
 pub mod docker;
+pub mod emptied;
 pub mod host;
 pub mod oci;
 pub mod processes;

@@ -13,21 +13,15 @@ use std::{
     time::Duration,
 };
 
-use aya::maps::{MapData, PerCpuHashMap};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use hashbrown::HashMap;
-use trace_format::{
-    ContextRecord, Event, EventData,
-    event::{Sample, SyscallCount},
-    syscalls::Arch,
-};
+use trace_format::{ContextRecord, Event, EventData, event::Sample};
 
 use super::{
     cgroups::Cgroups,
-    descriptors::{self, Descriptors},
+    counts::{Counts, observed},
     processes, resources,
 };
-use crate::{clock, io_calls::Calls, notice};
+use crate::{clock, io_calls::Calls};
 
 /// Batches that wait for the drain.
 const BATCHES_MAX: usize = 4;
@@ -202,7 +196,7 @@ impl State {
             .lock()
             .map(|mut calls| std::mem::take(&mut *calls))
             .unwrap_or_default();
-        let (counted, descriptors) = self.counts.read(beside, &mut batch.events);
+        let (counted, descriptors) = self.counts.take(beside, &mut batch.events);
         self.shared.counted.store(counted as u64, Ordering::Relaxed);
         self.shared
             .descriptors
@@ -233,120 +227,4 @@ impl State {
 
 fn sample_event(cgroup_id: u64, sample: Sample) -> Event {
     observed(cgroup_id, EventData::Sample(sample))
-}
-
-/// An event that no probe wrote.
-fn observed(cgroup_id: u64, data: EventData) -> Event {
-    Event {
-        boot_ns: clock::boot_ns(),
-        cpu: 0,
-        probe: 0,
-        seq: 0,
-        tid: 0,
-        pid: 0,
-        cgroup_id,
-        data,
-    }
-}
-
-/// What the kernel counts: calls per cgroup, cumulative, as differences; and reads and writes per
-/// descriptor, which name the calls too.
-pub struct Counts {
-    map: PerCpuHashMap<MapData, [u64; 2], u64>,
-    before: HashMap<[u64; 2], u64>,
-    descriptors: Descriptors,
-    arch: Arch,
-}
-
-impl Counts {
-    pub fn new(
-        map: PerCpuHashMap<MapData, [u64; 2], u64>,
-        descriptors: Descriptors,
-        arch: Arch,
-    ) -> Self {
-        Counts {
-            map,
-            before: HashMap::new(),
-            descriptors,
-            arch,
-        }
-    }
-
-    /// Lets the probes go on in another table, and waits until this one is still.
-    fn turn(&mut self) {
-        self.descriptors.turn();
-        thread::sleep(descriptors::GRACE);
-    }
-
-    /// How many entries both tables had.
-    fn read(&mut self, mut calls: Calls, events: &mut Vec<Event>) -> (usize, usize) {
-        let mut descriptors = 0;
-        match self.descriptors.read(self.arch) {
-            Ok(counted) => {
-                for (key, times) in counted.calls {
-                    *calls.entry(key).or_default() += times;
-                }
-                let mut found = counted.events;
-                descriptors = found.len();
-                found.sort_unstable_by_key(|(_, pid, data)| match data {
-                    EventData::Io(io) => (*pid, io.fd),
-                    _ => (*pid, 0),
-                });
-                events.extend(found.into_iter().map(|(cgroup_id, pid, data)| Event {
-                    pid,
-                    tid: pid,
-                    ..observed(cgroup_id, data)
-                }));
-            }
-            Err(error) => notice::say(format_args!(
-                "rec: reads and writes of the last second were not counted: {error}"
-            )),
-        }
-        self.count(calls, events);
-        (self.before.len(), descriptors)
-    }
-
-    fn count(&mut self, mut calls: Calls, events: &mut Vec<Event>) {
-        let mut now = HashMap::with_capacity(self.before.len());
-        let mut found = Vec::new();
-        for entry in self.map.iter() {
-            let Ok((key, values)) = entry else { break };
-            let total: u64 = values.iter().sum();
-            // A key again: the one before it was evicted, and the kernel's walk began anew.
-            if now.contains_key(&key) {
-                break;
-            }
-            // Below the last value: the kernel evicted the entry and counts from zero again.
-            let before = self
-                .before
-                .get(&key)
-                .copied()
-                .filter(|&before| before <= total)
-                .unwrap_or(0);
-            now.insert(key, total);
-            let more = total - before + calls.remove(&key).unwrap_or(0);
-            if more > 0 {
-                found.push((key, more));
-            }
-        }
-        // Entries that the walk did not reach keep their last value.
-        for (key, value) in &self.before {
-            if now.len() >= recorder_ebpf::COUNTS_MAX as usize {
-                break;
-            }
-            now.entry(*key).or_insert(*value);
-        }
-        self.before = now;
-        found.extend(calls);
-        found.sort_unstable();
-        events.extend(found.into_iter().map(|([cgroup_id, nr], calls)| {
-            observed(
-                cgroup_id,
-                EventData::SyscallCount(SyscallCount {
-                    nr: nr as u32,
-                    calls,
-                }),
-            )
-        }));
-    }
 }

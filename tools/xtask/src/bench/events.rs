@@ -1,4 +1,4 @@
-//! What does a recorded event cost in the kernel? The kernel's own clock around each run of a program
+//! What does a call cost in the kernel that is recorded or counted? The kernel's own clock around each run of a program
 //! (`kernel.bpf_stats_enabled`), for a known call many times over. An empty program on the same hook
 //! runs beside the real one, so that both see the same moment of a noisy machine; the answer is the
 //! difference.
@@ -101,8 +101,6 @@ pub fn run(args: &Args, rec: &Path, work: &Path) -> Result<String> {
         Recorder::rec(rec, switches, &trace, &log)
     };
     let empty = start("empty", &["--empty"])?;
-    let full = start("full", &["--profile", "full"])?;
-    let measuring = Measuring::start()?;
     let calls = args.calls;
     let mut plain = || {
         for _ in 0..calls {
@@ -111,51 +109,78 @@ pub fn run(args: &Args, rec: &Path, work: &Path) -> Result<String> {
         }
         Ok(())
     };
-    let getppid = net(args, &empty, &full, 1.0, &mut plain)?;
-    let read = net(args, &empty, &full, 1.0, &mut || {
+    let mut read = || {
         let mut byte = [0];
         (0..calls).try_for_each(|_| zero.read_exact(&mut byte))
-    })?;
+    };
+
+    let measuring = Measuring::start()?;
+    let full = start("full", &["--profile", "full"])?;
+    let recorded = net(args, &empty, &full, 1.0, &mut plain)?;
+    let recorded_read = net(args, &empty, &full, 1.0, &mut read)?;
     let open_and_close = net(args, &empty, &full, 2.0, &mut || {
         (0..calls / 2).try_for_each(|_| File::open(&path).map(drop))
     })?;
-    drop(measuring);
     full.stop()?;
+    let standard = start("standard", &["--profile", "standard"])?;
+    let counted = net(args, &empty, &standard, 1.0, &mut plain)?;
+    let counted_read = net(args, &empty, &standard, 1.0, &mut read)?;
+    standard.stop()?;
+    drop(measuring);
     empty.stop()?;
 
-    let plain_ns = median(&read).context("at least one round")?.value;
+    let plain_ns = median(&recorded_read).context("at least one round")?.value;
     // Each open comes with a close, which is a plain call.
     let open: Vec<f64> = open_and_close.iter().map(|pair| pair - plain_ns).collect();
     let mut text = format!(
-        "{}\n\nTime in the kernel per recorded event, `rec capture --profile full`, net of an empty program on \
-         the same hook; {} repetitions of {calls} calls. Median and its 95 % interval.\n\n\
-         | event | ns | interval |\n|---|---|---|\n",
+        "{}\n\nTime in the kernel per call, net of an empty program on the same hook; {} repetitions of \
+         {calls} calls. Median and its 95 % interval.\n\n\
+         | call | profile | becomes | ns | interval |\n|---|---|---|---|---|\n",
         report::machine()?,
         args.rounds
     );
     let rows = [
-        ("`getppid`: a call without arguments".to_owned(), getppid),
-        ("`read`: a call with three".to_owned(), read),
+        ("`getppid`", "full", "an event", recorded),
         (
-            format!("`openat`, with a path of {components} components"),
+            "`read`",
+            "full",
+            "an event with three arguments",
+            recorded_read,
+        ),
+        (
+            "`openat`",
+            "full",
+            &*format!("an event with a path of {components} components"),
             open,
         ),
+        (
+            "`getppid`",
+            "light, standard",
+            "a count of the container",
+            counted,
+        ),
+        (
+            "`read`",
+            "standard",
+            "a count of the descriptor",
+            counted_read,
+        ),
     ];
-    for (title, values) in rows {
+    for (call, profile, becomes, values) in rows {
         let ns = median(&values).context("at least one round")?;
         text += &format!(
-            "| {title} | {:.0} | {:.0} to {:.0} |\n",
+            "| {call} | {profile} | {becomes} | {:.0} | {:.0} to {:.0} |\n",
             ns.value, ns.low, ns.high
         );
     }
     Ok(text)
 }
 
-/// What the full recorder's program takes more than the empty one's, for `runs` runs, in each round.
+/// What the recorder's program takes more than the empty one's, for `runs` runs, in each round.
 fn net(
     args: &Args,
     empty: &Recorder,
-    full: &Recorder,
+    recorder: &Recorder,
     runs: f64,
     load: &mut dyn FnMut() -> std::io::Result<()>,
 ) -> Result<Vec<f64>> {
@@ -163,12 +188,12 @@ fn net(
     let least = f64::from(args.calls) / 2.0;
     (0..args.rounds)
         .map(|_| {
-            let before = (programs(empty.pid())?, programs(full.pid())?);
+            let before = (programs(empty.pid())?, programs(recorder.pid())?);
             load()?;
-            let after = (programs(empty.pid())?, programs(full.pid())?);
+            let after = (programs(empty.pid())?, programs(recorder.pid())?);
             let empty_ns = mean_ns(&before.0, &after.0, least)?;
-            let full_ns = mean_ns(&before.1, &after.1, least)?;
-            Ok((full_ns - empty_ns) * runs)
+            let recorder_ns = mean_ns(&before.1, &after.1, least)?;
+            Ok((recorder_ns - empty_ns) * runs)
         })
         .collect()
 }
