@@ -60,7 +60,7 @@ fn tracepoint(spec: &ProbeSpec, types: &Btf) -> &'static str {
     let exists = |name: &str| types.parameters(&format!("btf_trace_{name}")).is_some();
     let older = RENAMED.iter().find(|(now, _)| *now == spec.tracepoint);
     match older {
-        Some((_, older)) if !exists(spec.tracepoint) && exists(older) => *older,
+        Some((_, older)) if !exists(spec.tracepoint) && exists(older) => older,
         _ => spec.tracepoint,
     }
 }
