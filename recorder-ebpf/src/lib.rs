@@ -27,6 +27,9 @@ pub mod probe {
 
 /// Layout of a record of the ring buffers, in [`Header::kind`].
 pub mod kind {
+    /// No record: a call that is only counted, and a plain system call, which has a ring of its own.
+    pub const COUNT: u8 = 0;
+    pub const SYSCALL: u8 = 1;
     pub const OPEN: u8 = 2;
     pub const PATH_CALL: u8 = 3;
     pub const SOCK_CALL: u8 = 4;
@@ -67,8 +70,12 @@ pub mod action {
     pub const MASK: u32 = 0xff;
     pub const ARITY_SHIFT: u32 = 8;
 
-    /// Bits 28..: which descriptors mean another file after the call succeeded; see [`reuse`].
+    /// The filter names this call; it leaves it out. No shape above has these bits.
+    pub const NAMED: u32 = 1 << 31;
+    pub const LEFT_OUT: u32 = 1 << 27;
+    /// Bits 28 to 30: which descriptors mean another file after the call succeeded; see [`reuse`].
     pub const REUSE_SHIFT: u32 = 28;
+    pub const REUSE_MASK: u32 = 7;
     /// In the policy array the requests of io_uring are at this place plus their opcode: [`COUNT`] or
     /// [`RECORD`], and with it [`URGENT`].
     pub const URING: u32 = 768;
@@ -264,8 +271,63 @@ pub const COUNTS_MAX: u32 = 8_192;
 pub const COUNTED_CALLS: u32 = 512;
 /// Sockets whose owner is remembered at once; the least recently used one goes.
 pub const SOCKETS_MAX: u32 = 16_384;
-/// Cgroups a filter can name.
+/// Cgroups a filter can name, with those that are made inside of them.
 pub const FILTER_CGROUPS_MAX: u32 = 4_096;
+/// Processes of the trees that a filter names: half of what a kernel's default `pid_max` allows.
+pub const FILTER_PIDS_MAX: u32 = 16_384;
+/// Of those the newest that ended, until what they leave behind is done.
+pub const FILTER_ENDED_MAX: u32 = 1_024;
+/// Values of any other option of a filter: more is a list that nobody wrote by hand.
+pub const FILTER_VALUES_MAX: u32 = 64;
+/// Of a path that a filter names, with its slash at the end: what a trie's key may have
+/// (`LPM_DATA_SIZE_MAX`, kernel/bpf/lpm_trie.c).
+pub const FILTER_PATH_BYTES_MAX: usize = 256;
+/// Of the list of results: any errno.
+pub const ANY_ERRNO: u32 = u32::MAX;
+
+/// Options of the filter, as bits: of those that are given in [`Settings::filter`], of those that name
+/// what is wanted (not only what is left out) in [`Settings::filter_must`].
+pub mod filter {
+    pub const CONTAINER: u32 = 1;
+    pub const TREE: u32 = 2;
+    pub const UID: u32 = 4;
+    pub const COMM: u32 = 8;
+    pub const WHO: u32 = CONTAINER | TREE | UID | COMM;
+    /// What is recorded of all of them, whatever they do: where processes come from.
+    pub const LINEAGE: u32 = CONTAINER | TREE;
+    pub const CALL: u32 = 16;
+    pub const KIND: u32 = 32;
+    pub const RESULT: u32 = 64;
+    pub const WHAT: u32 = CALL | KIND | RESULT;
+    pub const PATH: u32 = 128;
+    pub const ADDRESS: u32 = 256;
+    pub const DURATION: u32 = 512;
+    pub const WHERE: u32 = PATH | ADDRESS | DURATION;
+}
+
+/// What a list of the filter says of a value. None: it is not on the list.
+pub mod listing {
+    pub const WANTED: u8 = 1;
+    pub const LEFT_OUT: u8 = 2;
+}
+
+/// A thread's name, filled up with zeros.
+pub type Comm = [u64; 2];
+
+/// A port and an address as the filter looks them up: the longest entry that begins as this does.
+/// Port 0 stands for any; an address of IPv4 is ::ffff:a.b.c.d.
+#[repr(C, packed)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilterAddress {
+    /// Big endian.
+    pub port: [u8; 2],
+    /// In the order of the wire.
+    pub address: [u64; 2],
+}
+impl FilterAddress {
+    pub const BITS: u32 = Self::PORT_BITS + 128;
+    pub const PORT_BITS: u32 = 16;
+}
 /// Bytes of path or argument text in one record.
 pub const DATA_MAX: usize = 4096;
 /// Longest single path component (NAME_MAX and its NUL) or string piece.
@@ -604,6 +666,8 @@ pub struct SocketOwner {
     pub connect_ns: u64,
     /// When the connection was made; 0: it was not, or that was not seen.
     pub established_ns: u64,
+    /// 1: the filter wanted its owner.
+    pub wanted: u64,
 }
 
 /// Settings that never change while the probes run: a read-only global, so that the verifier removes dead branches.
@@ -612,8 +676,8 @@ pub struct SocketOwner {
 pub struct Settings {
     /// The recorder's own thread group: never recorded.
     pub self_tgid: u32,
-    /// 1: only cgroups in FILTER_CGROUPS are recorded.
-    pub filter_cgroups: u32,
+    /// Options that the filter has: [`filter`].
+    pub filter: u32,
     /// 1: nothing is recorded, the programs only run (the cost of the hook itself).
     pub empty: u32,
     /// Pages in each CPU's ring of plain system calls; a power of two.
@@ -634,6 +698,13 @@ pub struct Settings {
     pub uring_submit: u32,
     /// Parameters of that of its completion.
     pub uring_complete: u32,
+    /// Bit n: events of [`kind`] n are wanted.
+    pub filter_kinds: u64,
+    /// What an event lasted at least; 0: any.
+    pub filter_min_ns: u64,
+    /// Options that name what is wanted.
+    pub filter_must: u32,
+    pub reserved_too: u32,
 }
 
 macro_rules! offsets {

@@ -28,6 +28,7 @@ use crate::{
     clock,
     control::Asked,
     drain::{Chunks, Drain, Rings},
+    filter::{Filter, Resolved, lists::Lists, value::SAMPLE},
     listed, notice,
     observe::{
         cgroups::Cgroups,
@@ -40,7 +41,7 @@ use crate::{
     own::{self, Drops, Own, ProbeUse, TableUse},
     policy::{self, Profile},
     privileges,
-    probes::{self, Probes},
+    probes::{self, PROBES, Probes},
     redact::Redact,
     rotation::{Rotate, Rotation},
     sinks::{Ending, Running, Sink},
@@ -79,8 +80,8 @@ pub struct Options {
     pub profile: Profile,
     /// Ids of the probes.
     pub probes: Vec<u8>,
-    /// Only these cgroups; empty: all.
-    pub cgroups: Vec<u64>,
+    /// Only this.
+    pub filter: Resolved,
     pub duration: Option<Duration>,
     /// Age at which a chunk is sealed.
     pub chunk_age: Duration,
@@ -116,7 +117,7 @@ impl Default for Options {
         Options {
             profile: Profile::Standard,
             probes: probes::PROBES.iter().map(|probe| probe.id).collect(),
-            cgroups: Vec::new(),
+            filter: Resolved::default(),
             duration: None,
             chunk_age: Duration::from_secs(1),
             checkpoint_interval_ns: CHECKPOINT_INTERVAL_NS,
@@ -188,12 +189,18 @@ pub fn run(
     let sizes = RingSizes::new(options.ring_bytes)
         .context("cannot read the number of CPUs from /sys/devices/system/cpu/possible")?;
     let list = listed::list();
+    let filter = &options.filter.filter;
+    let (filter_options, filter_must) = filter.options();
+    let min_duration = filter.min_duration.unwrap_or_default();
     let mut probes = Probes::load(&probes::Options {
         btf: options.btf.clone(),
         object: options.object.clone(),
         settings: Settings {
             self_tgid: std::process::id(),
-            filter_cgroups: u32::from(!options.cgroups.is_empty()),
+            filter: filter_options,
+            filter_must,
+            filter_kinds: filter.kinds(),
+            filter_min_ns: u64::try_from(min_duration.as_nanos()).unwrap_or(u64::MAX),
             empty: u32::from(options.empty),
             call_pages: sizes.call_pages,
             foreign: policy::foreign(options.profile),
@@ -202,16 +209,15 @@ pub fn run(
             ..Settings::default()
         },
         rings: sizes,
-        wanted: options.probes.clone(),
+        wanted: [&options.probes[..], &filter.needs()].concat(),
     })?;
     let mut table = probes.policy()?;
-    for (nr, action) in policy::table(options.profile, arch).into_iter().enumerate() {
+    let mut actions = policy::table(options.profile, arch);
+    filter.mark(&mut actions, arch);
+    for (nr, action) in actions.into_iter().enumerate() {
         table.set(nr as u32, action, 0)?;
     }
-    let mut filter = probes.filter_cgroups()?;
-    for id in &options.cgroups {
-        filter.insert(id, 1, 0)?;
-    }
+    let mut lists = Lists::write(&options.filter, &mut probes)?;
     let mut names = probes.listed_names()?;
     for (name, place) in &list.names {
         names.insert(name, place, 0)?;
@@ -261,7 +267,8 @@ pub fn run(
         events_at_checkpoint: 0,
         bytes_at_checkpoint: 0,
         probe_table: ProbeTable::default(),
-        only: options.cgroups.clone(),
+        filter: &options.filter,
+        filter_text: filter.text(),
         loss: Vec::new(),
         filtered: 0,
         marks: options.marks.clone(),
@@ -270,17 +277,22 @@ pub fn run(
     probes.attach()?;
     // The duration is that of recording, not of starting to.
     let started = Instant::now();
+    lists.seed(&options.filter);
     capture.probe_table = describe(&probes, options.profile);
+    capture.tell_filter();
     capture.tell_in_force(clock::boot_ns());
     // Events are waiting from here on; everything else about the start is written after them.
     progress.recording.store(true, Ordering::Release);
-    let watcher = Watcher::start(Cgroups::open(), counts, true);
+    let samples = filter.kinds() >> SAMPLE & 1 != 0;
+    let watcher = Watcher::start(Cgroups::open(), counts, samples);
     capture.start(&watcher);
     let mut switchboard = Switchboard {
         probes: &mut probes,
         table,
         arch,
         profile: options.profile,
+        filter,
+        lists,
     };
     capture.record(options, &watcher, stop, started, &mut switchboard);
     probes.detach();
@@ -305,12 +317,27 @@ struct Switchboard<'a> {
     table: Array<MapData, u32>,
     arch: Arch,
     profile: Profile,
+    filter: &'a Filter,
+    lists: Lists,
 }
 
 impl Switchboard<'_> {
     fn switch(&mut self, switch: &Switch) -> Result<(), String> {
+        let needs = self.filter.needs();
+        if let Some(id) = switch.off.iter().find(|id| needs.contains(id)) {
+            let name = PROBES
+                .iter()
+                .find(|spec| spec.id == *id)
+                .map_or("", |spec| spec.tracepoint);
+            return Err(format!(
+                "{name} stays on: the filter of this recording needs it ({})",
+                self.filter.text()
+            ));
+        }
         if let Some(profile) = switch.profile {
-            for (nr, action) in policy::table(profile, self.arch).into_iter().enumerate() {
+            let mut actions = policy::table(profile, self.arch);
+            self.filter.mark(&mut actions, self.arch);
+            for (nr, action) in actions.into_iter().enumerate() {
                 self.table
                     .set(nr as u32, action, 0)
                     .map_err(|error| format!("the probes' policy cannot be written: {error}"))?;
@@ -437,8 +464,9 @@ struct Capture<'a> {
     containers: Containers,
     out: Output<'a>,
     probe_table: ProbeTable,
-    /// The cgroups that are recorded; empty: all.
-    only: Vec<u64>,
+    filter: &'a Resolved,
+    /// Empty: there is none.
+    filter_text: String,
     /// As last written.
     loss: Vec<LossCount>,
     filtered: u64,
@@ -492,6 +520,7 @@ impl Capture<'_> {
         self.out.now(Context::Clock(host::clock_pair()));
         let probe_table = self.probe_table.clone();
         self.out.now(Context::Probes(probe_table));
+        self.tell_filter();
         for user in host::users() {
             self.out.now(user);
         }
@@ -539,6 +568,7 @@ impl Capture<'_> {
                 next_tick_ns = now_ns + NS_PER_S;
                 self.tick(watcher);
                 self.tell_own(switchboard.probes, watcher, options.own);
+                self.tell_full(&mut switchboard.lists);
             }
             // Bounded in time and in events: both are what a reader has to go through from there.
             let many = self.out.events - self.events_at_checkpoint >= CHECKPOINT_EVENTS
@@ -563,9 +593,34 @@ impl Capture<'_> {
         }
     }
 
+    /// What the filter is, as a mark: a reader knows what cannot be in the trace.
+    fn tell_filter(&mut self) {
+        if !self.filter_text.is_empty() {
+            self.out.now(Context::Mark(Mark {
+                label: "filter".to_owned(),
+                text: self.filter_text.clone(),
+            }));
+        }
+    }
+
+    /// Says it where the filter's lists have no room for all that belongs on them.
+    fn tell_full(&mut self, lists: &mut Lists) {
+        if let Some(count) = lists.newly_full() {
+            let text = format!(
+                "{count} processes or cgroups belong to the filter and have no room on its lists: they are taken for others"
+            );
+            notice::say(format_args!("rec: {text}"));
+            self.out.now(Context::Mark(Mark {
+                label: "filter".to_owned(),
+                text,
+            }));
+        }
+    }
+
     /// Lets the control socket know.
     fn tell_in_force(&self, boot_ns: u64) -> InForce {
-        let in_force = InForce::of(&self.probe_table, boot_ns);
+        let mut in_force = InForce::of(&self.probe_table, boot_ns);
+        in_force.filter.clone_from(&self.filter_text);
         if let Ok(mut told) = self.out.progress.in_force.lock() {
             told.clone_from(&in_force);
         }
@@ -664,9 +719,7 @@ impl Capture<'_> {
         self.out.now(Context::Tick);
         if let Ok(mut sampled) = watcher.shared.sampled.lock() {
             *sampled = self.containers.sampled();
-            if !self.only.is_empty() {
-                sampled.retain(|(id, _)| self.only.contains(id));
-            }
+            sampled.retain(|(id, _)| self.filter.wants_sample(*id));
         }
     }
 

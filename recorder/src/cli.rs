@@ -1,5 +1,7 @@
 //! The command line of `rec`: parsing and validation only.
 
+mod filter;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
@@ -14,6 +16,8 @@ use recorder::{
 
 #[cfg(feature = "detect")]
 use recorder::top::Table;
+
+use filter::FilterArgs;
 
 /// Where `rec live` listens unless told otherwise.
 const DEFAULT_LISTEN: &str = "unix:///run/trailcam/live.sock";
@@ -255,9 +259,6 @@ pub struct WhatArgs {
     /// readable by its owner only
     #[arg(long, value_name = "KEY")]
     pub sign: Option<PathBuf>,
-    /// Only this container (name, id or beginning of an id); may be repeated
-    #[arg(long, value_name = "CONTAINER")]
-    pub container: Vec<String>,
     /// Listen for `rec ctl` at this unix socket (/run/trailcam/control.sock if no path is given); without
     /// this there is no socket
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = control::DEFAULT_PATH)]
@@ -275,6 +276,8 @@ pub struct WhatArgs {
     /// Attach the probes but record nothing: measures what the hooks alone cost
     #[arg(long, hide = true)]
     pub empty: bool,
+    #[command(flatten)]
+    pub filter: FilterArgs,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

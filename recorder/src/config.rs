@@ -302,7 +302,10 @@ mod tests {
         };
         assert_eq!(capture.duration.unwrap().as_secs(), 120);
         assert!(capture.force);
-        assert_eq!(capture.what.container, ["a", "b"]);
+        assert_eq!(
+            capture.what.filter.filter().text(),
+            "--container a --container b"
+        );
         assert_eq!(capture.what.profile.unwrap().name(), "full");
         assert_eq!(capture.what.redact.len(), 1);
         let args = ["capture", "--profile=light", "--container", "c"];
@@ -310,7 +313,7 @@ mod tests {
             panic!("a capture");
         };
         assert_eq!(capture.what.profile.unwrap().name(), "light");
-        assert_eq!(capture.what.container, ["c"]);
+        assert_eq!(capture.what.filter.filter().text(), "--container c");
         let Command::Flight(flight) = parsed(&["flight", "--post=1s"]).command else {
             panic!("a flight recorder");
         };
@@ -337,6 +340,16 @@ mod tests {
         assert!(said.starts_with("3: redact = \"(\": "), "{said}");
         let said = wrong("[capture]\nforce = \"yes\"\n");
         assert_eq!(said, "2: force = \"yes\": write true or false");
+        let said = wrong("uid = [0, \"nobody-of-that-name\"]\n");
+        assert!(
+            said.starts_with("1: uid = \"nobody-of-that-name\": "),
+            "{said}"
+        );
+        let said = wrong("exclude = [\n  \"web\",\n  \"port=53\",\n]\n");
+        assert!(
+            said.starts_with("3: exclude = \"port=53\": ") && said.contains("address"),
+            "{said}"
+        );
         let said = wrong("[record]\nforce = true\n");
         assert!(
             said.starts_with("1: there is no section [record]"),

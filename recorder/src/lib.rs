@@ -9,6 +9,7 @@ pub mod control;
 pub mod decode;
 pub mod details;
 pub mod drain;
+pub mod filter;
 pub mod flight;
 pub mod io_calls;
 pub mod key;

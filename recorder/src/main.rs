@@ -31,7 +31,6 @@ use recorder::{
         parts::{PartsSink, part_path},
         pipe::{Closed, PipeSink},
     },
-    target,
 };
 
 const FAILED: u8 = 1;
@@ -233,9 +232,7 @@ fn options(what: &WhatArgs) -> anyhow::Result<Options> {
     if let Some(path) = &what.sign {
         options.key = Some(Arc::new(key::read(path)?));
     }
-    for container in &what.container {
-        options.cgroups.extend(target::cgroups_of(container)?);
-    }
+    options.filter = what.filter.filter().resolve()?;
     Ok(options)
 }
 

@@ -9,11 +9,11 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
+    Ebpf, EbpfLoader, Pod,
+    maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, tp_btf::BtfTracePointLinkId},
 };
-use recorder_ebpf::{COUNTED_CALLS, Offsets, Settings, probe};
+use recorder_ebpf::{COUNTED_CALLS, FILTER_PIDS_MAX, Offsets, Settings, filter as option, probe};
 
 use crate::{
     btf::{self, Btf},
@@ -278,11 +278,14 @@ impl Probes {
         };
         let Settings {
             self_tgid,
-            filter_cgroups,
+            filter,
             empty,
             foreign,
             quiet_signals,
             names,
+            filter_kinds,
+            filter_min_ns,
+            filter_must,
             ..
         } = options.settings;
         let RingSizes {
@@ -298,7 +301,7 @@ impl Probes {
                 "SETTINGS",
                 &[
                     self_tgid,
-                    filter_cgroups,
+                    filter,
                     empty,
                     call_pages,
                     task_btf,
@@ -311,6 +314,12 @@ impl Probes {
                     (names >> 32) as u32,
                     uring_submit.unwrap_or(0),
                     uring_complete.unwrap_or(0),
+                    filter_kinds as u32,
+                    (filter_kinds >> 32) as u32,
+                    filter_min_ns as u32,
+                    (filter_min_ns >> 32) as u32,
+                    filter_must,
+                    0,
                 ][..],
                 true,
             )
@@ -319,6 +328,13 @@ impl Probes {
             .map_max_entries("COUNT_SLOTS", cpus * 2 * COUNTED_CALLS)
             .map_max_entries("BULK", bulk_bytes)
             .map_max_entries("URGENT", urgent_bytes)
+            .map_max_entries(
+                "FILTER_PIDS",
+                match filter & option::TREE {
+                    0 => 1,
+                    _ => FILTER_PIDS_MAX,
+                },
+            )
             .load(object)
             .map_err(|source| Error::Load {
                 source: Box::new(source),
@@ -463,18 +479,18 @@ impl Probes {
                 name: "COUNT_SLOTS",
             });
         };
-        let [even, odd] = ["COUNTS_EVEN", "COUNTS_ODD"].map(|name| self.hash(name));
+        let [even, odd] = ["COUNTS_EVEN", "COUNTS_ODD"].map(|name| self.table(name));
         CallCounts::map(slots, even?, odd?, sizes.cpus)
             .map_err(|source| Error::CallCounts { source })
     }
 
     /// The reads and writes that are counted per descriptor.
     pub fn descriptors(&mut self) -> Result<Descriptors, Error> {
-        let [even, odd] = ["IO_EVEN", "IO_ODD"].map(|name| self.hash(name));
+        let [even, odd] = ["IO_EVEN", "IO_ODD"].map(|name| self.table(name));
         Ok(Descriptors::new(even?, odd?))
     }
 
-    fn hash(&mut self, name: &'static str) -> Result<MapData, Error> {
+    fn table(&mut self, name: &'static str) -> Result<MapData, Error> {
         match self.take(name)? {
             Map::HashMap(data) => Ok(data),
             _ => Err(Error::NoMap { name }),
@@ -489,9 +505,28 @@ impl Probes {
         })
     }
 
-    pub fn filter_cgroups(&mut self) -> Result<HashMap<MapData, u64, u8>, Error> {
-        HashMap::try_from(self.take("FILTER_CGROUPS")?).map_err(|source| Error::Map {
-            name: "FILTER_CGROUPS",
+    /// A list of the filter, by the name of its map.
+    pub fn hash<K: Pod, V: Pod>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<HashMap<MapData, K, V>, Error> {
+        HashMap::try_from(self.take(name)?).map_err(|source| Error::Map {
+            name,
+            source: Box::new(source),
+        })
+    }
+
+    /// One that is looked through by beginnings.
+    pub fn trie<K: Pod>(&mut self, name: &'static str) -> Result<LpmTrie<MapData, K, u8>, Error> {
+        LpmTrie::try_from(self.take(name)?).map_err(|source| Error::Map {
+            name,
+            source: Box::new(source),
+        })
+    }
+
+    pub fn array(&mut self, name: &'static str) -> Result<Array<MapData, u64>, Error> {
+        Array::try_from(self.take(name)?).map_err(|source| Error::Map {
+            name,
             source: Box::new(source),
         })
     }

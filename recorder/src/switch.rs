@@ -85,6 +85,9 @@ pub struct InForce {
     /// `CLOCK_BOOTTIME` of the trace's record about it.
     pub boot_ns: u64,
     pub profile: String,
+    /// What alone is recorded, as the command line had it; empty: all.
+    #[serde(default)]
+    pub filter: String,
     pub probes: Vec<ProbeState>,
 }
 
@@ -105,6 +108,7 @@ impl InForce {
         InForce {
             boot_ns,
             profile: table.profile.clone(),
+            filter: String::new(),
             probes: table
                 .probes
                 .iter()

@@ -1,12 +1,12 @@
 //! Cgroups made and removed: how a container gets its name even when it is gone before anyone looks.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use recorder_ebpf::{CgroupRecord, USER_PATH_MAX, kind, probe};
+use recorder_ebpf::{CgroupRecord, USER_PATH_MAX, filter as option, kind, probe};
 
 use crate::{
-    FILTER_CGROUPS, Ring, current, header,
+    Ring, filter, header,
     kernel::{kernel_string, read},
-    offset, scratch, send, setting,
+    offset, scratch, send, setting, whoever,
 };
 
 #[btf_tracepoint(function = "cgroup_mkdir")]
@@ -32,10 +32,22 @@ fn change(ctx: &BtfTracePointContext, probe: u8, removed: u32) -> Option<()> {
     }
     let node: u64 = read(cgroup, offset!(cgroup_kn));
     let id: u64 = read(node, offset!(kernfs_id));
-    if setting!(filter_cgroups) != 0 {
-        inherit(node, id, removed);
+    let mut wanted = true;
+    if setting!(filter) & option::CONTAINER != 0 {
+        if removed == 0 {
+            let parent: u64 = read(node, offset!(kernfs_parent));
+            filter::cgroup_made(id, read(parent, offset!(kernfs_id)));
+        }
+        wanted = filter::wants_cgroup(id);
+        if removed != 0 {
+            filter::cgroup_removed(id);
+        }
     }
-    let current = current(probe)?;
+    let current = whoever()?;
+    if !wanted {
+        filter::reject(probe);
+        return None;
+    }
     let scratch = scratch(probe)?;
     let header = header(probe, kind::CGROUP, current)?;
     kernel_string(scratch, path, USER_PATH_MAX);
@@ -48,20 +60,4 @@ fn change(ctx: &BtfTracePointContext, probe: u8, removed: u32) -> Option<()> {
     record.reserved = 0;
     send::<CgroupRecord>(Ring::Urgent, probe, scratch);
     Some(())
-}
-
-/// What is made inside a recorded cgroup is recorded too, from its first process on.
-#[inline(always)]
-fn inherit(node: u64, id: u64, removed: u32) {
-    if removed != 0 {
-        let _ = FILTER_CGROUPS.remove(id);
-        return;
-    }
-    let parent: u64 = read(node, offset!(kernfs_parent));
-    let parent: u64 = read(parent, offset!(kernfs_id));
-    // SAFETY: the value is not used, only its presence.
-    if unsafe { FILTER_CGROUPS.get(parent) }.is_some() {
-        // A full filter leaves the new one out, as it would at the start.
-        let _ = FILTER_CGROUPS.insert(id, 1, 0);
-    }
 }

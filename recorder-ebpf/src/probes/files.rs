@@ -4,15 +4,17 @@
 //! paths come from user memory after the call and are marked so; a relative one is followed by
 //! the components of its directory.
 
-use recorder_ebpf::{FileKey, OpenRecord, PathCallRecord, PathShape, kind, marks, probe};
+use recorder_ebpf::{
+    FileKey, OpenRecord, PathCallRecord, PathShape, filter as option, kind, listing, marks, probe,
+};
 
 use crate::{
-    Current, LISTED_FILES, Ring, Scratch, header, io,
+    Current, LISTED_FILES, Ring, Scratch, filter, header_of_wanted, io,
     kernel::{
         cwd_path, dentry_listed, file, file_of, file_path, inode_identity, is_relative,
         path_listed, user_string, walk,
     },
-    scratch, send,
+    scratch, send, setting,
     syscalls::Call,
 };
 
@@ -33,7 +35,6 @@ const O_CREAT_WRONLY_TRUNC: u32 = 0o1101;
 #[inline(always)]
 pub fn open(call: Call, current: Current) -> Option<()> {
     let scratch = scratch(probe::SYS_EXIT)?;
-    let header = header(probe::SYS_EXIT, kind::OPEN, current)?;
     let (dir, path, flags, mode) = match call.nr {
         nr::OPEN => (
             AT_FDCWD as u64,
@@ -93,6 +94,11 @@ pub fn open(call: Call, current: Current) -> Option<()> {
         marks |= directory(scratch, 0, user_len, dir as i32);
     }
     let end = scratch.at();
+    let text = if user_len > 0 { 0 } else { filter::NO_TEXT };
+    if !place_wanted(marks, [0, scratch.components()], text, None) {
+        return None;
+    }
+    let header = header_of_wanted(probe::SYS_EXIT, kind::OPEN, current)?;
     let record = scratch.fixed::<OpenRecord>();
     record.header = header;
     record.header.data_len = end as u32;
@@ -111,6 +117,34 @@ pub fn open(call: Call, current: Current) -> Option<()> {
     };
     send::<OpenRecord>(ring, probe::SYS_EXIT, scratch);
     Some(())
+}
+
+/// Does the filter want what lies in the scratch: the components of one directory or file with the text
+/// behind them, and of another one (up to, from, text)? One of them is enough.
+#[inline(always)]
+fn place_wanted(
+    marks: u32,
+    components: [u64; 2],
+    text: u64,
+    other: Option<(u64, u64, u64)>,
+) -> bool {
+    if setting!(filter) & option::WHERE == 0 {
+        return true;
+    }
+    let mut found = filter::of_path(components[0], components[1], text);
+    if let Some((to, from, text)) = other
+        && found != u64::from(listing::WANTED)
+    {
+        let second = filter::of_path(from, to, text);
+        if second != 0 {
+            found = second;
+        }
+    }
+    if marks & marks::CUT != 0 && setting!(filter) & option::PATH != 0 {
+        // Its beginning is not known: what cannot be decided is recorded.
+        found = u64::from(listing::WANTED);
+    }
+    filter::place_wanted(probe::SYS_EXIT, found, 0)
 }
 
 /// Is what an open returned on the list, or was it refused for want of rights (what may be on it)?
@@ -156,11 +190,11 @@ fn dirfd(call: &Call, index: u32) -> i32 {
 pub fn path_call(policy: u32, call: Call, current: Current) -> Option<()> {
     let shape = PathShape::unpack(policy);
     let scratch = scratch(probe::SYS_EXIT)?;
-    let header = header(probe::SYS_EXIT, kind::PATH_CALL, current)?;
     let mut marks = marks::UNTRUSTED | user_string(scratch, call.arg_at(shape.path));
     let user_end = scratch.at();
     marks |= directory(scratch, 0, user_end, dirfd(&call, shape.dir));
     let dir_end = scratch.at();
+    let first = scratch.components();
     let (mut user2_end, mut dir2_end) = (dir_end, dir_end);
     if shape.path2 != PathShape::NONE {
         marks |= user_string(scratch, call.arg_at(shape.path2));
@@ -168,6 +202,16 @@ pub fn path_call(policy: u32, call: Call, current: Current) -> Option<()> {
         marks |= directory(scratch, dir_end, user2_end, dirfd(&call, shape.dir2));
         dir2_end = scratch.at();
     }
+    let second = (shape.path2 != PathShape::NONE).then_some([first, dir_end as u64]);
+    if !place_wanted(
+        marks,
+        [0, first],
+        0,
+        second.map(|[from, text]| (scratch.components(), from, text)),
+    ) {
+        return None;
+    }
+    let header = header_of_wanted(probe::SYS_EXIT, kind::PATH_CALL, current)?;
     let record = scratch.fixed::<PathCallRecord>();
     record.header = header;
     record.header.data_len = dir2_end as u32;

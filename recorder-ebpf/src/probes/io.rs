@@ -19,7 +19,7 @@ use recorder_ebpf::{
 use crate::{
     BULK, Current, IO_EVEN, IO_ODD, LISTED_FILES, POLICY, URING_IO, calls, count_drop,
     counts::{count, odd},
-    header,
+    header_of_wanted,
     kernel::{bounded, file_of, read},
     offset, scratch_of, setting,
     syscalls::Call,
@@ -226,7 +226,8 @@ extern "C" fn flush_from(probe: u64, odd: u64, fd: u32, pid_tgid: u64, cgroup_id
 
 #[inline(always)]
 fn event(probe: u8, fd: u32, count: *const IoCount, current: Current) -> Option<()> {
-    let header = header(probe, kind::IO, current)?;
+    // The filter was asked when it was counted.
+    let header = header_of_wanted(probe, kind::IO, current)?;
     match BULK.reserve::<IoRecord>(0) {
         Some(mut entry) => {
             let record = entry.as_mut_ptr();

@@ -1,6 +1,7 @@
 //! The probes. Each file is one subject; this one declares the maps and what every probe shares.
 //!
-//! Order in every probe: filter → sequence number → reserve → fill → submit. The sequence number
+//! Order in every probe: filter → sequence number → reserve → fill → submit. Where the filter asks for a
+//! path or an address, these are read first. The sequence number
 //! is taken before reserve, so that a lost record leaves a hole that user space sees.
 //! Records are submitted without a wake-up: user space drains the rings on its own clock.
 //! Plain system calls, of which there are most, have a ring per CPU (`calls`); everything else
@@ -14,6 +15,7 @@ mod cgroups;
 mod counts;
 mod details;
 mod files;
+mod filter;
 mod io;
 mod kernel;
 mod process;
@@ -32,9 +34,10 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use recorder_ebpf::{
-    COUNTS_MAX, CallPage, CallRing, CountKey, CountSlot, Counters, DATA_MAX, FILTER_CGROUPS_MAX,
-    FileKey, Header, IO_MAX, IoCount, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName, Offsets,
-    PIECE_MAX, SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, URING_IO_MAX, UringIo, probe,
+    COUNTS_MAX, CallPage, CallRing, CountKey, CountSlot, Counters, DATA_MAX, FileKey, Header,
+    IO_MAX, IoCount, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName, Offsets, PIECE_MAX,
+    SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, URING_IO_MAX, UringIo, filter as option,
+    probe,
 };
 
 /// Plain system calls: one ring per CPU, each of `call_pages` pages. User space sets the sizes.
@@ -65,8 +68,6 @@ static COUNTS_EVEN: HashMap<CountKey, u64> = HashMap::with_max_entries(COUNTS_MA
 static COUNTS_ODD: HashMap<CountKey, u64> = HashMap::with_max_entries(COUNTS_MAX, 0);
 #[map]
 static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(SOCKETS_MAX, 0);
-#[map]
-static FILTER_CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(FILTER_CGROUPS_MAX, 0);
 
 /// Reads and writes per process and descriptor, in two tables for the same reason.
 #[map]
@@ -111,7 +112,7 @@ static OFFSETS: Offsets = Offsets::NONE;
 #[unsafe(no_mangle)]
 static SETTINGS: Settings = Settings {
     self_tgid: 0,
-    filter_cgroups: 0,
+    filter: 0,
     empty: 0,
     call_pages: 1,
     task_btf: 0,
@@ -122,6 +123,10 @@ static SETTINGS: Settings = Settings {
     names: 0,
     uring_submit: 0,
     uring_complete: 0,
+    filter_kinds: u64::MAX,
+    filter_min_ns: 0,
+    filter_must: 0,
+    reserved_too: 0,
 };
 
 /// A member's offset: a constant to the verifier, because the map behind it is frozen.
@@ -164,20 +169,45 @@ pub fn counters(probe: u8) -> Option<&'static mut Counters> {
         .map(|counters| unsafe { &mut *counters })
 }
 
-/// The current thread, or None when a filter rejects it (then it has been counted).
+/// The current thread, or None when the filter rejects it (then it has been counted).
 #[inline(always)]
 pub fn current(probe: u8) -> Option<Current> {
+    wanted(probe, option::WHO)
+}
+
+/// The same for what says where processes come from: only containers and process trees are asked for.
+#[inline(always)]
+pub fn lineage(probe: u8) -> Option<Current> {
+    wanted(probe, option::LINEAGE)
+}
+
+#[inline(always)]
+fn wanted(probe: u8, options: u32) -> Option<Current> {
+    let current = whoever()?;
+    if !filter::wants(current, u64::from(options)) {
+        filter::reject(probe);
+        return None;
+    }
+    Some(current)
+}
+
+/// The current thread, whatever the filter says. None: it is the recorder.
+#[inline(always)]
+pub fn whoever() -> Option<Current> {
     if setting!(empty) != 0 {
         return None;
     }
-    admit(
-        probe,
-        if setting!(task_btf) != 0 {
-            typed()
-        } else {
-            helped()
-        },
-    )
+    let current = if setting!(task_btf) != 0 {
+        typed()
+    } else {
+        helped()
+    };
+    (!is_recorder(current)).then_some(current)
+}
+
+#[inline(always)]
+pub fn is_recorder(current: Current) -> bool {
+    (current.pid_tgid >> 32) as u32 == setting!(self_tgid)
 }
 
 /// From the current task, by plain loads.
@@ -207,23 +237,20 @@ fn helped() -> Current {
     }
 }
 
-/// Applies the filters to whoever an event belongs to.
-#[inline(always)]
-pub fn admit(probe: u8, current: Current) -> Option<Current> {
-    if (current.pid_tgid >> 32) as u32 == setting!(self_tgid) {
-        return None;
-    }
-    // SAFETY: the value is not used, only its presence.
-    if setting!(filter_cgroups) != 0 && unsafe { FILTER_CGROUPS.get(current.cgroup_id) }.is_none() {
-        counters(probe)?.filtered += 1;
-        return None;
-    }
-    Some(current)
-}
-
-/// Takes a sequence number and the time.
+/// Takes a sequence number and the time, for an event of which the filter needs no more than its kind.
+/// None: the filter does not want it, and it has been counted.
 #[inline(always)]
 pub fn header(probe: u8, kind: u8, current: Current) -> Option<Header> {
+    if !filter::kind_wanted(kind) {
+        filter::reject(probe);
+        return None;
+    }
+    header_of_wanted(probe, kind, current)
+}
+
+/// Takes a sequence number and the time: the filter has been asked.
+#[inline(always)]
+pub fn header_of_wanted(probe: u8, kind: u8, current: Current) -> Option<Header> {
     let counters = counters(probe)?;
     let seq = counters.seen;
     counters.seen = seq + 1;
@@ -331,6 +358,13 @@ impl Scratch {
             core::ptr::write_volatile(self.starts.as_mut_ptr().add(start), at as u16);
             core::ptr::write_volatile(&raw mut self.components, count + 1);
         }
+    }
+
+    /// How many components there are.
+    #[inline(always)]
+    pub fn components(&self) -> u64 {
+        // SAFETY: a plain field; volatile for the reason that `at` is.
+        unsafe { core::ptr::read_volatile(&raw const self.components) }
     }
 
     /// Where component `index` (below [`COMPONENTS`]) of the path begins, if there is one.

@@ -4,15 +4,16 @@ use aya_ebpf::{
     helpers::generated::bpf_probe_read_user, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use recorder_ebpf::{
-    ARGS_MAX, DATA_MAX, ExecRecord, ExitRecord, ForkRecord, PIECE_MAX, detail, kind, marks, probe,
+    ARGS_MAX, DATA_MAX, ExecRecord, ExitRecord, ForkRecord, PIECE_MAX, detail, filter as option,
+    kind, marks, probe,
 };
 
 use crate::{
-    Current, Ring, current,
+    Current, Ring,
     details::task_details,
-    header, io,
+    filter, header, io,
     kernel::{bounded, cwd_path, file, inode_identity, kernel_string, read, walk},
-    offset, scratch, send, setting, submit,
+    lineage, offset, scratch, send, setting, submit,
 };
 
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -24,7 +25,10 @@ fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn fork(ctx: &BtfTracePointContext) -> Option<()> {
     let child: u64 = ctx.arg(1);
-    let current = current(probe::FORK)?;
+    if setting!(filter) & option::TREE != 0 {
+        filter::forked(filter::process_of(ctx.arg(0)), filter::process_of(child));
+    }
+    let current = lineage(probe::FORK)?;
     let header = header(probe::FORK, kind::FORK, current)?;
     submit(
         Ring::Urgent,
@@ -42,16 +46,28 @@ fn fork(ctx: &BtfTracePointContext) -> Option<()> {
 #[btf_tracepoint(function = "sched_process_exit")]
 fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     exit(&ctx);
+    if setting!(filter) & option::TREE != 0 {
+        let task: u64 = ctx.arg(0);
+        if live(task) == 0 {
+            filter::exited(filter::process_of(task));
+        }
+    }
     0
+}
+
+/// Threads of the task's group that are still alive.
+#[inline(always)]
+fn live(task: u64) -> u32 {
+    let signal: u64 = read(task, offset!(task_signal));
+    read(signal, offset!(signal_live))
 }
 
 #[inline(always)]
 fn exit(ctx: &BtfTracePointContext) -> Option<()> {
     let task: u64 = ctx.arg(0);
-    let current = current(probe::EXIT)?;
+    let current = lineage(probe::EXIT)?;
     let header = header(probe::EXIT, kind::EXIT, current)?;
-    let signal: u64 = read(task, offset!(task_signal));
-    let live: u32 = read(signal, offset!(signal_live));
+    let live = live(task);
     submit(
         Ring::Urgent,
         probe::EXIT,
@@ -78,7 +94,7 @@ fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
 fn exec(ctx: &BtfTracePointContext) -> Option<()> {
     let task: u64 = ctx.arg(0);
     let bprm: u64 = ctx.arg(2);
-    let current: Current = current(probe::EXEC)?;
+    let current: Current = lineage(probe::EXEC)?;
     let scratch = scratch(probe::EXEC)?;
     let header = header(probe::EXEC, kind::EXEC, current)?;
 

@@ -13,15 +13,16 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use recorder_ebpf::{
-    Offsets, SUN_PATH_MAX, SockCallRecord, SocketOwner, TcpEventRecord, TcpStateRecord, kind,
-    marks, probe,
+    Offsets, SUN_PATH_MAX, SockCallRecord, SocketOwner, TcpEventRecord, TcpStateRecord,
+    filter as option, kind, marks, probe,
 };
 
 use crate::{
-    Current, Ring, SOCKETS, Scratch, admit, current, header,
+    Current, Ring, SOCKETS, Scratch, filter, header_of_wanted, is_recorder,
     kernel::{bounded, file_of, read},
-    offset, scratch, send, submit,
+    offset, scratch, send, setting, submit,
     syscalls::Call,
+    whoever,
 };
 
 const AF_UNIX: u16 = 1;
@@ -100,8 +101,7 @@ fn sock_of(fd: u32) -> u64 {
 #[inline(always)]
 pub fn sock_call(call: Call, current: Current) -> Option<()> {
     let scratch = scratch(probe::SYS_EXIT)?;
-    let header = header(probe::SYS_EXIT, kind::SOCK_CALL, current)?;
-    let accepted = call.nr == nr::ACCEPT || call.nr == nr::ACCEPT4;
+    let accepted = is_accept(&call);
     let fd = if accepted || call.nr == nr::SOCKET {
         if call.ret < 0 { -1 } else { call.ret as i32 }
     } else {
@@ -112,7 +112,6 @@ pub fn sock_call(call: Call, current: Current) -> Option<()> {
     let sock_type: u16 = read(sk, offset!(sock_type));
 
     let record = scratch.fixed::<SockCallRecord>();
-    record.header = header;
     record.ret = call.ret;
     record.nr = call.nr;
     record.fd = fd;
@@ -132,12 +131,89 @@ pub fn sock_call(call: Call, current: Current) -> Option<()> {
     if call.nr == nr::CONNECT || call.nr == nr::BIND {
         caller_address(scratch, call);
     }
-    scratch.fixed::<SockCallRecord>().header.data_len = scratch.at() as u32;
     if accepted && (socket.family == AF_INET || socket.family == AF_INET6) {
-        accepted_by(sk, current);
+        accepted_by(sk, current, 1);
     }
+    if !call_wanted(scratch) {
+        return None;
+    }
+    let end = scratch.at();
+    let record = scratch.fixed::<SockCallRecord>();
+    record.header = header_of_wanted(probe::SYS_EXIT, kind::SOCK_CALL, current)?;
+    record.header.data_len = end as u32;
     send::<SockCallRecord>(Ring::Urgent, probe::SYS_EXIT, scratch);
     Some(())
+}
+
+#[inline(always)]
+fn is_accept(call: &Call) -> bool {
+    call.nr == nr::ACCEPT || call.nr == nr::ACCEPT4
+}
+
+/// Does the filter want what the record in the scratch says of a socket?
+#[inline(always)]
+fn call_wanted(scratch: &mut Scratch) -> bool {
+    if setting!(filter) & option::WHERE == 0 {
+        return true;
+    }
+    let at = scratch.at();
+    let found = if at > 0 {
+        // The path of a unix socket need not end with a NUL.
+        // SAFETY: there is room behind any place that `end` gives.
+        unsafe { scratch.end().write_volatile(0) };
+        filter::of_path(0, 0, 0)
+    } else {
+        let record = scratch.fixed::<SockCallRecord>();
+        of_ends(&Ends {
+            family: record.family,
+            local_port: record.local_port,
+            remote_port: record.remote_port,
+            local: record.local,
+            remote: record.remote,
+        })
+    };
+    filter::place_wanted(probe::SYS_EXIT, found, 0)
+}
+
+/// What the filter's list of addresses says of both ends.
+#[inline(always)]
+fn of_ends(ends: &Ends) -> u64 {
+    if setting!(filter) & option::ADDRESS == 0
+        || (ends.family != AF_INET && ends.family != AF_INET6)
+    {
+        return 0;
+    }
+    let is_v4 = ends.family == AF_INET;
+    filter::joined(
+        filter::of_address(is_v4, &ends.local, ends.local_port)
+            | filter::of_address(is_v4, &ends.remote, ends.remote_port),
+    )
+}
+
+/// An accept that is not recorded: the connection has an owner all the same.
+#[inline(always)]
+pub fn accepted(call: &Call, current: Current) {
+    note_accept(call, current, 1);
+}
+
+/// The same of one whose caller the filter does not want. The recorder's own are its own.
+#[inline(always)]
+pub fn accepted_by_unwanted(call: &Call) {
+    if let Some(current) = whoever() {
+        note_accept(call, current, 0);
+    }
+}
+
+#[inline(always)]
+fn note_accept(call: &Call, current: Current, wanted: u64) {
+    if !is_accept(call) || call.ret < 0 {
+        return;
+    }
+    let sk = sock_of(call.ret as u32);
+    let family: u16 = read(sk, offset!(skc_family));
+    if family == AF_INET || family == AF_INET6 {
+        accepted_by(sk, current, wanted);
+    }
 }
 
 /// The address that the caller passed: all there is for unix sockets, and for a connect or bind
@@ -209,7 +285,7 @@ fn caller_address(scratch: &mut Scratch, call: Call) {
 
 /// Remembers who owns a socket. Returns the entry.
 #[inline(always)]
-fn own(sk: u64, current: Current, connect_ns: u64) -> SocketOwner {
+fn own(sk: u64, current: Current, connect_ns: u64, wanted: bool) -> SocketOwner {
     let id = match unsafe_get(sk) {
         Some(owner) => owner.id,
         None => new_id(),
@@ -220,6 +296,7 @@ fn own(sk: u64, current: Current, connect_ns: u64) -> SocketOwner {
         cgroup_id: current.cgroup_id,
         connect_ns,
         established_ns: 0,
+        wanted: u64::from(wanted),
     };
     // A full LRU map makes room; any other failure only costs this socket its owner.
     let _ = SOCKETS.insert(sk, owner, u64::from(BPF_ANY));
@@ -228,7 +305,7 @@ fn own(sk: u64, current: Current, connect_ns: u64) -> SocketOwner {
 
 /// An accepted connection has been established before: what is known of it stays.
 #[inline(always)]
-fn accepted_by(sk: u64, current: Current) {
+fn accepted_by(sk: u64, current: Current, wanted: u64) {
     let known = unsafe_get(sk);
     let owner = SocketOwner {
         id: known.map_or_else(new_id, |owner| owner.id),
@@ -236,6 +313,7 @@ fn accepted_by(sk: u64, current: Current) {
         cgroup_id: current.cgroup_id,
         connect_ns: 0,
         established_ns: known.map_or(0, |owner| owner.established_ns),
+        wanted,
     };
     let _ = SOCKETS.insert(sk, owner, u64::from(BPF_ANY));
 }
@@ -264,54 +342,51 @@ fn tcp_state(ctx: &BtfTracePointContext) -> Option<()> {
     let sk: u64 = ctx.arg(0);
     let old = ctx.arg::<i32>(1) as u8;
     let new = ctx.arg::<i32>(2) as u8;
+    if setting!(empty) != 0 {
+        return None;
+    }
     // connect and listen run in the caller's context; every other change may be a stranger's.
+    let known = unsafe_get(sk);
     let owner = if new == TCP_SYN_SENT || new == TCP_LISTEN {
+        let current = current_or_recorder();
+        let wanted = filter::wants(current, u64::from(option::WHO));
         // SAFETY: a helper without preconditions.
-        own(sk, current(probe::TCP_STATE)?, unsafe {
-            bpf_ktime_get_boot_ns()
-        })
+        own(sk, current, unsafe { bpf_ktime_get_boot_ns() }, wanted)
     } else {
-        let owner = match unsafe_get(sk) {
+        match known {
             Some(owner) => owner,
-            None => own(
-                sk,
-                Current {
-                    pid_tgid: 0,
-                    cgroup_id: 0,
-                },
-                0,
-            ),
-        };
-        admit(
-            probe::TCP_STATE,
-            Current {
-                pid_tgid: owner.pid_tgid,
-                cgroup_id: owner.cgroup_id,
-            },
-        )?;
-        if crate::setting!(empty) != 0 {
-            return None;
+            None => own(sk, NOBODY, 0, wants_nobody()),
         }
-        owner
     };
-    let header = header(
-        probe::TCP_STATE,
-        kind::TCP_STATE,
-        Current {
-            pid_tgid: owner.pid_tgid,
-            cgroup_id: owner.cgroup_id,
-        },
-    )?;
     let ended = old == TCP_SYN_SENT && (new == TCP_ESTABLISHED || new == TCP_CLOSE);
-    let socket = ends(sk);
     let closed = new == TCP_CLOSE;
     if new == TCP_ESTABLISHED {
         let owner = SocketOwner {
-            established_ns: header.boot_ns,
+            // SAFETY: a helper without preconditions.
+            established_ns: unsafe { bpf_ktime_get_boot_ns() },
             ..owner
         };
         let _ = SOCKETS.insert(sk, owner, u64::from(BPF_ANY));
     }
+    if closed {
+        let _ = SOCKETS.remove(sk);
+    }
+    let current = wanted_owner(probe::TCP_STATE, &owner)?;
+    let socket = ends(sk);
+    if setting!(filter) & (option::WHAT | option::WHERE) != 0 {
+        // SAFETY: a helper without preconditions.
+        let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+        let since = if ended && owner.connect_ns != 0 {
+            owner.connect_ns
+        } else if closed && owner.established_ns != 0 {
+            owner.established_ns
+        } else {
+            now_ns
+        };
+        let lasted_ns = now_ns.saturating_sub(since);
+        connection_wanted(probe::TCP_STATE, kind::TCP_STATE, &socket, lasted_ns)?;
+    }
+    let header = header_of_wanted(probe::TCP_STATE, kind::TCP_STATE, current)?;
     submit(
         Ring::Urgent,
         probe::TCP_STATE,
@@ -335,7 +410,7 @@ fn tcp_state(ctx: &BtfTracePointContext) -> Option<()> {
                 0
             },
             reserved: 0,
-            latency_ns: if ended {
+            latency_ns: if ended && owner.connect_ns != 0 {
                 header.boot_ns.saturating_sub(owner.connect_ns)
             } else {
                 0
@@ -349,10 +424,49 @@ fn tcp_state(ctx: &BtfTracePointContext) -> Option<()> {
             remote: socket.remote,
         },
     );
-    if closed {
-        let _ = SOCKETS.remove(sk);
-    }
     Some(())
+}
+
+/// The current thread, be it the recorder's.
+#[inline(always)]
+fn current_or_recorder() -> Current {
+    whoever().unwrap_or(Current {
+        pid_tgid: u64::from(setting!(self_tgid)) << 32,
+        cgroup_id: 0,
+    })
+}
+
+/// Does the filter want what nobody is known to own?
+#[inline(always)]
+fn wants_nobody() -> bool {
+    filter::wants(NOBODY, u64::from(option::WHO) | filter::NOBODY)
+}
+
+/// The owner, or None when the filter rejects it (then it has been counted) or it is the recorder.
+#[inline(always)]
+fn wanted_owner(probe: u8, owner: &SocketOwner) -> Option<Current> {
+    let current = Current {
+        pid_tgid: owner.pid_tgid,
+        cgroup_id: owner.cgroup_id,
+    };
+    if is_recorder(current) {
+        return None;
+    }
+    if setting!(filter) & option::WHO != 0 && owner.wanted == 0 {
+        filter::reject(probe);
+        return None;
+    }
+    Some(current)
+}
+
+/// Does the filter want this event of a connection? None: it does not, which has been counted.
+#[inline(always)]
+fn connection_wanted(probe: u8, kind: u8, ends: &Ends, lasted_ns: u64) -> Option<()> {
+    if !filter::connection_kind_wanted(kind) {
+        filter::reject(probe);
+        return None;
+    }
+    filter::place_wanted(probe, of_ends(ends), lasted_ns).then_some(())
 }
 
 /// A count of the `tcp_sock`, which a kernel may not have.
@@ -400,21 +514,29 @@ const NOBODY: Current = Current {
     cgroup_id: 0,
 };
 
+/// [`NOBODY`], or None when the filter asks for somebody.
+#[inline(always)]
+fn wanted_nobody(probe: u8) -> Option<Current> {
+    if !wants_nobody() {
+        filter::reject(probe);
+        return None;
+    }
+    Some(NOBODY)
+}
+
 #[inline(always)]
 fn tcp_event(probe: u8, what: u8, sk: u64) -> Option<()> {
-    if crate::setting!(empty) != 0 {
+    if setting!(empty) != 0 {
         return None;
     }
     let owner = unsafe_get(sk);
-    let current = admit(
-        probe,
-        owner.map_or(NOBODY, |owner| Current {
-            pid_tgid: owner.pid_tgid,
-            cgroup_id: owner.cgroup_id,
-        }),
-    )?;
-    let header = header(probe, kind::TCP_EVENT, current)?;
+    let current = match &owner {
+        Some(owner) => wanted_owner(probe, owner)?,
+        None => wanted_nobody(probe)?,
+    };
     let socket = ends(sk);
+    connection_wanted(probe, kind::TCP_EVENT, &socket, 0)?;
+    let header = header_of_wanted(probe, kind::TCP_EVENT, current)?;
     submit(
         Ring::Urgent,
         probe,
@@ -438,11 +560,10 @@ fn tcp_event(probe: u8, what: u8, sk: u64) -> Option<()> {
 #[inline(always)]
 fn reset_of_none(skb: u64) -> Option<()> {
     // Newer kernels want to see that it was looked at.
-    if crate::setting!(empty) != 0 || skb == 0 {
+    if setting!(empty) != 0 || skb == 0 {
         return None;
     }
-    let current = admit(probe::TCP_RESET_SENT, NOBODY)?;
-    let header = header(probe::TCP_RESET_SENT, kind::TCP_EVENT, current)?;
+    let current = wanted_nobody(probe::TCP_RESET_SENT)?;
     let head: u64 = read(skb, offset!(skb_head));
     let network = head + u64::from(read::<u16>(skb, offset!(skb_network)));
     let transport = head + u64::from(read::<u16>(skb, offset!(skb_transport)));
@@ -459,6 +580,15 @@ fn reset_of_none(skb: u64) -> Option<()> {
         remote = read(network, 8);
         AF_INET6
     };
+    let ends = Ends {
+        family,
+        local_port: u16::from_be(read(transport, 2)),
+        remote_port: u16::from_be(read(transport, 0)),
+        local,
+        remote,
+    };
+    connection_wanted(probe::TCP_RESET_SENT, kind::TCP_EVENT, &ends, 0)?;
+    let header = header_of_wanted(probe::TCP_RESET_SENT, kind::TCP_EVENT, current)?;
     submit(
         Ring::Urgent,
         probe::TCP_RESET_SENT,
@@ -467,11 +597,11 @@ fn reset_of_none(skb: u64) -> Option<()> {
             sock_id: 0,
             what: what::RESET_SENT,
             state: 0,
-            family,
-            local_port: u16::from_be(read(transport, 2)),
-            remote_port: u16::from_be(read(transport, 0)),
-            local,
-            remote,
+            family: ends.family,
+            local_port: ends.local_port,
+            remote_port: ends.remote_port,
+            local: ends.local,
+            remote: ends.remote,
         },
     );
     Some(())

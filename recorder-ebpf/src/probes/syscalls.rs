@@ -4,10 +4,11 @@
 //! those are not recorded here), so there is no program at the entry and nothing to join.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use recorder_ebpf::{Offsets, abi, action, probe, reuse};
+use recorder_ebpf::{Offsets, abi, action, filter as option, probe, reuse};
 
 use crate::{
-    Current, POLICY, calls, counts::count, current, files, io, kernel, offset, setting, sockets,
+    Current, POLICY, calls, counts::count, current, files, filter, io, kernel, offset, setting,
+    sockets,
 };
 
 /// The registers at a system call, in the order of its arguments.
@@ -90,8 +91,14 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
         ret: ctx.arg(1),
         regs,
     };
+    // Nothing is made of an exec that works here: so there is nothing to reject.
+    if setting!(filter) != 0 && policy & action::MASK == action::FAILED_PATH && call.ret >= 0 {
+        return 0;
+    }
     if let Some(current) = current(probe::SYS_EXIT) {
         record(policy, call, current);
+    } else if setting!(filter) & option::WHO != 0 && policy & action::MASK == action::SOCK {
+        sockets::accepted_by_unwanted(&call);
     }
     0
 }
@@ -123,18 +130,29 @@ fn foreign(ctx: &BtfTracePointContext, abi: u8, regs: *const Registers) -> Optio
         regs,
     };
     let policy = setting!(foreign);
-    match policy & action::MASK {
-        action::COUNT => count(call, abi, current(probe::SYS_EXIT)?),
-        action::RECORD => calls::plain(policy, call, abi, current(probe::SYS_EXIT)?),
-        _ => None,
+    let what = policy & action::MASK;
+    if what != action::COUNT && what != action::RECORD {
+        return None;
+    }
+    let current = current(probe::SYS_EXIT)?;
+    if !filter::call_wanted(policy, &call, current) {
+        return None;
+    }
+    if what == action::COUNT {
+        count(call, abi, current)
+    } else {
+        calls::plain(policy, call, abi, current)
     }
 }
 
 #[inline(always)]
 fn record(policy: u32, call: Call, current: Current) -> Option<()> {
-    let reused = policy >> action::REUSE_SHIFT;
+    let reused = policy >> action::REUSE_SHIFT & action::REUSE_MASK;
     if reused != reuse::NONE && call.ret >= 0 {
         io::reused(reused, &call, current);
+    }
+    if !filter::call_wanted(policy, &call, current) {
+        return None;
     }
     match policy & action::MASK {
         action::COUNT => count(call, abi::NATIVE, current),

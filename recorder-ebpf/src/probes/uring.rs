@@ -8,7 +8,9 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use recorder_ebpf::{Offsets, UringRecord, action, kind, probe};
 
-use crate::{POLICY, Ring, counts, current, header, io, kernel::read, offset, setting, submit};
+use crate::{
+    POLICY, Ring, counts, current, filter, header, io, kernel::read, offset, setting, submit,
+};
 
 /// Marks an opcode among the numbers of system calls.
 const OPCODE: u32 = 1 << 29;
@@ -88,12 +90,16 @@ fn submitted(request: Request) -> Option<()> {
     let current = current(probe::URING_SUBMIT)?;
     let apart = request.at != 0
         && request.fd >= 0
+        && filter::kind_wanted(kind::IO)
         && io::requested(request.at, request.opcode, request.fd as u32, current) != 0;
-    if policy & action::MASK == action::COUNT
-        && !apart
-        && counts::beside(OPCODE | request.opcode, current)
-    {
-        return None;
+    if policy & action::MASK == action::COUNT && !apart {
+        if !filter::kind_wanted(kind::COUNT) {
+            filter::reject(probe::URING_SUBMIT);
+            return None;
+        }
+        if counts::beside(OPCODE | request.opcode, current) {
+            return None;
+        }
     }
     let ring = if policy & action::URGENT != 0 {
         Ring::Urgent

@@ -86,6 +86,9 @@ fn probes(in_force: &InForce) -> String {
         in_force.profile,
         in_force.boot_ns as f64 / 1e9
     );
+    if !in_force.filter.is_empty() {
+        text += &format!("\nfilter {}", in_force.filter);
+    }
     for probe in &in_force.probes {
         let ProbeState { name, family, .. } = probe;
         text += &match probe.attached.is_empty() {
@@ -98,8 +101,12 @@ fn probes(in_force: &InForce) -> String {
 
 fn text(status: &Status) -> String {
     let seconds = status.now_boot_ns.saturating_sub(status.started_boot_ns) as f64 / 1e9;
+    let filter = match status.in_force.filter.as_str() {
+        "" => String::new(),
+        text => format!("filter {text}\n"),
+    };
     format!(
-        "trace {}\n{}, profile {}, {} probes on, for {seconds:.1} s\n{} events in {} chunks, {} bytes, {} dropped, {} marks",
+        "trace {}\n{}, profile {}, {} probes on, for {seconds:.1} s\n{filter}{} events in {} chunks, {} bytes, {} dropped, {} marks",
         status.trace_uuid,
         match status.recording {
             true => "recording",

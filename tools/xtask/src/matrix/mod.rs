@@ -32,6 +32,12 @@ pub struct Args {
 /// Names the cgroup in which the sequence runs, as Docker would.
 const CONTAINER_ID: &str = "5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e";
 
+/// Every option of the filter, wanted and left out: each is code that the verifier has not seen otherwise.
+const FILTER: &str = "--container $CONTAINER --tree 1 --uid 0 --comm sh --kind open,tcp_state --syscall connect \
+    --result failed --path /etc --address [::1]:53 --min-duration 1ms --exclude uid=7 --exclude comm=init \
+    --exclude kind=signal --exclude syscall=futex --exclude result=EAGAIN --exclude path=/etc/ssl \
+    --exclude address=10.0.0.0/8";
+
 /// What happens in the guest. The recorder counts as started when its first chunk is in the file.
 const SCRIPT: &str = r#"
 cgroup=/sys/fs/cgroup/docker/$CONTAINER
@@ -51,6 +57,8 @@ sleep 1
 kill -INT $rec
 wait $rec
 echo $? > /out/rec.status
+rec capture --profile full --duration 2s -o /tmp/filtered.zst $FILTER > /out/filter.out 2> /out/filter.log
+echo $? > /out/filter.status
 "#;
 
 pub fn main(args: &Args) -> Result<()> {
@@ -107,7 +115,9 @@ fn pack(args: &Args, work: &Path) -> Result<PathBuf> {
     }
     let programs = repo::target_dir()?.join("debug");
     let (rec, known) = (programs.join("rec"), programs.join("known-sequence"));
-    let script = SCRIPT.replace("$CONTAINER", CONTAINER_ID);
+    let script = SCRIPT
+        .replace("$FILTER", FILTER)
+        .replace("$CONTAINER", CONTAINER_ID);
     let files = args
         .probes
         .as_deref()
@@ -124,7 +134,11 @@ fn pack(args: &Args, work: &Path) -> Result<PathBuf> {
 fn judge(out: &Path) -> Result<String> {
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap_or_default();
     let mut wrong = Vec::new();
-    for (what, log) in [("check", "check.log"), ("rec", "rec.log")] {
+    for (what, log) in [
+        ("check", "check.log"),
+        ("rec", "rec.log"),
+        ("filter", "filter.log"),
+    ] {
         let status = read(&format!("{what}.status"));
         if status.trim() != "0" {
             wrong.push(format!(
