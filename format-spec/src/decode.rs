@@ -218,10 +218,16 @@ impl ChunkEvents {
     /// The first of that event's own fields, as a number: of a system call, which one it was.
     #[inline]
     pub fn first_field(&self, index: usize) -> Result<u64, &Error> {
+        self.field(index, 0)
+    }
+
+    /// That event's own field at a place, as a number: of a text 0 where it is empty, and only there.
+    #[inline]
+    pub fn field(&self, index: usize, field: usize) -> Result<u64, &Error> {
         let row = self.in_time[index];
-        let first = self.values(self.family(row))?.first();
+        let values = self.values(self.family(row))?.get(field);
         let (_, row) = self.places[row as usize];
-        Ok(first.map_or(0, |values| at(values, row as usize)))
+        Ok(values.map_or(0, |values| at(values, row as usize)))
     }
 
     /// That event. Fails where its family's columns were left until now and are malformed.

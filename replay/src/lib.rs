@@ -28,6 +28,7 @@ pub mod order;
 pub mod parts;
 pub mod performance;
 pub mod pipeline;
+mod plain;
 pub mod resolve;
 pub mod rules;
 mod rules_detector;

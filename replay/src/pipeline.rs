@@ -17,14 +17,18 @@ use trace_format::{ChunkEvents, ContextRecord, Event, EventHead, SealedChunk, co
 use crate::{
     findings::{Finding, FoundProcess},
     gate::{Gate, Suppressed},
-    import::native::{Native, Told},
+    import::{
+        native::{Native, Told},
+        scap::families::MORE,
+    },
     incidents::{Incident, Incidents},
     order::{Disorder, EventRef, Fold, Order},
+    plain::{PlainBlocks, PlainCalls},
     resolve::{News, State},
     rules::RuleSet,
     rules_detector::RulesDetector,
     statistics::Statistics,
-    syscalls::{Arch, Effect},
+    syscalls::Arch,
 };
 
 /// An engine that looks at every record and says what it found.
@@ -256,7 +260,8 @@ struct Engines {
     told_ns: u64,
     /// When they have to know it.
     due_ns: u64,
-    plain: PlainCalls,
+    calls: PlainCalls,
+    blocks: PlainBlocks,
     /// When the trace went on after missing chunks.
     hole_ns: Option<u64>,
     events: u64,
@@ -280,7 +285,8 @@ impl Engines {
             now_ns: 0,
             told_ns: 0,
             due_ns: 0,
-            plain: PlainCalls::default(),
+            calls: PlainCalls::default(),
+            blocks: PlainBlocks::default(),
             hole_ns: None,
             events: 0,
             findings: 0,
@@ -476,72 +482,62 @@ impl Fold for Engines {
 
     #[inline]
     fn takes(&mut self, chunk: &ChunkEvents, index: usize, at: EventRef) -> bool {
-        if at.family != columns::SYSCALL {
-            return false;
+        match at.family {
+            columns::SYSCALL => self.takes_call(chunk, index, at),
+            columns::DECLARED.. => self.takes_block(chunk, index, at),
+            _ => false,
         }
-        let Ok(nr) = chunk.first_field(index) else {
-            return false;
-        };
-        if !self.plain.has(nr as u32, &self.state, &self.detectors) {
-            return false;
-        }
-        let head = chunk.head(index);
-        self.advance(head.boot_ns);
-        self.state.counted(&head);
-        self.events += 1;
-        for detector in &mut self.detectors {
-            detector.call(&head, &at);
-        }
-        true
-    }
-}
-
-/// Which system calls change no state and are told to no detector but by their heads: most of a busy
-/// server's. They are never put together.
-#[derive(Default)]
-struct PlainCalls {
-    arch: Arch,
-    /// By number, as far as it was asked for.
-    known: Vec<Option<bool>>,
-}
-
-/// System calls have numbers below this, but for those of foreign tables.
-const CALLS_MAX: u32 = 1_024;
-
-impl PlainCalls {
-    #[inline]
-    fn has(&mut self, nr: u32, state: &State, detectors: &[Box<dyn Detector>]) -> bool {
-        if self.arch == state.arch()
-            && let Some(Some(plain)) = self.known.get(nr as usize)
-        {
-            return *plain;
-        }
-        self.learn(nr, state, detectors)
-    }
-
-    #[cold]
-    fn learn(&mut self, nr: u32, state: &State, detectors: &[Box<dyn Detector>]) -> bool {
-        if nr >= CALLS_MAX {
-            return false;
-        }
-        let arch = state.arch();
-        if self.arch != arch {
-            self.arch = arch;
-            self.known.clear();
-        }
-        if self.known.len() <= nr as usize {
-            self.known.resize(nr as usize + 1, None);
-        }
-        let plain = state.effects().of(nr) == Effect::None
-            && !detectors
-                .iter()
-                .any(|detector| detector.wants_call(nr, arch));
-        self.known[nr as usize] = Some(plain);
-        plain
     }
 }
 
 impl Engines {
+    /// Takes a plain system call that need not be put together.
+    #[inline]
+    fn takes_call(&mut self, chunk: &ChunkEvents, index: usize, at: EventRef) -> bool {
+        let Ok(nr) = chunk.first_field(index) else {
+            return false;
+        };
+        if !self.calls.has(nr as u32, &self.state, &self.detectors) {
+            return false;
+        }
+        self.count(&chunk.head(index), &at);
+        true
+    }
+
+    /// Takes a capture's row that tells of such a call.
+    #[inline]
+    fn takes_block(&mut self, chunk: &ChunkEvents, index: usize, at: EventRef) -> bool {
+        let head = chunk.head(index);
+        let Some(ty) = head.ty else { return false };
+        let Some(block) = self.blocks.of(ty, &self.state, &self.detectors) else {
+            return false;
+        };
+        if block.tells {
+            // What the columns cannot say of a block may be that people are not to see it.
+            if !matches!(chunk.field(index, MORE), Ok(0)) {
+                return false;
+            }
+            self.count(&head, &at);
+        } else {
+            self.state.left_out(&head);
+        }
+        if block.is_call {
+            self.native.left_out(head.tid);
+        }
+        true
+    }
+
+    /// Of a plain system call, all there is to do.
+    #[inline]
+    fn count(&mut self, head: &EventHead<'_>, at: &EventRef) {
+        self.advance(head.boot_ns);
+        self.state.counted(head);
+        self.events += 1;
+        for detector in &mut self.detectors {
+            detector.call(head, at);
+        }
+    }
+
     /// Takes what a capture's row tells.
     fn tell(&mut self, told: Told, at: EventRef) {
         match told {

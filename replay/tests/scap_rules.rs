@@ -111,6 +111,76 @@ fn numbers_of_folded_blocks_are_no_loss() {
     }
 }
 
+/// Asks for every event, and finds nothing.
+struct Asking;
+
+impl Detector for Asking {
+    fn event(&mut self, _: &Event, _: &EventRef, _: &State, _: &mut dyn FnMut(Finding)) {}
+}
+
+/// All findings and totals; `asking`: with every block folded.
+fn found(trace: &[u8], rules: &RuleSet, statistics: bool, asking: bool) -> (Vec<String>, String) {
+    let mut pipeline = Pipeline::new(Settings {
+        rules: Some(rules.clone()),
+        statistics,
+        detectors: match asking {
+            true => vec![Box::new(Asking)],
+            false => Vec::new(),
+        },
+    });
+    let mut reader = TraceReader::from_read(Cursor::new(trace.to_vec()));
+    let mut findings = Vec::new();
+    while let Some(chunk) = reader.next_chunk().unwrap() {
+        pipeline.push(&chunk).unwrap();
+        findings.extend(pipeline.findings().map(|finding| format!("{finding:?}")));
+    }
+    pipeline.finish();
+    findings.extend(pipeline.findings().map(|finding| format!("{finding:?}")));
+    let totals = format!(
+        "{:?}, {} events seen",
+        pipeline.totals(),
+        pipeline.state().events_seen()
+    );
+    (findings, totals)
+}
+
+#[test]
+fn blocks_that_are_only_counted_change_nothing_that_is_found() {
+    // Of descriptors, of numbers, of the second half of a call, of some calls and not of others.
+    let conditions = [
+        "evt.type = close and evt.dir = < and fd.name exists",
+        "evt.type in (open, openat) and fd.name startswith /etc",
+        "evt.type in (execve, connect, accept, clone, procexit)",
+        "evt.type in (write, sendto, prctl) and evt.dir = <",
+        "evt.type = switch or evt.type = setuid or evt.type = fsync",
+    ];
+    let ours = |only: &[&str]| {
+        let rules: Vec<String> = (only.iter().zip(0..))
+            .map(|(condition, number)| {
+                format!(
+                    "- rule: {number}\n  desc: d\n  condition: {condition}\n  output: \"%evt.num %evt.time %evt.type %evt.args %fd.name %proc.cmdline\"\n  priority: INFO\n"
+                )
+            })
+            .collect();
+        RuleSet::load(&[("ours.yaml", &rules.concat())]).unwrap().0
+    };
+    let mut sets = vec![RuleSet::shipped(), ours(&conditions)];
+    sets.extend(conditions.map(|condition| ours(&[condition])));
+    let mut findings = 0;
+    for capture in captures() {
+        let mut file = Capture::open(&capture.path).unwrap();
+        let (_, trace) = import(&mut file, Provenance::default(), 1, Vec::new()).unwrap();
+        for (number, rules) in sets.iter().enumerate() {
+            let with_statistics = number == 0;
+            let [asked, counted] =
+                [true, false].map(|asking| found(&trace, rules, with_statistics, asking));
+            assert_eq!(asked, counted, "{}, rules {number}", capture.name);
+            findings += counted.0.len();
+        }
+    }
+    assert!(captures().is_empty() || findings > 500, "{findings}");
+}
+
 #[test]
 fn a_new_thread_leaves_its_process_as_it_is() {
     let Some(trace) = trace("libs/curl_google.scap") else {

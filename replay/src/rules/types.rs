@@ -5,10 +5,14 @@
 //! by event type is a table.
 
 use crate::{
-    import::{native::kernel_name, scap::stored as capture},
+    import::{
+        native::kernel_name,
+        scap::{schema, stored as capture},
+    },
     resolve::tcp,
     syscalls::{Arch, ROWS, Row, row, row_named},
 };
+use std::sync::LazyLock;
 use trace_format::{Event, EventData, event::TcpWhat};
 
 /// The place of a name in the list of system calls, then [`OWN`].
@@ -145,9 +149,7 @@ impl Type {
                 _ => UNKNOWN,
             },
             EventData::Declared(it) => match capture::Kind::of(it.ty()) {
-                Some(capture::Kind::Event(schema)) => {
-                    row_named(schema.name).map_or(UNKNOWN, |row| Type(row.0))
-                }
+                Some(capture::Kind::Event(schema)) => Type::of_schema(schema.number),
                 _ => UNKNOWN,
             },
         }
@@ -157,6 +159,18 @@ impl Type {
     #[inline]
     pub fn of_call(number: u32, arch: Arch) -> Type {
         row(arch, number).map_or(UNKNOWN, |row| Type(row.0))
+    }
+
+    /// Of a capture's block, by its type's number in the table.
+    fn of_schema(number: u16) -> Type {
+        // Every open and connect that is judged before it is done asks.
+        static OF_TYPES: LazyLock<Vec<Type>> = LazyLock::new(|| {
+            let rows = schema::types().iter().map(|ty| row_named(ty.name));
+            rows.map(|row| row.map_or(UNKNOWN, |row| Type(row.0)))
+                .collect()
+        });
+        let known = OF_TYPES.get(usize::from(number));
+        known.copied().unwrap_or(UNKNOWN)
     }
 
     /// A capture's block of this name has one of these, and so has the event it completes.

@@ -18,25 +18,70 @@ use crate::{
     syscalls::{Arch, number},
 };
 
+/// What the calls of one name are as events of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Open,
+    Exec,
+    Birth,
+    Exit,
+    Socket,
+    Path,
+    /// A call without a type of its own.
+    Generic,
+    /// Any other: its number, arguments and result.
+    Plain,
+}
+
+impl Shape {
+    fn of(name: &str) -> Shape {
+        match name {
+            "open" | "openat" | "openat2" | "creat" | "open_by_handle_at" => Shape::Open,
+            "execve" | "execveat" => Shape::Exec,
+            "clone" | "clone3" | "fork" | "vfork" => Shape::Birth,
+            "procexit" => Shape::Exit,
+            "socket" | "bind" | "connect" | "listen" | "accept" | "accept4" => Shape::Socket,
+            "unlink" | "unlinkat" | "rename" | "renameat" | "renameat2" | "link" | "linkat"
+            | "symlink" | "symlinkat" | "mkdir" | "mkdirat" | "rmdir" | "chmod" | "fchmodat"
+            | "chown" | "lchown" | "fchownat" | "mount" | "umount" | "umount2" | "chdir"
+            | "chroot" | "mknod" | "mknodat" | "pivot_root" => Shape::Path,
+            "syscall" => Shape::Generic,
+            _ => Shape::Plain,
+        }
+    }
+
+    fn of_call(call: &Call<'_>) -> Shape {
+        // Every block asks.
+        static OF_TYPES: LazyLock<Vec<Shape>> = LazyLock::new(|| {
+            let names = schema::types().iter().map(|ty| ty.name);
+            names.map(Shape::of).collect()
+        });
+        let known = OF_TYPES.get(usize::from(call.exit.number)).copied();
+        known.unwrap_or_else(|| Shape::of(call.name))
+    }
+}
+
+/// Whether calls of this name, if they become events at all, become plain system calls.
+pub(super) fn is_plain(name: &str) -> bool {
+    Shape::of(name) == Shape::Plain
+}
+
 pub(super) fn fold(call: &Call<'_>, state: &State, told: &mut Vec<Told>) {
-    let data = match call.name {
-        "open" | "openat" | "openat2" | "creat" | "open_by_handle_at" => open(call, state),
-        "execve" | "execveat" if call.result() == 0 => Some(exec(call, state)),
-        "execve" | "execveat" => path_call(call, state),
-        "clone" | "clone3" | "fork" | "vfork" => return born(call, state, told),
-        "procexit" => Some(exit(call)),
-        "socket" | "bind" | "connect" | "listen" | "accept" | "accept4" => sock_call(call, state),
-        "unlink" | "unlinkat" | "rename" | "renameat" | "renameat2" | "link" | "linkat"
-        | "symlink" | "symlinkat" | "mkdir" | "mkdirat" | "rmdir" | "chmod" | "fchmodat"
-        | "chown" | "lchown" | "fchownat" | "mount" | "umount" | "umount2" | "chdir" | "chroot"
-        | "mknod" | "mknodat" | "pivot_root" => path_call(call, state),
-        "syscall" => {
+    let data = match Shape::of_call(call) {
+        Shape::Open => open(call, state),
+        Shape::Exec if call.result() == 0 => Some(exec(call, state)),
+        Shape::Exec => path_call(call, state),
+        Shape::Birth => return born(call, state, told),
+        Shape::Exit => Some(exit(call)),
+        Shape::Socket => sock_call(call, state),
+        Shape::Path => path_call(call, state),
+        Shape::Generic => {
             // A hidden one has nothing to say to the state, and is hidden from all others.
             let shown = generic(call).filter(|_| call.exit.flags & 1 == 0);
             told.extend(shown.map(|data| Told::Bare(with(call.event, data))));
             return;
         }
-        _ => syscall(call, state),
+        Shape::Plain => syscall(call, state),
     };
     told.extend(data.map(|data| Told::Event(with(call.event, data))));
 }
@@ -61,7 +106,8 @@ fn nr(call: &Call<'_>, state: &State) -> Option<u32> {
     }
 }
 
-fn named(name: &str, arch: Arch) -> Option<u32> {
+/// The number of calls that captures call so.
+pub(super) fn named(name: &str, arch: Arch) -> Option<u32> {
     number(arch, kernel_name(name))
 }
 

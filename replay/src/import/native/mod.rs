@@ -69,14 +69,17 @@ impl Native {
     }
 
     fn row(&mut self, event: &Event, data: &Declared, state: &State, told: &mut Vec<Told>) -> bool {
-        match self.kinds.of(data.ty()) {
-            None => return false,
-            Some(Kind::Part | Kind::Opaque) => {}
-            Some(Kind::List(_)) => lists::fold(event, data, told),
-            Some(Kind::Event(schema)) => {
-                let Some(block) = StoredBlock::of(data) else {
+        let Some(kind) = self.kinds.of(data.ty()) else {
+            return false;
+        };
+        match kind {
+            Kind::Part | Kind::Opaque => {}
+            Kind::List(_) => lists::fold(event, data, told),
+            Kind::Event(schema) => {
+                let Some(block) = StoredBlock::of_kind(data, kind) else {
                     return true;
                 };
+                let (cpu, hidden) = (block.cpu, block.flags & 1 != 0);
                 let from = told.len();
                 if schema.has_exit() {
                     if self.entered.len() < ENTERED_MAX || self.entered.contains_key(&event.tid) {
@@ -90,7 +93,9 @@ impl Native {
                         true => None,
                         false => self.entered.remove(&event.tid),
                     };
-                    let entered = entered.as_ref().and_then(StoredBlock::of);
+                    let entered = entered.as_ref().and_then(|entered| {
+                        StoredBlock::of_kind(entered, self.kinds.of(entered.ty())?)
+                    });
                     let entered = entered.filter(|entered| entered.number == block.number & !1);
                     let call = values::Call {
                         name: schema.name,
@@ -101,7 +106,7 @@ impl Native {
                     calls::fold(&call, state, told);
                 }
                 for one in &mut told[from..] {
-                    finish(one, data);
+                    finish(one, cpu, hidden);
                 }
             }
         }
@@ -120,16 +125,14 @@ impl Native {
 
 /// The block's CPU, and whether it is hidden. Numbers of blocks stay with the blocks: the folded
 /// events leave them out on purpose, which is no loss.
-fn finish(told: &mut Told, data: &Declared) {
+fn finish(told: &mut Told, cpu: u16, hidden: bool) {
     let (Told::Event(event) | Told::Bare(event)) = told else {
         return;
     };
     event.probe = 0;
     event.seq = 0;
-    if let Some(block) = StoredBlock::of(data) {
-        event.cpu = block.cpu;
-        if block.flags & 1 != 0 {
-            *told = Told::Silent(event.clone());
-        }
+    event.cpu = cpu;
+    if hidden {
+        *told = Told::Silent(event.clone());
     }
 }

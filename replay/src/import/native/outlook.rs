@@ -20,6 +20,10 @@ pub(crate) struct Outlook {
     pub has_exit: bool,
     /// The system call that it and the event it makes are named after; `None`: any.
     pub name: Option<&'static str>,
+    /// The event that it makes, if it makes one, is a plain system call.
+    pub is_plain: bool,
+    /// Of a plain call, where the kernel has one of that name: without it nothing is told.
+    pub nr: Option<u32>,
 }
 
 /// `None`: the family is none of a capture's.
@@ -29,6 +33,8 @@ pub(crate) fn outlook(ty: &EventType, effects: &Effects) -> Option<Outlook> {
         is_call: false,
         has_exit: false,
         name: None,
+        is_plain: false,
+        nr: None,
     };
     Some(match Kind::of(ty)? {
         Kind::Part | Kind::Opaque => quiet,
@@ -43,6 +49,8 @@ pub(crate) fn outlook(ty: &EventType, effects: &Effects) -> Option<Outlook> {
             is_call: schema.has_exit() || !schema.enter,
             has_exit: schema.has_exit(),
             name: (schema.name != "syscall").then_some(schema.name),
+            is_plain: calls::is_plain(schema.name),
+            nr: calls::named(schema.name, effects.arch()),
         },
     })
 }

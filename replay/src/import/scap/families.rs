@@ -34,7 +34,7 @@ const TEXT_BYTES_MAX: usize = trace_format::limits::TEXT_BYTES_MAX;
 
 /// Fields before the parameters of an event.
 pub(super) const CPU: usize = 0;
-pub(super) const MORE: usize = 1;
+pub(crate) const MORE: usize = 1;
 pub(super) const PARAMETERS: usize = 2;
 
 /// The declared types, made when they are first used.

@@ -1,0 +1,128 @@
+//! Which system calls change no state and are told to no detector but by their heads: most of a busy
+//! server's. [`crate::pipeline`] asks about every row, and never puts them together.
+//!
+//! The promise: whatever is found is the same as if each had been.
+
+use std::sync::Arc;
+
+use trace_format::{EventType, columns};
+
+use crate::{
+    import::native::outlook,
+    pipeline::Detector,
+    resolve::{Depth, State},
+    syscalls::{Arch, Effect},
+};
+
+/// System calls have numbers below this, but for those of foreign tables.
+const CALLS_MAX: u32 = 1_024;
+
+fn wants(detectors: &[Box<dyn Detector>], nr: u32, arch: Arch) -> bool {
+    detectors
+        .iter()
+        .any(|detector| detector.wants_call(nr, arch))
+}
+
+/// Of recordings of our own.
+#[derive(Default)]
+pub struct PlainCalls {
+    arch: Arch,
+    /// By number, as far as it was asked for.
+    known: Vec<Option<bool>>,
+}
+
+impl PlainCalls {
+    #[inline]
+    pub fn has(&mut self, nr: u32, state: &State, detectors: &[Box<dyn Detector>]) -> bool {
+        if self.arch == state.arch()
+            && let Some(Some(plain)) = self.known.get(nr as usize)
+        {
+            return *plain;
+        }
+        self.learn(nr, state, detectors)
+    }
+
+    #[cold]
+    fn learn(&mut self, nr: u32, state: &State, detectors: &[Box<dyn Detector>]) -> bool {
+        if nr >= CALLS_MAX {
+            return false;
+        }
+        let arch = state.arch();
+        if self.arch != arch {
+            self.arch = arch;
+            self.known.clear();
+        }
+        if self.known.len() <= nr as usize {
+            self.known.resize(nr as usize + 1, None);
+        }
+        let plain = state.effects().of(nr) == Effect::None && !wants(detectors, nr, arch);
+        self.known[nr as usize] = Some(plain);
+        plain
+    }
+}
+
+/// A capture's block of such a call.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainBlock {
+    /// It ends the call, or is all of it: the call is counted. Otherwise nothing is told with it.
+    pub tells: bool,
+    /// Its thread enters a call with it or comes back from one.
+    pub is_call: bool,
+}
+
+/// A declaration, and what was learnt of it.
+type Known = (Arc<EventType>, Option<PlainBlock>);
+
+/// Of imported captures.
+#[derive(Default)]
+pub struct PlainBlocks {
+    arch: Arch,
+    /// By number from [`columns::DECLARED`] on, at most 64,512.
+    known: Vec<Option<Known>>,
+}
+
+impl PlainBlocks {
+    #[inline]
+    pub fn of(
+        &mut self,
+        ty: &Arc<EventType>,
+        state: &State,
+        detectors: &[Box<dyn Detector>],
+    ) -> Option<PlainBlock> {
+        let at = usize::from(ty.family().saturating_sub(columns::DECLARED));
+        if self.arch == state.arch()
+            && let Some(Some((known, block))) = self.known.get(at)
+            && Arc::ptr_eq(known, ty)
+        {
+            return *block;
+        }
+        self.learn(at, ty, state, detectors)
+    }
+
+    #[cold]
+    fn learn(
+        &mut self,
+        at: usize,
+        ty: &Arc<EventType>,
+        state: &State,
+        detectors: &[Box<dyn Detector>],
+    ) -> Option<PlainBlock> {
+        let arch = state.arch();
+        if self.arch != arch {
+            self.arch = arch;
+            self.known.clear();
+        }
+        if self.known.len() <= at {
+            self.known.resize(at + 1, None);
+        }
+        let block = outlook(ty, state.effects())
+            .filter(|outlook| outlook.is_plain && outlook.depth == Depth::Nothing)
+            .filter(|outlook| outlook.nr.is_none_or(|nr| !wants(detectors, nr, arch)))
+            .map(|outlook| PlainBlock {
+                tells: !outlook.has_exit && outlook.nr.is_some(),
+                is_call: outlook.is_call,
+            });
+        self.known[at] = Some((Arc::clone(ty), block));
+        block
+    }
+}
