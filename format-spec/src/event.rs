@@ -46,6 +46,9 @@ pub enum EventData {
     Signal(Signal),
     OomKill(OomKill),
     TcpEvent(TcpEvent),
+    Dns(Dns),
+    Http(Http),
+    Peer(Peer),
     /// Of a family that the trace describes itself.
     Declared(Declared),
 }
@@ -204,6 +207,8 @@ pub struct SockCall {
     /// Unix socket path (a leading NUL means abstract); empty otherwise.
     pub unix_path: Text,
     pub marks: PathMarks,
+    /// Number of the network interface that an `AF_PACKET` socket was bound to; 0: none, or all.
+    pub interface: u32,
 }
 
 /// An address and port. Empty address: none. 4 bytes: IPv4. 16 bytes: IPv6.
@@ -333,4 +338,78 @@ impl TcpWhat {
     pub const RETRANSMIT: u8 = 1;
     pub const RESET_SENT: u8 = 2;
     pub const RESET_RECEIVED: u8 = 3;
+}
+
+/// A DNS message over UDP, as the process passed it to the kernel or got it from there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    pub fd: i32,
+    /// By the event's process; false: it received it.
+    pub sent: bool,
+    /// The message's own number.
+    pub id: u16,
+    /// The header's second word: see [`Dns::is_answer`] and [`Dns::rcode`].
+    pub flags: u16,
+    /// Of the first question.
+    pub qtype: u16,
+    /// Of the first question: labels with dots between, as they were written; bytes that are no letter,
+    /// digit, `-` or `_` as `\DDD`. Empty: the root, or none.
+    pub name: Text,
+    /// Records in the answer section, as the header says.
+    pub answers: u16,
+    /// It could not be read as DNS; what could be read stands here.
+    pub malformed: bool,
+    pub family: u16,
+    pub local: Endpoint,
+    pub remote: Endpoint,
+    /// Of an answer: since the question. 0: it is a question, or the question was not seen.
+    pub latency_ns: u64,
+}
+
+impl Dns {
+    pub fn is_answer(&self) -> bool {
+        self.flags & 0x8000 != 0
+    }
+    /// 0 no error, 2 the server failed, 3 no such name, 5 refused (RFC 1035 and RFC 6895).
+    pub fn rcode(&self) -> u8 {
+        (self.flags & 0xf) as u8
+    }
+}
+
+/// The beginning of an HTTP/1 request or response, as it passed through a read or write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Http {
+    pub fd: i32,
+    /// By the event's process; false: it received it.
+    pub sent: bool,
+    /// 0: a request.
+    pub status: u16,
+    /// Of the request; of a response those of the request that it answers, where that was seen.
+    pub method: Text,
+    /// The request's target, as it was written.
+    pub path: Text,
+    pub host: Text,
+    pub family: u16,
+    pub local: Endpoint,
+    pub remote: Endpoint,
+    /// Of a response: since the request. 0: it is a request, or the request was not seen.
+    pub latency_ns: u64,
+}
+
+/// Who is at the other end of a descriptor, where no connection says so: UDP, once a second, and unix sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    pub fd: i32,
+    /// The event's process sent (UDP) or connected (unix); false: it received or accepted.
+    pub sent: bool,
+    pub family: u16,
+    pub sock_type: u16,
+    pub local: Endpoint,
+    pub remote: Endpoint,
+    /// Of the listening unix socket.
+    pub unix_path: Text,
+    /// The process that listened or connected; 0: not known.
+    pub peer_pid: u32,
+    /// Where that is; 0: not known.
+    pub peer_cgroup_id: u64,
 }

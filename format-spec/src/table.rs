@@ -38,7 +38,11 @@ impl Family {
     fn columns(&self) -> &[Column] {
         match &self.declared {
             Some(ty) => ty.columns(),
-            None => FAMILIES[usize::from(self.id) - 1].fields,
+            None => {
+                columns::family(self.id)
+                    .expect("a family of the table")
+                    .fields
+            }
         }
     }
 }
@@ -156,7 +160,7 @@ impl Table {
     pub fn push(&mut self, event: &Event, dictionary: &mut Dictionary) -> Option<Arc<EventType>> {
         let index = match &event.data {
             EventData::Declared(declared) => self.index_of(declared.ty()),
-            data => rows::family_of(data) - 1,
+            data => columns::place(rows::family_of(data)).expect("a family of the table"),
         };
         let family = &mut self.families[usize::from(index)];
         self.rows.push(Row {

@@ -5,7 +5,7 @@ use std::{fs, io::Cursor, path::Path};
 use trace_format::{
     ChunkBuilder, ChunkSource, Event, EventData, Limits, SealedChunk, Syscall, TraceReader,
     Weighed,
-    columns::{COMMON_FAMILY, FAMILIES, SYSCALL, TIME},
+    columns::{self, COMMON_FAMILY, SYSCALL, TIME},
 };
 
 /// Both sums are exact.
@@ -63,7 +63,8 @@ fn bytes_belong_to_the_column_that_needs_them() {
     let chunk = builder.seal(0);
     check(&chunk);
     let weights = chunk.weights().unwrap();
-    let ret = FAMILIES[usize::from(SYSCALL) - 1]
+    let ret = columns::family(SYSCALL)
+        .unwrap()
         .fields
         .iter()
         .find(|field| field.name == "ret");

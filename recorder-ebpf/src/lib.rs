@@ -43,6 +43,9 @@ pub mod kind {
     pub const OOM_KILL: u8 = 12;
     pub const TCP_EVENT: u8 = 13;
     pub const URING: u8 = 14;
+    pub const DNS: u8 = 20;
+    pub const HTTP: u8 = 21;
+    pub const PEER: u8 = 22;
 }
 
 /// What happens at the exit of a system call: the value of the policy array at its number.
@@ -63,16 +66,14 @@ pub mod action {
     /// Reads and writes, counted per process and descriptor. Bits 8.. say what they are: see
     /// [`IoShape`](super::IoShape).
     pub const IO: u32 = 7;
-    /// Counted, and what was counted of the descriptor becomes an event.
+    /// Counted, and what was counted of the descriptor becomes an event. With an arity (as [`RECORD`] has
+    /// one) it is recorded instead of counted.
     pub const CLOSE: u32 = 8;
     /// Counted, unless the file is on the list: then as [`OPEN`].
     pub const OPEN_LISTED: u32 = 9;
     pub const MASK: u32 = 0xff;
     pub const ARITY_SHIFT: u32 = 8;
 
-    /// The filter names this call; it leaves it out. No shape above has these bits.
-    pub const NAMED: u32 = 1 << 31;
-    pub const LEFT_OUT: u32 = 1 << 27;
     /// Bits 28 to 30: which descriptors mean another file after the call succeeded; see [`reuse`].
     pub const REUSE_SHIFT: u32 = 28;
     pub const REUSE_MASK: u32 = 7;
@@ -146,15 +147,46 @@ pub struct IoShape {
     pub write_fd: u32,
     /// Arguments of the call, where it is recorded nevertheless.
     pub arity: u32,
+    /// Each call is recorded; nothing is counted.
+    pub record: bool,
+    /// Where its data are: [`IoShape::BUFFER`] and so on.
+    pub payload: u32,
+    /// HTTP/1 is looked for in what goes through TCP sockets.
+    pub http: bool,
+    /// DNS messages and the addresses of UDP become events.
+    pub udp: bool,
 }
 impl IoShape {
     pub const NONE: u32 = 31;
+    /// In the place of a slot: the call takes many messages, and its result is their number. Its calls are
+    /// counted per cgroup, not here.
+    pub const MANY: u32 = 28;
+    /// Argument 1 points to the data, to an array of `struct iovec`, to a `struct msghdr` (of a call that takes many:
+    /// `struct mmsghdr`).
+    pub const BUFFER: u32 = 1;
+    pub const VECTOR: u32 = 2;
+    pub const MESSAGE: u32 = 3;
+    /// Places of bits in the packed form.
+    const RECORD: u32 = 27;
+    const PAYLOAD: u32 = 28;
+    const HTTP: u32 = 30;
+    const UDP: u32 = 31;
     pub const fn pack(self) -> u32 {
         (self.read << 8)
             | (self.write << 13)
             | (self.read_fd << 18)
             | (self.write_fd << 21)
             | (self.arity << 24)
+            | (self.record as u32) << Self::RECORD
+            | self.payload << Self::PAYLOAD
+            | (self.http as u32) << Self::HTTP
+            | (self.udp as u32) << Self::UDP
+    }
+    /// The [`sniff`] bits of descriptors whose data the call's policy wants looked at.
+    #[inline(always)]
+    pub const fn wants(policy: u32) -> u64 {
+        ((policy >> Self::UDP) as u64 * sniff::ALL_UDP)
+            | (((policy >> Self::HTTP) & 1) as u64 * sniff::TCP)
     }
     pub const fn unpack(policy: u32) -> Self {
         IoShape {
@@ -163,8 +195,52 @@ impl IoShape {
             read_fd: (policy >> 18) & 7,
             write_fd: (policy >> 21) & 7,
             arity: (policy >> 24) & 7,
+            record: (policy >> Self::RECORD) & 1 != 0,
+            payload: (policy >> Self::PAYLOAD) & 3,
+            http: (policy >> Self::HTTP) & 1 != 0,
+            udp: (policy >> Self::UDP) & 1 != 0,
         }
     }
+}
+
+/// What goes through a descriptor is worth a look at: bits of [`IoCount::sniff`].
+pub mod sniff {
+    /// A UDP socket that is connected to port 53, or that sent there.
+    pub const DNS: u64 = 1;
+    /// A UDP socket that is not connected: each call may have its own address.
+    pub const UDP: u64 = 2;
+    /// A TCP socket.
+    pub const TCP: u64 = 4;
+    /// A connected UDP socket that nobody told of yet.
+    pub const PEER: u64 = 8;
+    /// A UDP socket on port 53.
+    pub const SERVER: u64 = 16;
+    pub const ALL_UDP: u64 = DNS | UDP | PEER | SERVER;
+}
+/// Bytes of a DNS message that are kept: header (12), longest name (255), type and class.
+pub const DNS_BYTES_MAX: usize = 12 + 255 + 4;
+/// Bytes of the beginning of an HTTP message that are kept, less one; a power of two.
+pub const HTTP_BYTES_MAX: usize = 512;
+/// DNS and HTTP messages of one descriptor that become events between two turns of the tables (a second).
+pub const SNIFFED_MAX: u32 = 1_024;
+/// Payloads of a TCP descriptor that were no HTTP in such a second: then nobody looks any more until it is over.
+pub const MISSES_MAX: u16 = 8;
+/// Messages of one call (sendmmsg, recvmmsg) that are looked at: a resolver asks for two at once.
+pub const MESSAGES_MAX: u64 = 4;
+/// (Process, descriptor, address) of UDP that are remembered; the least recently used one goes.
+pub const PEERS_MAX: u32 = 4_096;
+/// Such a triple becomes an event once in this time.
+pub const PEER_PAUSE_NS: u64 = 1_000_000_000;
+
+/// A triple of those.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerKey {
+    /// Thread group and descriptor, as for [`IoCount`].
+    pub descriptor: u64,
+    pub addr: [u64; 2],
+    /// Port, family above it.
+    pub port: u64,
 }
 
 /// (Process, descriptor) pairs that are counted at once; a call on one more is an event of its own.
@@ -220,7 +296,14 @@ pub struct IoCount {
     /// `i_mode` of the file; 0: unknown.
     pub mode: u16,
     /// 1: the file is on the list. Its calls are events and not counted here.
-    pub listed: u16,
+    pub listed: u8,
+    /// [`sniff`]: 0 for all that is no internet socket.
+    pub sniff: u8,
+    /// Messages of it that became events, and payloads that were none.
+    pub sniffed: u32,
+    pub misses: u16,
+    /// 1: something was counted; 0: it was only looked at.
+    pub counted: u16,
     /// Read, written.
     pub bytes: [u64; 2],
     pub calls: [u32; IO_SLOTS],
@@ -460,7 +543,28 @@ pub struct SockCallRecord {
     pub remote: [u8; 16],
     /// `marks::UNTRUSTED` when the remote end is what the caller passed.
     pub marks: u32,
+    /// Of a bind of a packet socket.
+    pub interface: u32,
+}
+
+/// A DNS or HTTP message, or who is at the other end: followed by the message's beginning, or by a unix
+/// socket's path.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct NetRecord {
+    pub header: Header,
+    pub peer_cgroup_id: u64,
+    pub peer_pid: u32,
+    pub fd: i32,
+    /// 1: sent, or connected.
+    pub sent: u32,
+    pub family: u16,
+    pub sock_type: u16,
+    pub local_port: u16,
+    pub remote_port: u16,
     pub reserved: u32,
+    pub local: [u8; 16],
+    pub remote: [u8; 16],
 }
 
 #[repr(C)]
@@ -794,6 +898,13 @@ offsets! {
     skc_daddr: "sock_common"."skc_daddr",
     skc_rcv_saddr: "sock_common"."skc_rcv_saddr",
     skc_v6_daddr: "sock_common"."skc_v6_daddr",
+    sock_peer_pid: "sock"."sk_peer_pid",
+    unix_peer: "unix_sock"."peer",
+    unix_addr: "unix_sock"."addr",
+    unix_len: "unix_address"."len",
+    unix_name: "unix_address"."name",
+    pid_tasks: "pid"."tasks",
+    task_pid_links: "task_struct"."pid_links",
     skc_v6_rcv_saddr: "sock_common"."skc_v6_rcv_saddr",
     cgroup_kn: "cgroup"."kn",
     cgroup_root: "cgroup"."root",

@@ -78,6 +78,8 @@ const CHECKPOINT_PAUSE_NS: u64 = NS_PER_S;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub profile: Profile,
+    /// Look for HTTP/1 in what goes through TCP sockets; `None`: as the profile does.
+    pub http: Option<bool>,
     /// Ids of the probes.
     pub probes: Vec<u8>,
     /// Only this.
@@ -116,6 +118,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             profile: Profile::Standard,
+            http: None,
             probes: probes::PROBES.iter().map(|probe| probe.id).collect(),
             filter: Resolved::default(),
             duration: None,
@@ -212,12 +215,11 @@ pub fn run(
         wanted: [&options.probes[..], &filter.needs()].concat(),
     })?;
     let mut table = probes.policy()?;
-    let mut actions = policy::table(options.profile, arch);
-    filter.mark(&mut actions, arch);
+    let actions = policy_table(options.profile, arch, options.http);
     for (nr, action) in actions.into_iter().enumerate() {
         table.set(nr as u32, action, 0)?;
     }
-    let mut lists = Lists::write(&options.filter, &mut probes)?;
+    let mut lists = Lists::write(&options.filter, &mut probes, arch)?;
     let mut names = probes.listed_names()?;
     for (name, place) in &list.names {
         names.insert(name, place, 0)?;
@@ -293,6 +295,7 @@ pub fn run(
         profile: options.profile,
         filter,
         lists,
+        http: options.http,
     };
     capture.record(options, &watcher, stop, started, &mut switchboard);
     probes.detach();
@@ -319,6 +322,11 @@ struct Switchboard<'a> {
     profile: Profile,
     filter: &'a Filter,
     lists: Lists,
+    http: Option<bool>,
+}
+
+fn policy_table(profile: Profile, arch: Arch, http: Option<bool>) -> Vec<u32> {
+    policy::table(profile, arch, http.unwrap_or(policy::http(profile)))
 }
 
 impl Switchboard<'_> {
@@ -335,8 +343,7 @@ impl Switchboard<'_> {
             ));
         }
         if let Some(profile) = switch.profile {
-            let mut actions = policy::table(profile, self.arch);
-            self.filter.mark(&mut actions, self.arch);
+            let actions = policy_table(profile, self.arch, self.http);
             for (nr, action) in actions.into_iter().enumerate() {
                 self.table
                     .set(nr as u32, action, 0)

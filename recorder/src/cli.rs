@@ -246,6 +246,10 @@ pub struct WhatArgs {
     /// How much is recorded (default: standard)
     #[arg(long, value_enum)]
     pub profile: Option<Profile>,
+    /// Look for HTTP/1 in what goes through TCP sockets: request lines and statuses become events (default: with
+    /// --profile full). Costs a look at each payload that may begin a message
+    #[arg(long, value_name = "on|off", value_parser = on_off, num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub http: Option<bool>,
     /// Options from this TOML file; those of the command line win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -278,6 +282,14 @@ pub struct WhatArgs {
     pub empty: bool,
     #[command(flatten)]
     pub filter: FilterArgs,
+}
+
+fn on_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("{text:?} is neither on nor off")),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -4,20 +4,20 @@
 //! checked all the same: a record that does not fit is refused and counted, never trusted.
 
 use recorder_ebpf::{
-    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, IoRecord, OomKillRecord, OpenRecord,
-    PathCallRecord, SignalRecord, SockCallRecord, TcpEventRecord, TcpStateRecord, UringRecord, abi,
-    detail, kind, marks, probe,
+    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, IoRecord, NetRecord, OomKillRecord,
+    OpenRecord, PathCallRecord, SignalRecord, SockCallRecord, TcpEventRecord, TcpStateRecord,
+    UringRecord, abi, detail, kind, marks, probe,
 };
 use trace_format::{
     Event, EventData, Text,
     event::{
-        CgroupChange, Endpoint, Exec, ExecDetails, ExecFlags, Exit, Fork, OomKill, Open, PathCall,
-        PathMarks, Signal, SockCall, Syscall, TcpEvent, TcpState, TcpWhat,
+        CgroupChange, Dns, Endpoint, Exec, ExecDetails, ExecFlags, Exit, Fork, Http, OomKill, Open,
+        PathCall, PathMarks, Peer, Signal, SockCall, Syscall, TcpEvent, TcpState, TcpWhat,
     },
     syscalls,
 };
 
-use crate::{calls::Call, details, io_calls};
+use crate::{calls::Call, details, dns, http, io_calls};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -60,6 +60,9 @@ pub fn record(bytes: &[u8]) -> Option<Event> {
         kind::OOM_KILL => oom_kill(&fixed(bytes)?),
         kind::TCP_EVENT => tcp_event(&fixed(bytes)?),
         kind::URING => uring(&fixed(bytes)?),
+        kind::DNS => dns(&fixed(bytes)?, variable::<NetRecord>(bytes, &header)?),
+        kind::HTTP => http(&fixed(bytes)?, variable::<NetRecord>(bytes, &header)?),
+        kind::PEER => peer(&fixed(bytes)?, variable::<NetRecord>(bytes, &header)?),
         kind::CGROUP => cgroup(&fixed(bytes)?, variable::<CgroupRecord>(bytes, &header)?),
         _ => return None,
     };
@@ -237,12 +240,16 @@ fn endpoint(family: u16, addr: &[u8; 16], port: u16) -> Endpoint {
     Endpoint { addr, port }
 }
 
-fn sock_call(record: &SockCallRecord, sun_path: &[u8]) -> EventData {
-    // An abstract name starts with NUL and may hold more; a path ends at its first NUL.
-    let unix_path = match sun_path.first() {
+/// An abstract name starts with NUL and may hold more; a path ends at its first NUL.
+fn unix_name(sun_path: &[u8]) -> &[u8] {
+    match sun_path.first() {
         Some(0) => sun_path,
-        _ => sun_path.split(|&byte| byte == 0).next().unwrap_or_default(),
-    };
+        _ => until_nul(sun_path),
+    }
+}
+
+fn sock_call(record: &SockCallRecord, sun_path: &[u8]) -> EventData {
+    let unix_path = unix_name(sun_path);
     EventData::SockCall(SockCall {
         nr: record.nr,
         ret: record.ret,
@@ -253,6 +260,47 @@ fn sock_call(record: &SockCallRecord, sun_path: &[u8]) -> EventData {
         remote: endpoint(record.family, &record.remote, record.remote_port),
         unix_path: Text::new(unix_path),
         marks: PathMarks(path_marks(record.marks)),
+        interface: record.interface,
+    })
+}
+
+fn dns(record: &NetRecord, message: &[u8]) -> EventData {
+    let mut event = Dns {
+        fd: record.fd,
+        sent: record.sent != 0,
+        family: record.family,
+        local: endpoint(record.family, &record.local, record.local_port),
+        remote: endpoint(record.family, &record.remote, record.remote_port),
+        ..Dns::default()
+    };
+    dns::read(message, &mut event);
+    EventData::Dns(event)
+}
+
+fn http(record: &NetRecord, message: &[u8]) -> EventData {
+    let mut event = Http {
+        fd: record.fd,
+        sent: record.sent != 0,
+        family: record.family,
+        local: endpoint(record.family, &record.local, record.local_port),
+        remote: endpoint(record.family, &record.remote, record.remote_port),
+        ..Http::default()
+    };
+    http::read(message, &mut event);
+    EventData::Http(event)
+}
+
+fn peer(record: &NetRecord, sun_path: &[u8]) -> EventData {
+    EventData::Peer(Peer {
+        fd: record.fd,
+        sent: record.sent != 0,
+        family: record.family,
+        sock_type: record.sock_type,
+        local: endpoint(record.family, &record.local, record.local_port),
+        remote: endpoint(record.family, &record.remote, record.remote_port),
+        unix_path: Text::new(unix_name(sun_path)),
+        peer_pid: record.peer_pid,
+        peer_cgroup_id: record.peer_cgroup_id,
     })
 }
 

@@ -14,6 +14,7 @@ use crate::{
     io_calls::{self, Calls},
     observe::containers::Containers,
     own::RingUse,
+    pairs::Pairs,
 };
 
 /// Longest time between a probe reading the clock and reserving its record: it runs with preemption
@@ -67,6 +68,8 @@ pub struct Drain {
     arch: Arch,
     /// Calls that were counted of descriptors which closed, for the counts per cgroup.
     pub calls: Calls,
+    /// DNS questions and HTTP requests that wait for their answers.
+    pairs: Pairs,
 }
 
 impl Drain {
@@ -78,6 +81,7 @@ impl Drain {
             refused: 0,
             arch,
             calls: Calls::new(),
+            pairs: Pairs::default(),
         }
     }
 
@@ -169,11 +173,12 @@ impl Drain {
                 break;
             };
             taken += 1;
-            let Some(event) = event else {
+            let Some(mut event) = event else {
                 self.refused += 1;
                 continue;
             };
             last_ns = event.boot_ns;
+            self.pairs.see(&mut event);
             if chunks.full() {
                 self.advance(source, last_ns);
                 chunks.seal(self.safe_ns().min(floor()));

@@ -11,7 +11,6 @@ use trace_format::{
 pub type Calls = HashMap<[u64; 2], u64>;
 
 /// Descriptor arguments: read from, written to. A call's place here is its slot in [`IoCount::calls`].
-/// recvmmsg and sendmmsg are not here: their results are messages, not bytes.
 #[rustfmt::skip]
 const CALLS: [(&str, Option<u32>, Option<u32>); 19] = [
     ("read",            Some(0), None),
@@ -38,29 +37,71 @@ const CALLS: [(&str, Option<u32>, Option<u32>); 19] = [
 const SECOND: usize = 24;
 /// The first call of [`CALLS`] that has both.
 const BOTH: usize = 15;
+/// Calls that take many messages: their results are messages, not bytes, so they are counted per cgroup.
+const MANY: [(&str, bool); 2] = [("recvmmsg", false), ("sendmmsg", true)];
+/// Calls whose data can be those of a socket, and where they are.
+const PAYLOADS: [(&str, u32); 10] = [
+    ("read", IoShape::BUFFER),
+    ("readv", IoShape::VECTOR),
+    ("recvfrom", IoShape::BUFFER),
+    ("recvmsg", IoShape::MESSAGE),
+    ("recvmmsg", IoShape::MESSAGE),
+    ("write", IoShape::BUFFER),
+    ("writev", IoShape::VECTOR),
+    ("sendto", IoShape::BUFFER),
+    ("sendmsg", IoShape::MESSAGE),
+    ("sendmmsg", IoShape::MESSAGE),
+];
 
-/// Policy values by name.
-pub fn policies(arch: Arch) -> impl Iterator<Item = (&'static str, u32)> {
-    const { assert!(CALLS.len() <= SECOND && SECOND + CALLS.len() - BOTH <= URING_READ) };
-    const { assert!(URING_READ < URING_WRITE && URING_WRITE < IO_SLOTS - 1) };
-    CALLS
+/// What is done with these calls.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    /// Each is an event.
+    pub record: bool,
+    /// HTTP is looked for in what they carry.
+    pub http: bool,
+}
+
+/// Policy values by name; where each call is an event, only of those that can be a socket's.
+pub fn policies(arch: Arch, how: How) -> impl Iterator<Item = (&'static str, u32)> {
+    const { assert!(CALLS.len() <= SECOND && SECOND + CALLS.len() - BOTH <= IoShape::MANY as usize) };
+    const { assert!((IoShape::MANY as usize) < URING_READ && URING_READ < URING_WRITE) };
+    const { assert!(URING_WRITE < IoShape::NONE as usize && IO_SLOTS > IoShape::NONE as usize) };
+    let counted = CALLS
         .iter()
         .enumerate()
-        .map(move |(slot, &(name, read, write))| {
+        .map(|(slot, &(name, read, write))| {
             let both = read.is_some() && write.is_some();
             let place = |fd: Option<u32>, slot: usize| fd.map_or(IoShape::NONE, |_| slot as u32);
+            let second = if both { SECOND + slot - BOTH } else { slot };
+            (name, place(read, slot), place(write, second), read, write)
+        });
+    let many = MANY.iter().map(|&(name, writes)| match writes {
+        true => (name, IoShape::NONE, IoShape::MANY, None, Some(0)),
+        false => (name, IoShape::MANY, IoShape::NONE, Some(0), None),
+    });
+    counted
+        .chain(many)
+        .map(move |(name, read, write, read_fd, write_fd)| {
+            let payload = PAYLOADS.iter().find(|(payload, _)| *payload == name);
             let shape = IoShape {
-                read: place(read, slot),
-                write: place(write, if both { SECOND + slot - BOTH } else { slot }),
-                read_fd: read.unwrap_or(0),
-                write_fd: write.unwrap_or(0),
+                read,
+                write,
+                read_fd: read_fd.unwrap_or(0),
+                write_fd: write_fd.unwrap_or(0),
                 arity: number(arch, name)
                     .and_then(|nr| arity(arch, nr))
                     .unwrap_or(6)
                     .into(),
+                record: how.record,
+                payload: payload.map_or(0, |(_, payload)| *payload),
+                http: how.http && payload.is_some(),
+                udp: payload.is_some(),
             };
-            (name, action::IO | shape.pack())
+            (name, shape)
         })
+        .filter(move |(_, shape)| !how.record || shape.payload != 0)
+        .map(|(name, shape)| (name, action::IO | shape.pack()))
 }
 
 /// What was counted as the event's fields.
@@ -108,19 +149,45 @@ fn kind(count: &IoCount) -> IoKind {
 mod tests {
     use super::*;
 
+    const COUNTED: How = How {
+        record: false,
+        http: true,
+    };
+
     #[test]
     fn every_call_exists_and_its_shape_survives_packing() {
-        for (at, (name, policy)) in policies(Arch::X86_64).enumerate() {
+        for (at, (name, policy)) in policies(Arch::X86_64, COUNTED).enumerate() {
             assert!(number(Arch::X86_64, name).is_some(), "{name}");
             let shape = IoShape::unpack(policy);
-            let (_, read, write) = CALLS[at];
+            let (_, read, write) = CALLS.get(at).copied().unwrap_or_else(|| {
+                let (name, writes) = MANY[at - CALLS.len()];
+                (name, (!writes).then_some(0), writes.then_some(0))
+            });
             assert_eq!(shape.read != IoShape::NONE, read.is_some(), "{name}");
             assert_eq!(shape.write != IoShape::NONE, write.is_some(), "{name}");
             assert_eq!(shape.pack() | action::IO, policy);
             let two = read.is_some() && write.is_some();
-            assert_eq!(two, at >= BOTH, "{name}");
+            assert_eq!(two, (BOTH..CALLS.len()).contains(&at), "{name}");
             assert!(!two || shape.read != shape.write);
+            // The data of a call with two descriptors are in no memory of the caller.
+            assert!(!two || shape.payload == 0, "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_looked_at_is_what_was_asked_for() {
+        use recorder_ebpf::sniff;
+        let wants = |how| -> Vec<u64> {
+            let all = policies(Arch::X86_64, how).map(|(_, policy)| IoShape::wants(policy));
+            all.filter(|wants| *wants != 0).collect()
+        };
+        let with = wants(COUNTED);
+        assert_eq!(with, vec![sniff::ALL_UDP | sniff::TCP; PAYLOADS.len()]);
+        let without = How {
+            record: true,
+            http: false,
+        };
+        assert_eq!(wants(without), vec![sniff::ALL_UDP; PAYLOADS.len()]);
     }
 
     #[test]

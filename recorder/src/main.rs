@@ -216,6 +216,7 @@ fn summary(report: &Report) -> String {
 fn options(what: &WhatArgs) -> anyhow::Result<Options> {
     let mut options = Options {
         profile: what.profile.unwrap_or(Profile::Standard),
+        http: what.http,
         redact: redact(what)?,
         ring_bytes: what.ring,
         btf: what.btf.clone(),

@@ -3,7 +3,7 @@
 use recorder_ebpf::{PathShape, SYSCALLS_MAX, action, reuse};
 use trace_format::syscalls::{self, Arch, NUMBERS, arity, number};
 
-use crate::io_calls;
+use crate::io_calls::{self, How};
 
 /// Arguments that are kept of a call which this version does not know.
 const ARGS_MAX: u8 = 6;
@@ -204,8 +204,14 @@ pub fn quiet_signals(profile: Profile) -> u64 {
     }
 }
 
+/// Is HTTP looked for, where nobody says? It costs each first payload of a TCP descriptor a look, and each
+/// request and response an event: of a loaded web server as many as its system calls.
+pub fn http(profile: Profile) -> bool {
+    profile == Profile::Full
+}
+
 /// One policy value per system-call number of this architecture.
-pub fn table(profile: Profile, arch: Arch) -> Vec<u32> {
+pub fn table(profile: Profile, arch: Arch, http: bool) -> Vec<u32> {
     let base = if profile == Profile::Full {
         action::RECORD
     } else {
@@ -239,11 +245,17 @@ pub fn table(profile: Profile, arch: Arch) -> Vec<u32> {
             },
         );
     }
-    if profile == Profile::Standard {
-        for (name, value) in io_calls::policies(arch) {
+    if profile != Profile::Light {
+        let record = profile == Profile::Full;
+        for (name, value) in io_calls::policies(arch, How { record, http }) {
             set(name, value);
         }
-        set("close", action::CLOSE);
+    }
+    // A closed descriptor's number may soon mean another file: what is known of it goes, in both.
+    match profile {
+        Profile::Light => {}
+        Profile::Standard => set("close", action::CLOSE),
+        Profile::Full => set("close", action::CLOSE | 1 << action::ARITY_SHIFT),
     }
     for (nr, value) in (0..).zip(&mut table) {
         if *value == action::RECORD {
@@ -271,6 +283,8 @@ pub fn table(profile: Profile, arch: Arch) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use recorder_ebpf::IoShape;
+
     use super::*;
 
     #[test]
@@ -290,7 +304,7 @@ mod tests {
 
     #[test]
     fn every_named_request_of_io_uring_is_recorded_in_light() {
-        let table = table(Profile::Light, Arch::X86_64);
+        let table = table(Profile::Light, Arch::X86_64, false);
         let recorded = table[action::URING as usize..]
             .iter()
             .filter(|policy| **policy & action::MASK == action::RECORD);
@@ -300,8 +314,8 @@ mod tests {
 
     #[test]
     fn descriptors_that_mean_another_file_are_marked_beside_what_is_done_with_the_call() {
-        let plain = table(Profile::Light, Arch::X86_64);
-        let marked = table(Profile::Standard, Arch::X86_64);
+        let plain = table(Profile::Light, Arch::X86_64, false);
+        let marked = table(Profile::Standard, Arch::X86_64, false);
         for (name, how) in REUSES {
             let number = number(Arch::X86_64, name).unwrap() as usize;
             assert_eq!(marked[number] >> action::REUSE_SHIFT, *how, "{name}");
@@ -323,18 +337,25 @@ mod tests {
 
     #[test]
     fn full_records_all_and_light_counts_reads_and_most_opens() {
+        let getdents = number(Arch::X86_64, "getdents64").unwrap() as usize;
         let read = number(Arch::X86_64, "read").unwrap() as usize;
         let openat = number(Arch::X86_64, "openat").unwrap() as usize;
         let three_args = 3 << action::ARITY_SHIFT;
         assert_eq!(
-            table(Profile::Full, Arch::X86_64)[read],
+            table(Profile::Full, Arch::X86_64, true)[getdents],
             action::RECORD | three_args
         );
-        assert_eq!(table(Profile::Light, Arch::X86_64)[read], action::COUNT);
+        let full = table(Profile::Full, Arch::X86_64, true)[read];
+        assert_eq!(full & action::MASK, action::IO);
+        assert!(IoShape::unpack(full).record);
+        let standard = table(Profile::Standard, Arch::X86_64, false)[read];
+        assert!(!IoShape::unpack(standard).record);
+        let light = table(Profile::Light, Arch::X86_64, true);
+        assert_eq!(light[read], action::COUNT);
+        assert_eq!(light[openat], action::OPEN_LISTED);
         assert_eq!(
-            table(Profile::Light, Arch::X86_64)[openat],
-            action::OPEN_LISTED
+            table(Profile::Standard, Arch::X86_64, true)[openat],
+            action::OPEN
         );
-        assert_eq!(table(Profile::Standard, Arch::X86_64)[openat], action::OPEN);
     }
 }

@@ -1,7 +1,7 @@
-//! Takes secrets out of what programs were started with, before anything is sealed.
+//! Takes secrets out of what programs were started with and asked for, before anything is sealed.
 //!
 //! Program arguments are covered: those of exec events, of the process snapshot and of every later
-//! checkpoint. Patterns see them joined with blanks, as `ps` shows them; what matches becomes
+//! checkpoint; so are the targets and hosts of HTTP requests, and the names of DNS questions. Patterns see arguments joined with blanks, as `ps` shows them; what matches becomes
 //! [`REPLACEMENT`]. The trace holds how much that was (a mark with the label `redacted`), never what.
 
 use std::ops::Range;
@@ -11,7 +11,7 @@ use trace_format::{Context, Event, EventData, Text};
 
 /// Stands where something was taken out.
 pub const REPLACEMENT: &[u8] = b"[redacted]";
-/// Every pattern is run on every program start.
+/// Every pattern is run on every program start, HTTP message and DNS message.
 pub const PATTERNS_MAX: usize = 64;
 
 #[derive(Clone, Debug, Default)]
@@ -42,10 +42,16 @@ impl Redact {
         if self.is_empty() {
             return;
         }
-        if let EventData::Exec(exec) = &mut event.data
-            && let Some(args) = self.text(&exec.args)
-        {
-            exec.args = Text::from(args);
+        let texts: [Option<&mut Text>; 2] = match &mut event.data {
+            EventData::Exec(exec) => [Some(&mut exec.args), None],
+            EventData::Http(http) => [Some(&mut http.path), Some(&mut http.host)],
+            EventData::Dns(dns) => [Some(&mut dns.name), None],
+            _ => return,
+        };
+        for text in texts.into_iter().flatten() {
+            if let Some(rest) = self.text(text) {
+                *text = Text::from(rest);
+            }
         }
     }
 

@@ -1,19 +1,24 @@
 //! Promise: each kind of event is recorded, as often as it happens and with the right fields.
 //!
 //! This process does everything in [`ROWS`] a known number of times while `rec` records in the
-//! default profile, and then looks for exactly that. A family of the format without a row fails.
+//! default profile and with `--http`, and then looks for exactly that. A family of the format without a row fails.
 
 mod support;
 #[path = "support/uring.rs"]
 mod uring;
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
-        unix::{fs::MetadataExt, process::ExitStatusExt},
+        unix::{
+            fs::MetadataExt,
+            net::{UnixListener, UnixStream},
+            process::ExitStatusExt,
+        },
     },
     path::{Path, PathBuf},
     process::Command,
@@ -57,6 +62,11 @@ struct Done {
     cgroup: Option<String>,
     killed: Vec<u32>,
     oom_victims: Vec<u32>,
+    /// Of a server of DNS, of UDP without, of HTTP.
+    dns_port: u16,
+    udp_port: u16,
+    http_port: u16,
+    unix_path: PathBuf,
     /// Inode, what was read of it and written to it.
     files: Vec<(&'static str, u64, Sum)>,
 }
@@ -72,7 +82,7 @@ struct Sum {
 type Check = fn(&Trace, &Done);
 
 /// Family, and what must have come of it.
-const ROWS: [(&str, Check); 15] = [
+const ROWS: [(&str, Check); 18] = [
     ("syscall", syscalls),
     ("syscall_count", counts),
     ("fork", forks),
@@ -88,6 +98,9 @@ const ROWS: [(&str, Check); 15] = [
     ("signal", signals),
     ("oom_kill", oom_kills),
     ("tcp_event", tcp_events),
+    ("dns", dns),
+    ("http", http),
+    ("peer", peers),
 ];
 
 #[test]
@@ -101,7 +114,7 @@ fn every_kind_comes_as_often_as_it_happens() {
     }
     needs_kernel!();
     let dir = tempfile::tempdir().unwrap();
-    let recording = Recording::start(&dir.path().join("trace.zst"), &[]);
+    let recording = Recording::start(&dir.path().join("trace.zst"), &["--http"]);
     let path = recording.trace.clone();
     let done = act(dir.path());
     // Counts and samples come once a second, and so does the second try of a connection.
@@ -128,6 +141,10 @@ fn act(dir: &Path) -> Done {
         full_port: 0,
         waiting: Vec::new(),
         requests: Vec::new(),
+        dns_port: 0,
+        udp_port: 0,
+        http_port: 0,
+        unix_path: dir.join("kinds.sock"),
         cgroup: None,
         killed: Vec::new(),
         oom_victims: Vec::new(),
@@ -137,6 +154,9 @@ fn act(dir: &Path) -> Done {
     requests(dir, &mut done);
     sockets(&mut done);
     refused_and_repeated(&mut done);
+    datagrams(&mut done);
+    messages(&mut done);
+    unix_sockets(&done);
     processes(&mut done);
     made_cgroups(&mut done);
     for _ in 0..TIMES {
@@ -384,6 +404,121 @@ fn refused_and_repeated(done: &mut Done) {
             libc::connect(client.as_raw_fd(), (&raw const at).cast(), len);
             done.waiting.push(client);
         }
+    }
+}
+
+/// A question of DNS about `name`, or an answer.
+fn dns_message(id: u16, flags: u16, name: &str) -> Vec<u8> {
+    let words = [id, flags, 1, 0, 0, 0];
+    let mut message: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    for label in name.split('.') {
+        message.push(label.len() as u8);
+        message.extend_from_slice(label.as_bytes());
+    }
+    message.extend_from_slice(&[0, 0, 1, 0, 1]);
+    message
+}
+
+const ANSWER_NO_SUCH_NAME: u16 = 0x8183;
+const QUESTION: u16 = 0x0100;
+
+/// A server on port 53 of an address that nobody else has, and each way of asking it; then datagrams to
+/// another port.
+fn datagrams(done: &mut Done) {
+    // A host may have a server of its own on another address of the loopback.
+    let Ok(server) = UdpSocket::bind("127.9.8.7:53") else {
+        support::skip("port 53 cannot be bound");
+        return;
+    };
+    done.dns_port = 53;
+    let mut buffer = [0; 512];
+    let mut answer = |id: u16, name: &str| {
+        let (len, from) = server.recv_from(&mut buffer).unwrap();
+        assert_eq!(buffer[..len], dns_message(id, QUESTION, name));
+        let answer = dns_message(id, ANSWER_NO_SUCH_NAME, name);
+        server.send_to(&answer, from).unwrap();
+    };
+    let mut got = [0; 512];
+    for at in 0..TIMES as u16 {
+        // As musl does it: an address with each message.
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let name = format!("sendto-{at}.kinds.example");
+        client
+            .send_to(&dns_message(at, QUESTION, &name), "127.9.8.7:53")
+            .unwrap();
+        answer(at, &name);
+        client.recv_from(&mut got).unwrap();
+        // As Go does it: connected, write and read.
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect("127.9.8.7:53").unwrap();
+        let mut file = File::from(OwnedFd::from(client));
+        let name = format!("write-{at}.kinds.example");
+        file.write_all(&dns_message(at, QUESTION, &name)).unwrap();
+        answer(at, &name);
+        assert!(file.read(&mut got).unwrap() > 12);
+        // As glibc does it: two questions in one call.
+        let names = ["a", "b"].map(|which| format!("mmsg-{which}-{at}.kinds.example"));
+        two_at_once(&file, [100 + at, 200 + at], &names);
+        for (id, name) in [100 + at, 200 + at].into_iter().zip(&names) {
+            answer(id, name);
+        }
+        for _ in 0..2 {
+            assert!(file.read(&mut got).unwrap() > 12);
+        }
+    }
+    let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+    done.udp_port = other.local_addr().unwrap().port();
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..TIMES {
+        sender
+            .send_to(b"no dns", ("127.0.0.1", done.udp_port))
+            .unwrap();
+        other.recv_from(&mut got).unwrap();
+    }
+}
+
+/// sendmmsg on a connected socket.
+fn two_at_once(socket: &File, ids: [u16; 2], names: &[String; 2]) {
+    let mut messages = [0, 1].map(|at| dns_message(ids[at], QUESTION, &names[at]));
+    let mut vectors = messages.each_mut().map(|message| libc::iovec {
+        iov_base: message.as_mut_ptr().cast(),
+        iov_len: message.len(),
+    });
+    let mut headers = vectors.each_mut().map(|vector| {
+        // SAFETY: all zeros is a valid mmsghdr.
+        let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+        header.msg_hdr.msg_iov = vector;
+        header.msg_hdr.msg_iovlen = 1;
+        header
+    });
+    // SAFETY: two headers with buffers that live.
+    let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), 2, 0) };
+    assert_eq!(sent, 2);
+}
+
+/// HTTP over one connection: requests and what answers them.
+fn messages(done: &mut Done) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    done.http_port = listener.local_addr().unwrap().port();
+    let mut client = TcpStream::connect(("127.0.0.1", done.http_port)).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    let mut buffer = [0; 1024];
+    for at in 0..TIMES {
+        let request = format!("GET /kinds/{at}?x=1 HTTP/1.1\r\nHost: kinds.example\r\n\r\n");
+        client.write_all(request.as_bytes()).unwrap();
+        assert_eq!(server.read(&mut buffer).unwrap(), request.len());
+        let response = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+        server.write_all(response).unwrap();
+        assert_eq!(client.read(&mut buffer).unwrap(), response.len());
+    }
+}
+
+fn unix_sockets(done: &Done) {
+    let listener = UnixListener::bind(&done.unix_path).unwrap();
+    for _ in 0..TIMES {
+        let client = UnixStream::connect(&done.unix_path).unwrap();
+        drop(listener.accept().unwrap());
+        drop(client);
     }
 }
 
@@ -755,6 +890,98 @@ fn tcp_events(trace: &Trace, done: &Done) {
         TIMES,
         "connections that were asked for again"
     );
+}
+
+fn dns(trace: &Trace, done: &Done) {
+    if done.dns_port == 0 {
+        return;
+    }
+    let mut found = HashMap::<(String, bool, bool), usize>::new();
+    for event in of(trace, done.pid) {
+        let EventData::Dns(dns) = &event.data else {
+            continue;
+        };
+        let name = dns.name.to_string_lossy().into_owned();
+        let Some(how) = name.strip_suffix(".kinds.example") else {
+            continue;
+        };
+        assert!(!dns.malformed, "{dns:?}");
+        assert_eq!((dns.qtype, dns.family), (1, 2), "{dns:?}");
+        let client = dns.sent != dns.is_answer();
+        if client {
+            assert_eq!(dns.remote.addr.to_vec(), [127, 9, 8, 7], "{dns:?}");
+            assert_eq!(dns.remote.port, 53, "{dns:?}");
+        } else {
+            assert_eq!(dns.local.port, 53, "{dns:?}");
+        }
+        if dns.is_answer() {
+            assert_eq!(dns.rcode(), 3, "{dns:?}");
+            assert!(dns.latency_ns > 0, "{dns:?}");
+        }
+        let how = how.rsplit_once('-').unwrap().0.to_owned();
+        *found.entry((how, client, dns.is_answer())).or_default() += 1;
+    }
+    for how in ["sendto", "write", "mmsg-a", "mmsg-b"] {
+        for (client, answer) in [(true, false), (false, false), (false, true), (true, true)] {
+            let count = found.get(&(how.to_owned(), client, answer));
+            assert_eq!(count, Some(&TIMES), "{how} {client} {answer}: {found:?}");
+        }
+    }
+}
+
+fn http(trace: &Trace, done: &Done) {
+    let mut found = [[0; 2]; 2];
+    for event in of(trace, done.pid) {
+        let EventData::Http(http) = &event.data else {
+            continue;
+        };
+        let client = http.remote.port == done.http_port;
+        if !client && http.local.port != done.http_port {
+            continue;
+        }
+        assert_eq!(http.method.to_vec(), b"GET", "{http:?}");
+        assert_eq!(http.host.to_vec(), b"kinds.example", "{http:?}");
+        assert!(
+            http.path.starts_with(b"/kinds/") && http.path.ends_with(b"?x=1"),
+            "{http:?}"
+        );
+        let response = http.status != 0;
+        if response {
+            assert_eq!(http.status, 404, "{http:?}");
+            assert!(http.latency_ns > 0, "{http:?}");
+        }
+        assert_eq!(http.sent, client != response, "{http:?}");
+        found[usize::from(client)][usize::from(response)] += 1;
+    }
+    assert_eq!(found, [[TIMES; 2]; 2]);
+}
+
+fn peers(trace: &Trace, done: &Done) {
+    let of_unix = |sent: bool| {
+        of(trace, done.pid).filter(move |event| {
+            matches!(&event.data, EventData::Peer(peer)
+                if peer.family == libc::AF_UNIX as u16
+                    && peer.sent == sent
+                    && peer.unix_path.to_string_lossy() == done.unix_path.to_str().unwrap()
+                    && peer.peer_pid == done.pid
+                    && peer.peer_cgroup_id == event.cgroup_id)
+        })
+    };
+    assert_eq!(of_unix(true).count(), TIMES);
+    assert_eq!(of_unix(false).count(), TIMES);
+    if done.udp_port == 0 {
+        return;
+    }
+    for sent in [true, false] {
+        let peers = of(trace, done.pid).filter(|event| {
+            matches!(&event.data, EventData::Peer(peer)
+                if peer.sent == sent
+                    && peer.sock_type == libc::SOCK_DGRAM as u16
+                    && (if sent { peer.remote.port } else { peer.local.port }) == done.udp_port)
+        });
+        // Once a second, not once a datagram.
+        assert_eq!(peers.count(), 1, "sent: {sent}");
+    }
 }
 
 /// The new kinds are counted like all others: handed-out numbers = events + drops, per CPU and probe.

@@ -75,6 +75,37 @@ pub fn tcp_what(what: TcpWhat) -> &'static str {
     }
 }
 
+/// Names of record types that resolvers ask for (IANA, DNS Parameters); a number for the rest.
+pub fn dns_type(qtype: u16) -> String {
+    match qtype {
+        1 => "A".into(),
+        2 => "NS".into(),
+        5 => "CNAME".into(),
+        6 => "SOA".into(),
+        10 => "NULL".into(),
+        12 => "PTR".into(),
+        15 => "MX".into(),
+        16 => "TXT".into(),
+        28 => "AAAA".into(),
+        33 => "SRV".into(),
+        64 => "SVCB".into(),
+        65 => "HTTPS".into(),
+        255 => "ANY".into(),
+        other => other.to_string(),
+    }
+}
+
+/// Names of response codes (RFC 6895); a number for the rest.
+pub fn dns_rcode(rcode: u8) -> String {
+    const NAMES: [&str; 6] = [
+        "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED",
+    ];
+    match NAMES.get(usize::from(rcode)) {
+        Some(name) => (*name).into(),
+        None => rcode.to_string(),
+    }
+}
+
 /// `SIGKILL`; the numbers of x86-64 and aarch64. A real-time signal is `SIG` and its number.
 pub fn signal_name(signal: u32) -> String {
     const NAMES: [&str; 31] = [

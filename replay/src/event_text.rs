@@ -8,7 +8,8 @@ use trace_format::{Declared, EventData, Value, event::Endpoint};
 use crate::{
     append::{self, OfSecond},
     event_names::{
-        address_text, arguments, family_text, io_kind, mark_names, signal_name, tcp_state, tcp_what,
+        address_text, arguments, dns_rcode, dns_type, family_text, io_kind, mark_names,
+        signal_name, tcp_state, tcp_what,
     },
     event_view::EventView,
     findings::one_line,
@@ -255,6 +256,70 @@ fn write_what(view: &EventView<'_>, out: &mut Vec<u8>) {
             endpoint(", remote ", &event.remote, out);
             Ok(())
         }
+        EventData::Dns(dns) => {
+            let kind = if dns.is_answer() {
+                "answer"
+            } else {
+                "question"
+            };
+            let _ = write!(
+                out,
+                "dns {kind} {} {} {}",
+                if dns.sent { "sent" } else { "received" },
+                dns_type(dns.qtype),
+                match dns.name.is_empty() {
+                    true => ".".into(),
+                    false => one_line(&dns.name.to_string_lossy()),
+                }
+            );
+            if dns.is_answer() {
+                let _ = write!(out, ": {}, {} records", dns_rcode(dns.rcode()), dns.answers);
+            }
+            if dns.malformed {
+                out.extend_from_slice(b" (malformed)");
+            }
+            endpoint(", remote ", &dns.remote, out);
+            after(dns.latency_ns, out)
+        }
+        EventData::Http(http) => {
+            let way = if http.sent { "sent" } else { "received" };
+            let _ = match http.status {
+                0 => write!(out, "http request {way}: "),
+                status => write!(out, "http response {way}: {status} to "),
+            };
+            append::one_line(&http.method, out);
+            out.push(b' ');
+            append::one_line(&http.path, out);
+            if !http.host.is_empty() {
+                out.extend_from_slice(b", host ");
+                append::one_line(&http.host, out);
+            }
+            endpoint(", remote ", &http.remote, out);
+            after(http.latency_ns, out)
+        }
+        EventData::Peer(peer) => {
+            let verb = match (peer.family, peer.sent) {
+                (AF_UNIX, true) => "connected to",
+                (AF_UNIX, false) => "accepted from",
+                (_, true) => "sent to",
+                (_, false) => "received from",
+            };
+            let _ = write!(out, "peer on {}: {verb}", peer.fd);
+            endpoint(" ", &peer.remote, out);
+            if peer.peer_pid != 0 {
+                let _ = write!(out, " process {}", peer.peer_pid);
+            }
+            if peer.peer_cgroup_id != 0 {
+                let container = view.state.container(peer.peer_cgroup_id);
+                let _ = write!(out, " in {}", one_line(State::label_of(container)));
+            }
+            if !peer.unix_path.is_empty() {
+                let path = peer.unix_path.to_string_lossy();
+                let _ = write!(out, ", {}", one_line(&path.replacen('\0', "@", 1)));
+            }
+            endpoint(", local ", &peer.local, out);
+            Ok(())
+        }
         EventData::Io(io) => write!(
             out,
             "io on {} {}: {} reads of {} bytes, {} writes of {}",
@@ -332,6 +397,16 @@ fn write_declared(declared: &Declared, kind: Option<Kind>, out: &mut Vec<u8>) {
             Value::Bool(value) => append::flag(*value, out),
             Value::Text(text) => append::one_line(text, out),
         }
+    }
+}
+
+const AF_UNIX: u16 = 1;
+
+/// How long an answer took, where that is known.
+fn after(latency_ns: u64, out: &mut Vec<u8>) -> std::io::Result<()> {
+    match latency_ns {
+        0 => Ok(()),
+        latency_ns => write!(out, ", after {} µs", latency_ns / 1000),
     }
 }
 

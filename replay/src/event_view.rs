@@ -9,7 +9,8 @@ use trace_format::{Declared, Event, EventData, columns, event::Endpoint};
 
 use crate::{
     event_names::{
-        address_text, arguments, family_text, io_kind, mark_names, signal_name, tcp_state, tcp_what,
+        address_text, arguments, dns_rcode, dns_type, family_text, io_kind, mark_names,
+        signal_name, tcp_state, tcp_what,
     },
     order::EventRef,
     resolve::{Container, Process, State},
@@ -383,9 +384,12 @@ pub const COLUMNS: &[Column] = &[
     column(
         "fd",
         Signed,
-        "descriptor of a socket call, or of counted reads and writes",
+        "descriptor of a socket call, of counted reads and writes, or that a message went through",
         |view| match &view.event.data {
             EventData::SockCall(call) => Cell::Signed(call.fd.into()),
+            EventData::Dns(dns) => Cell::Signed(dns.fd.into()),
+            EventData::Http(http) => Cell::Signed(http.fd.into()),
+            EventData::Peer(peer) => Cell::Signed(peer.fd.into()),
             EventData::Io(io) => Cell::Signed(io.fd.into()),
             _ => Cell::Null,
         },
@@ -395,6 +399,9 @@ pub const COLUMNS: &[Column] = &[
             EventData::SockCall(call) => Cell::Made(family_text(call.family)),
             EventData::TcpState(state) => Cell::Made(family_text(state.family)),
             EventData::TcpEvent(event) => Cell::Made(family_text(event.family)),
+            EventData::Dns(dns) => Cell::Made(family_text(dns.family)),
+            EventData::Http(http) => Cell::Made(family_text(http.family)),
+            EventData::Peer(peer) => Cell::Made(family_text(peer.family)),
             _ => Cell::Null,
         }
     }),
@@ -402,7 +409,11 @@ pub const COLUMNS: &[Column] = &[
         "sock_type",
         Unsigned,
         "SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_RAW = 3, SOCK_PACKET = 10",
-        of!(EventData::SockCall(call) => Cell::nonzero(call.sock_type)),
+        |view| match &view.event.data {
+            EventData::SockCall(call) => Cell::nonzero(call.sock_type),
+            EventData::Peer(peer) => Cell::nonzero(peer.sock_type),
+            _ => Cell::Null,
+        },
     ),
     column("local_addr", Text, "own address", |view| {
         Cell::some(endpoints(view.event), |(local, _)| address(local))
@@ -420,7 +431,11 @@ pub const COLUMNS: &[Column] = &[
         "unix_path",
         Text,
         "path of a unix socket; @ for the NUL of an abstract one",
-        of!(EventData::SockCall(call) => unix_path(&call.unix_path)),
+        |view| match &view.event.data {
+            EventData::SockCall(call) => unix_path(&call.unix_path),
+            EventData::Peer(peer) => unix_path(&peer.unix_path),
+            _ => Cell::Null,
+        },
     ),
     column(
         "sock",
@@ -447,8 +462,13 @@ pub const COLUMNS: &[Column] = &[
     column(
         "latency_ns",
         Unsigned,
-        "from SYN to the end of the handshake",
-        of!(EventData::TcpState(state) => Cell::nonzero(state.latency_ns)),
+        "from SYN to the end of the handshake; from a DNS question or HTTP request to the answer",
+        |view| match &view.event.data {
+            EventData::TcpState(state) => Cell::nonzero(state.latency_ns),
+            EventData::Dns(dns) => Cell::nonzero(dns.latency_ns),
+            EventData::Http(http) => Cell::nonzero(http.latency_ns),
+            _ => Cell::Null,
+        },
     ),
     column(
         "child_pid",
@@ -673,6 +693,107 @@ pub const COLUMNS: &[Column] = &[
         "process that wanted the memory",
         of!(EventData::OomKill(kill) => Cell::nonzero(kill.trigger_pid)),
     ),
+    column(
+        "sent",
+        Flag,
+        "the process sent the message, or connected; false: it received it, or accepted",
+        |view| match &view.event.data {
+            EventData::Dns(dns) => Cell::Flag(dns.sent),
+            EventData::Http(http) => Cell::Flag(http.sent),
+            EventData::Peer(peer) => Cell::Flag(peer.sent),
+            _ => Cell::Null,
+        },
+    ),
+    column(
+        "dns_name",
+        Text,
+        "what a DNS message asks for; a byte that is no letter, digit, - or _ as backslash and three digits",
+        of!(EventData::Dns(dns) => Cell::text(&dns.name)),
+    ),
+    column(
+        "dns_type",
+        Text,
+        "type of the record it asks for",
+        of!(EventData::Dns(dns) => Cell::Made(dns_type(dns.qtype))),
+    ),
+    column(
+        "dns_rcode",
+        Text,
+        "response code of a DNS answer",
+        of!(EventData::Dns(dns) => {
+            if dns.is_answer() { Cell::Made(dns_rcode(dns.rcode())) } else { Cell::Null }
+        }),
+    ),
+    column(
+        "dns_answers",
+        Unsigned,
+        "records in a DNS answer",
+        of!(EventData::Dns(dns) => {
+            if dns.is_answer() { Cell::Unsigned(dns.answers.into()) } else { Cell::Null }
+        }),
+    ),
+    column(
+        "dns_id",
+        Unsigned,
+        "number of the DNS message",
+        of!(EventData::Dns(dns) => Cell::Unsigned(dns.id.into())),
+    ),
+    column(
+        "dns_malformed",
+        Flag,
+        "what went to or from port 53 could not be read as DNS",
+        of!(EventData::Dns(dns) => Cell::Flag(dns.malformed)),
+    ),
+    column(
+        "http_status",
+        Unsigned,
+        "status of an HTTP response; null: a request",
+        of!(EventData::Http(http) => Cell::nonzero(http.status)),
+    ),
+    column(
+        "http_method",
+        Text,
+        "method of the request, or of the one that a response answers",
+        of!(EventData::Http(http) => Cell::text(&http.method)),
+    ),
+    column(
+        "http_path",
+        Text,
+        "its target, at most 256 bytes",
+        of!(EventData::Http(http) => Cell::text(&http.path)),
+    ),
+    column(
+        "http_host",
+        Text,
+        "its Host field",
+        of!(EventData::Http(http) => Cell::text(&http.host)),
+    ),
+    column(
+        "peer_pid",
+        Unsigned,
+        "process at the other end of a unix socket",
+        of!(EventData::Peer(peer) => Cell::nonzero(peer.peer_pid)),
+    ),
+    column(
+        "peer_cgroup_id",
+        Unsigned,
+        "kernel id of its cgroup",
+        of!(EventData::Peer(peer) => Cell::nonzero(peer.peer_cgroup_id)),
+    ),
+    column("peer_container_name", Text, "its container", |view| {
+        let EventData::Peer(peer) = &view.event.data else {
+            return Cell::Null;
+        };
+        Cell::some(view.state.container(peer.peer_cgroup_id), |container| {
+            Cell::text(container.name.as_bytes())
+        })
+    }),
+    column(
+        "interface",
+        Unsigned,
+        "network interface that a packet socket was bound to",
+        of!(EventData::SockCall(call) => Cell::nonzero(call.interface)),
+    ),
 ];
 
 fn endpoints(event: &Event) -> Option<(&Endpoint, &Endpoint)> {
@@ -680,6 +801,9 @@ fn endpoints(event: &Event) -> Option<(&Endpoint, &Endpoint)> {
         EventData::SockCall(call) => Some((&call.local, &call.remote)),
         EventData::TcpState(state) => Some((&state.local, &state.remote)),
         EventData::TcpEvent(event) => Some((&event.local, &event.remote)),
+        EventData::Dns(dns) => Some((&dns.local, &dns.remote)),
+        EventData::Http(http) => Some((&http.local, &http.remote)),
+        EventData::Peer(peer) => Some((&peer.local, &peer.remote)),
         _ => None,
     }
 }

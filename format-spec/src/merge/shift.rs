@@ -146,6 +146,11 @@ impl Shift {
                 event.sock = self.cgroup(event.sock);
                 EventData::TcpEvent(event)
             }
+            EventData::Peer(mut peer) => {
+                peer.peer_pid = self.pid(peer.peer_pid);
+                peer.peer_cgroup_id = self.cgroup(peer.peer_cgroup_id);
+                EventData::Peer(peer)
+            }
             EventData::Signal(mut signal) => {
                 signal.target_tid = self.pid(signal.target_tid);
                 signal.target_pid = self.pid(signal.target_pid);

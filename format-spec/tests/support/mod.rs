@@ -114,10 +114,10 @@ pub fn data() -> impl Strategy<Value = EventData> {
             endpoint(),
             endpoint(),
             text(),
-            w()
+            [w(), w()]
         )
             .prop_map(
-                |(nr, ret, fd, family, sock_type, local, remote, unix_path, marks)| {
+                |(nr, ret, fd, family, sock_type, local, remote, unix_path, [marks, interface])| {
                     EventData::SockCall(SockCall {
                         nr,
                         ret: ret as i64,
@@ -128,6 +128,7 @@ pub fn data() -> impl Strategy<Value = EventData> {
                         remote,
                         unix_path,
                         marks: PathMarks(marks),
+                        interface,
                     })
                 }
             ),
@@ -214,6 +215,85 @@ pub fn data() -> impl Strategy<Value = EventData> {
                 })
             }
         ),
+        (
+            any::<i32>(),
+            any::<[bool; 2]>(),
+            any::<[u16; 5]>(),
+            text(),
+            endpoint(),
+            endpoint(),
+            n()
+        )
+            .prop_map(
+                |(fd, [sent, malformed], words, name, local, remote, latency_ns)| {
+                    let [id, flags, qtype, answers, family] = words;
+                    EventData::Dns(Dns {
+                        fd,
+                        sent,
+                        id,
+                        flags,
+                        qtype,
+                        name,
+                        answers,
+                        malformed,
+                        family,
+                        local,
+                        remote,
+                        latency_ns,
+                    })
+                }
+            ),
+        (
+            any::<i32>(),
+            any::<bool>(),
+            any::<[u16; 2]>(),
+            [text(), text(), text()],
+            endpoint(),
+            endpoint(),
+            n()
+        )
+            .prop_map(
+                |(fd, sent, [status, family], texts, local, remote, latency_ns)| {
+                    let [method, path, host] = texts;
+                    EventData::Http(Http {
+                        fd,
+                        sent,
+                        status,
+                        method,
+                        path,
+                        host,
+                        family,
+                        local,
+                        remote,
+                        latency_ns,
+                    })
+                }
+            ),
+        (
+            any::<i32>(),
+            any::<bool>(),
+            any::<[u16; 2]>(),
+            endpoint(),
+            endpoint(),
+            text(),
+            w(),
+            n()
+        )
+            .prop_map(
+                |(fd, sent, [family, sock_type], local, remote, unix_path, pid, cgroup)| {
+                    EventData::Peer(Peer {
+                        fd,
+                        sent,
+                        family,
+                        sock_type,
+                        local,
+                        remote,
+                        unix_path,
+                        peer_pid: pid,
+                        peer_cgroup_id: cgroup,
+                    })
+                }
+            ),
         (n(), text(), any::<bool>())
             .prop_map(|(id, path, removed)| EventData::Cgroup(CgroupChange { id, path, removed })),
         [n(), n(), n(), n(), n(), n(), n()].prop_map(

@@ -49,6 +49,8 @@ static FILTER_COMMS: HashMap<Comm, u8> = HashMap::with_max_entries(FILTER_VALUES
 #[map]
 static FILTER_RESULTS: HashMap<u32, u8> = HashMap::with_max_entries(FILTER_VALUES_MAX, 0);
 #[map]
+static FILTER_CALLS: HashMap<u32, u8> = HashMap::with_max_entries(FILTER_VALUES_MAX, 0);
+#[map]
 static FILTER_PATHS: LpmTrie<[u8; FILTER_PATH_BYTES_MAX], u8> =
     LpmTrie::with_max_entries(FILTER_VALUES_MAX, 0);
 #[map]
@@ -264,7 +266,7 @@ pub fn call_wanted(policy: u32, call: &Call, current: Current) -> bool {
         action::IO => kind::IO,
         _ => kind::COUNT,
     };
-    let wanted = call_kind_wanted(u64::from(kind), u64::from(policy), call.ret as u64) != 0;
+    let wanted = call_kind_wanted(u64::from(kind), u64::from(call.nr), call.ret as u64) != 0;
     if !wanted {
         reject(probe::SYS_EXIT);
         left_out(policy, call, current);
@@ -272,14 +274,22 @@ pub fn call_wanted(policy: u32, call: &Call, current: Current) -> bool {
     wanted
 }
 
+/// What reads and writes are looked at for.
+const NETWORK: u64 = 1 << kind::DNS | 1 << kind::HTTP | 1 << kind::PEER;
+
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn call_kind_wanted(kind: u64, policy: u64, ret: u64) -> u64 {
-    let (given, policy, ret) = (setting!(filter), policy as u32, ret as i64);
+extern "C" fn call_kind_wanted(kind: u64, nr: u64, ret: u64) -> u64 {
+    let (given, nr, ret) = (setting!(filter), nr as u32, ret as i64);
     if given & (option::CALL | option::KIND) != 0 {
-        let is_named =
-            policy & action::NAMED != 0 || setting!(filter_kinds) >> (kind & 63) & 1 != 0;
-        if policy & action::LEFT_OUT != 0 || !is_named {
+        // SAFETY: a plain number.
+        let listing = unsafe { FILTER_CALLS.get(nr) }.copied().unwrap_or(0);
+        let mut kinds = setting!(filter_kinds);
+        if kind == u64::from(kind::IO) && kinds & NETWORK != 0 {
+            kinds |= 1 << kind::IO;
+        }
+        let is_named = listing == listing::WANTED || kinds >> (kind & 63) & 1 != 0;
+        if listing == listing::LEFT_OUT || !is_named {
             return 0;
         }
     }
@@ -312,9 +322,6 @@ extern "C" fn call_kind_wanted(kind: u64, policy: u64, ret: u64) -> u64 {
 #[inline(always)]
 pub fn left_out(policy: u32, call: &Call, current: Current) {
     match policy & action::MASK {
-        action::CLOSE if call.ret == 0 => {
-            io::flush(probe::SYS_EXIT, call.arg::<0>() as u32, current);
-        }
         action::OPEN if call.ret >= 0 => io::flush(probe::SYS_EXIT, call.ret as u32, current),
         action::SOCK => sockets::accepted(call, current),
         _ => {}

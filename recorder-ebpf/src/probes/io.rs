@@ -4,6 +4,9 @@
 //! second: so nothing is ever counted in a table that is being read, and the sums are exact. A
 //! closed descriptor's counts become an event at once, because the number may soon mean another file.
 //! A call that finds no room in the table is an event of its own.
+//!
+//! An element also says whether what goes through the descriptor is worth a look (`sniff`), so that this
+//! is decided once a second and descriptor and costs a call on any other nothing.
 
 use core::arch::asm;
 
@@ -12,8 +15,8 @@ use aya_ebpf::{
     helpers::bpf_probe_read_user,
 };
 use recorder_ebpf::{
-    FileKey, IO_EXIT_FDS, IO_SLOTS, IoCount, IoRecord, IoShape, URING_READ, URING_WRITE, UringIo,
-    abi, action, kind, probe, reuse,
+    FileKey, IO_EXIT_FDS, IO_SLOTS, IoCount, IoRecord, IoShape, MESSAGES_MAX, NetRecord,
+    URING_READ, URING_WRITE, UringIo, abi, action, kind, probe, reuse,
 };
 
 use crate::{
@@ -21,7 +24,7 @@ use crate::{
     counts::{count, odd},
     header_of_wanted,
     kernel::{bounded, file_of, read},
-    offset, scratch_of, setting,
+    offset, scratch_of, setting, sniff,
     syscalls::Call,
 };
 
@@ -34,7 +37,7 @@ const CLOSE: u32 = 3;
 pub fn counting() -> bool {
     POLICY
         .get(CLOSE)
-        .is_some_and(|policy| policy & action::MASK == action::CLOSE)
+        .is_some_and(|policy| *policy == action::CLOSE)
 }
 
 /// Which table is in use now (bit 0), and whose scratch there is to use (from bit 8 on).
@@ -49,7 +52,7 @@ fn key(pid_tgid: u64, fd: u32) -> u64 {
 }
 
 #[inline(always)]
-fn get(odd: bool, key: u64) -> Option<*mut IoCount> {
+pub fn get(odd: bool, key: u64) -> Option<*mut IoCount> {
     if odd {
         IO_ODD.get_ptr_mut(key)
     } else {
@@ -61,24 +64,31 @@ fn get(odd: bool, key: u64) -> Option<*mut IoCount> {
 #[inline(always)]
 pub fn io(policy: u32, call: Call, current: Current) -> Option<()> {
     let shape = IoShape::unpack(policy);
-    if call.ret == -EBADF {
+    if call.ret == -EBADF && !shape.record {
         return count(call, abi::NATIVE, current);
     }
     let turn = turn(probe::SYS_EXIT);
     let reads = shape.read != IoShape::NONE;
     let writes = shape.write != IoShape::NONE;
+    let many = shape.read == IoShape::MANY || shape.write == IoShape::MANY;
     let first = if reads { shape.read_fd } else { shape.write_fd };
     let from = key(current.pid_tgid, call.arg_at(first) as u32);
-    let apart = if reads && writes {
+    let found = if shape.record || many {
+        if call.ret > 0 {
+            on(from, turn, CHECK, 0, current.cgroup_id)
+        } else {
+            0
+        }
+    } else if reads && writes {
         let to = key(current.pid_tgid, call.arg_at(shape.write_fd) as u32);
         // Both are looked at before either is counted: the call is one event or none.
-        let apart =
+        let found =
             on(from, turn, CHECK, 0, current.cgroup_id) | on(to, turn, CHECK, 0, current.cgroup_id);
-        if apart == 0 {
+        if found & APART == 0 {
             on(from, turn, shape.read, call.ret, current.cgroup_id);
             on(to, turn, shape.write | WRITE, call.ret, current.cgroup_id);
         }
-        apart
+        found & APART
     } else {
         let place = if reads {
             shape.read
@@ -87,20 +97,88 @@ pub fn io(policy: u32, call: Call, current: Current) -> Option<()> {
         };
         on(from, turn, place, call.ret, current.cgroup_id)
     };
-    if apart != 0 {
+    if found & APART != 0 || shape.record {
         let policy = action::RECORD | shape.arity << action::ARITY_SHIFT;
-        return calls::plain(policy, call, abi::NATIVE, current);
+        calls::plain(policy, call, abi::NATIVE, current);
+    } else if many {
+        count(call, abi::NATIVE, current);
+    }
+    let worth = found & IoShape::wants(policy);
+    if worth != 0 && call.ret > 0 {
+        look(
+            shape,
+            worth | u64::from(many) * sniff::MANY,
+            turn & 1,
+            call,
+            from,
+            current,
+        );
     }
     Some(())
 }
 
+/// Looks at what went through.
+#[inline(always)]
+fn look(
+    shape: IoShape,
+    worth: u64,
+    odd: u64,
+    call: Call,
+    key: u64,
+    current: Current,
+) -> Option<()> {
+    let writes = shape.write != IoShape::NONE;
+    // Of recvfrom and recvmsg: who only peeks gets the same again.
+    let flags = match shape.payload {
+        IoShape::BUFFER if shape.arity == 6 => call.arg::<3>(),
+        IoShape::MESSAGE => call.arg::<2>(),
+        _ => 0,
+    };
+    if !writes && worth & sniff::MANY == 0 && flags & sniff::MSG_PEEK != 0 {
+        return None;
+    }
+    let record = scratch_of(u32::from(probe::SYS_EXIT))?.fixed::<NetRecord>();
+    record.header.pid_tgid = current.pid_tgid;
+    record.header.cgroup_id = current.cgroup_id;
+    // sendto and recvfrom.
+    let address = if shape.payload == IoShape::BUFFER && shape.arity == 6 {
+        call.arg::<4>()
+    } else {
+        0
+    };
+    let how = worth
+        | u64::from(shape.payload) << sniff::PAYLOAD
+        | u64::from(writes) * sniff::SENT
+        | odd * sniff::ODD;
+    let messages = if worth & sniff::MANY != 0 {
+        call.ret as u64
+    } else {
+        1
+    };
+    let at = call.arg::<1>();
+    let mut message = 0;
+    while message < MESSAGES_MAX && message < messages {
+        sniff::message(
+            how,
+            key,
+            at + message * sniff::MMSGHDR,
+            address,
+            call.ret as u64,
+        );
+        message += 1;
+    }
+    Some(())
+}
+
+/// What [`on`] says beside the bits of `sniff`: the call is to be an event instead, because the file is on
+/// the list or the table is full.
+const APART: u64 = 0x100;
 /// In the place of a call's slot: it only asks.
 const CHECK: u32 = 0x200;
 /// Beside the slot: the call writes.
 const WRITE: u32 = 0x100;
 
-/// Counts a call on one descriptor. 1: it is to be an event instead, because the file is on the list or
-/// the table is full. A function of its own, because what it does to the stack and registers is then
+/// Counts a call on one descriptor; [`APART`] and the bits of `sniff`. A function of its own, because what it does to the stack and registers is then
 /// forgotten: else each way through it would double the verifier's work for all that follows.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -113,7 +191,7 @@ extern "C" fn on(key: u64, turn: u64, place: u32, ret: i64, cgroup_id: u64) -> u
             let _ = make(turn, key, cgroup_id);
             match get(odd, key) {
                 Some(entry) => entry,
-                None => return 1,
+                None => return APART,
             }
         }
     };
@@ -122,11 +200,13 @@ extern "C" fn on(key: u64, turn: u64, place: u32, ret: i64, cgroup_id: u64) -> u
     // compiler has no other way to write for this target.
     unsafe {
         if (*entry).listed != 0 {
-            return 1;
+            return APART;
         }
+        let found = u64::from((*entry).sniff);
         if place & CHECK != 0 {
-            return 0;
+            return found;
         }
+        (&raw mut (*entry).counted).write_volatile(1);
         let calls = (&raw mut (*entry).calls).cast::<u32>();
         let calls = calls.add(bounded(place as usize, IO_SLOTS - 1));
         asm!("lock *(u32 *)({at} + 0) += {one}", at = in(reg) calls, one = in(reg) 1u64);
@@ -135,8 +215,8 @@ extern "C" fn on(key: u64, turn: u64, place: u32, ret: i64, cgroup_id: u64) -> u
             let bytes = bytes.add(usize::from(place & WRITE != 0));
             asm!("lock *(u64 *)({at} + 0) += {more}", at = in(reg) bytes, more = in(reg) ret);
         }
+        found
     }
-    0
 }
 
 /// Makes an element, once a second and descriptor at most. It is put together in the scratch of the
@@ -150,6 +230,7 @@ fn make(turn: u64, key: u64, cgroup_id: u64) -> Option<()> {
     let ino: u64 = read(inode, offset!(inode_ino));
     let dev: u32 = read(superblock, offset!(sb_dev));
     let mode: u16 = read(inode, offset!(inode_mode));
+    let sniff = sniff::worth(file, mode);
     let mut listed = 0;
     if setting!(names) != 0 {
         let known = FileKey {
@@ -157,7 +238,7 @@ fn make(turn: u64, key: u64, cgroup_id: u64) -> Option<()> {
             dev: u64::from(dev),
         };
         // SAFETY: the value is not used, only its presence.
-        listed = u16::from(unsafe { LISTED_FILES.get(known) }.is_some());
+        listed = u8::from(unsafe { LISTED_FILES.get(known) }.is_some());
     }
     let words = scratch_of((turn >> 8) as u32)?
         .data
@@ -176,6 +257,7 @@ fn make(turn: u64, key: u64, cgroup_id: u64) -> Option<()> {
         (*count).dev = dev;
         (*count).mode = mode;
         (*count).listed = listed;
+        (*count).sniff = sniff;
         &*count
     };
     // Another thread may have been faster: its element is the one. A full table is seen by the caller.
@@ -208,7 +290,7 @@ extern "C" fn flush_from(probe: u64, odd: u64, fd: u32, pid_tgid: u64, cgroup_id
         return 0;
     };
     // SAFETY: an element of the table.
-    let counted = unsafe { *(&raw const (*count).listed) } == 0;
+    let counted = unsafe { (&raw const (*count).counted).read_volatile() } != 0;
     if counted {
         let current = Current {
             pid_tgid,
@@ -288,7 +370,7 @@ pub fn requested(request: u64, opcode: u32, fd: u32, current: Current) -> u64 {
         return 0;
     };
     let key = key(current.pid_tgid, fd);
-    if on(key, turn(probe::URING_SUBMIT), CHECK, 0, current.cgroup_id) != 0 {
+    if on(key, turn(probe::URING_SUBMIT), CHECK, 0, current.cgroup_id) & APART != 0 {
         return 1;
     }
     let io = UringIo {

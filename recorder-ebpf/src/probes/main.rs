@@ -20,6 +20,7 @@ mod io;
 mod kernel;
 mod process;
 mod signals;
+mod sniff;
 mod sockets;
 mod syscalls;
 mod uring;
@@ -35,9 +36,9 @@ use aya_ebpf::{
 };
 use recorder_ebpf::{
     COUNTS_MAX, CallPage, CallRing, CountKey, CountSlot, Counters, DATA_MAX, FileKey, Header,
-    IO_MAX, IoCount, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName, Offsets, PIECE_MAX,
-    SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, URING_IO_MAX, UringIo, filter as option,
-    probe,
+    IO_MAX, IoCount, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName, Offsets, PEERS_MAX, PIECE_MAX,
+    PeerKey, SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, URING_IO_MAX, UringIo,
+    filter as option, probe,
 };
 
 /// Plain system calls: one ring per CPU, each of `call_pages` pages. User space sets the sizes.
@@ -77,6 +78,9 @@ static IO_ODD: HashMap<u64, IoCount> = HashMap::with_max_entries(IO_MAX, 0);
 /// Requests of io_uring, by the kernel's address of each.
 #[map]
 static URING_IO: LruHashMap<u64, UringIo> = LruHashMap::with_max_entries(URING_IO_MAX, 0);
+/// Addresses of UDP that became an event, and when.
+#[map]
+static PEERS: LruHashMap<PeerKey, u64> = LruHashMap::with_max_entries(PEERS_MAX, 0);
 /// Names whose files are always recorded, and the files of that kind that were opened.
 #[map]
 static LISTED_NAMES: HashMap<ListedName, u32> = HashMap::with_max_entries(LISTED_NAMES_MAX, 0);

@@ -20,16 +20,19 @@ use recorder_ebpf::{
 use crate::{
     Current, Ring, SOCKETS, Scratch, filter, header_of_wanted, is_recorder,
     kernel::{bounded, file_of, read},
-    offset, scratch, send, setting, submit,
+    offset, scratch, send, setting,
+    sniff::unix_peer,
+    submit,
     syscalls::Call,
     whoever,
 };
 
-const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-const S_IFMT: u16 = 0o170_000;
-const S_IFSOCK: u16 = 0o140_000;
+pub const AF_UNIX: u16 = 1;
+pub const AF_INET: u16 = 2;
+pub const AF_INET6: u16 = 10;
+const AF_PACKET: u16 = 17;
+pub const S_IFMT: u16 = 0o170_000;
+pub const S_IFSOCK: u16 = 0o140_000;
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_SYN_SENT: u8 = 2;
 const TCP_CLOSE: u8 = 7;
@@ -88,7 +91,7 @@ fn ends(sk: u64) -> Ends {
 
 /// The `struct sock` behind a descriptor; 0 if it is no socket.
 #[inline(always)]
-fn sock_of(fd: u32) -> u64 {
+pub fn sock_of(fd: u32) -> u64 {
     let file = file_of(fd);
     let inode: u64 = read(file, offset!(file_inode));
     if file == 0 || read::<u16>(inode, offset!(inode_mode)) & S_IFMT != S_IFSOCK {
@@ -122,7 +125,7 @@ pub fn sock_call(call: Call, current: Current) -> Option<()> {
     record.local = socket.local;
     record.remote = socket.remote;
     record.marks = 0;
-    record.reserved = 0;
+    record.interface = 0;
     if call.nr == nr::SOCKET {
         // A refused socket call has no socket to look at: what was asked for is what counts.
         record.family = call.arg::<0>() as u16;
@@ -142,6 +145,15 @@ pub fn sock_call(call: Call, current: Current) -> Option<()> {
     record.header = header_of_wanted(probe::SYS_EXIT, kind::SOCK_CALL, current)?;
     record.header.data_len = end as u32;
     send::<SockCallRecord>(Ring::Urgent, probe::SYS_EXIT, scratch);
+    let connected = call.nr == nr::CONNECT && call.ret == 0;
+    if socket.family == AF_UNIX && fd >= 0 && (accepted || connected) {
+        unix_peer(
+            fd as u64,
+            u64::from(connected),
+            current.pid_tgid,
+            current.cgroup_id,
+        );
+    }
     Some(())
 }
 
@@ -261,6 +273,11 @@ fn caller_address(scratch: &mut Scratch, call: Call) {
         return;
     }
     let record = scratch.fixed::<SockCallRecord>();
+    if family == AF_PACKET && call.nr == nr::BIND {
+        // struct sockaddr_ll: family, protocol, interface.
+        record.interface = u32::from_ne_bytes([head[4], head[5], head[6], head[7]]);
+        return;
+    }
     let is_inet = family == AF_INET || family == AF_INET6;
     if !is_inet || (record.remote_port != 0 && call.ret >= 0) {
         return;

@@ -147,26 +147,26 @@ fn foreign(ctx: &BtfTracePointContext, abi: u8, regs: *const Registers) -> Optio
 
 #[inline(always)]
 fn record(policy: u32, call: Call, current: Current) -> Option<()> {
+    let what = policy & action::MASK;
+    // Reads and writes have their shape in those bits.
     let reused = policy >> action::REUSE_SHIFT & action::REUSE_MASK;
-    if reused != reuse::NONE && call.ret >= 0 {
+    if what != action::IO && reused != reuse::NONE && call.ret >= 0 {
         io::reused(reused, &call, current);
+    }
+    if what == action::CLOSE && call.ret == 0 {
+        io::flush(probe::SYS_EXIT, call.arg::<0>() as u32, current);
     }
     if !filter::call_wanted(policy, &call, current) {
         return None;
     }
-    match policy & action::MASK {
+    match what {
         action::COUNT => count(call, abi::NATIVE, current),
-        action::RECORD => calls::plain(policy, call, abi::NATIVE, current),
+        action::CLOSE if policy >> action::ARITY_SHIFT == 0 => count(call, abi::NATIVE, current),
+        action::RECORD | action::CLOSE => calls::plain(policy, call, abi::NATIVE, current),
         action::PATH => files::path_call(policy, call, current),
         action::FAILED_PATH if call.ret < 0 => files::path_call(policy, call, current),
         action::SOCK => sockets::sock_call(call, current),
         action::IO => io::io(policy, call, current),
-        action::CLOSE => {
-            if call.ret == 0 {
-                io::flush(probe::SYS_EXIT, call.arg::<0>() as u32, current);
-            }
-            count(call, abi::NATIVE, current)
-        }
         // One copy of the code for both: each costs the verifier its time again.
         action @ (action::OPEN | action::OPEN_LISTED) => {
             if action == action::OPEN || files::is_listed(&call) {

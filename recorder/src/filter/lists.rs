@@ -3,6 +3,7 @@
 
 use aya::maps::{Array, HashMap, MapData, MapError, lpm_trie::Key};
 use recorder_ebpf::FILTER_PATH_BYTES_MAX;
+use trace_format::syscalls::{Arch, number};
 
 use super::{
     Resolved, tree,
@@ -21,7 +22,7 @@ pub struct Lists {
 
 impl Lists {
     /// Writes every list but that of processes.
-    pub fn write(resolved: &Resolved, probes: &mut Probes) -> Result<Lists, Error> {
+    pub fn write(resolved: &Resolved, probes: &mut Probes, arch: Arch) -> Result<Lists, Error> {
         let mut cgroups = probes.hash::<u64, u8>("FILTER_CGROUPS")?;
         for (id, value) in &resolved.cgroups {
             set("FILTER_CGROUPS", cgroups.insert(id, value, 0))?;
@@ -29,6 +30,7 @@ impl Lists {
         let mut uids = probes.hash::<u32, u8>("FILTER_UIDS")?;
         let mut comms = probes.hash::<[u64; 2], u8>("FILTER_COMMS")?;
         let mut results = probes.hash::<u32, u8>("FILTER_RESULTS")?;
+        let mut calls = probes.hash::<u32, u8>("FILTER_CALLS")?;
         let mut paths = probes.trie::<[u8; FILTER_PATH_BYTES_MAX]>("FILTER_PATHS")?;
         let mut addresses = probes.trie("FILTER_ADDRESSES")?;
         for (value, listing) in resolved.filter.all() {
@@ -52,8 +54,13 @@ impl Lists {
                         addresses.insert(&Key::new(bits, bytes), listing, 0),
                     )?;
                 }
-                // In other places: `Filter::kinds`, `Filter::mark`, and below.
-                Value::Container(_) | Value::Tree(_) | Value::Kind(_) | Value::Syscall(_) => {}
+                Value::Syscall(name) => {
+                    if let Some(number) = number(arch, name) {
+                        set("FILTER_CALLS", calls.insert(number, listing, 0))?;
+                    }
+                }
+                // In other places: `Filter::kinds`, and below.
+                Value::Container(_) | Value::Tree(_) | Value::Kind(_) => {}
             }
         }
         Ok(Lists {

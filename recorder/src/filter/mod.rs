@@ -13,9 +13,8 @@ use std::{path::Path, time::Duration};
 
 use anyhow::bail;
 use recorder_ebpf::{
-    FILTER_CGROUPS_MAX, FILTER_VALUES_MAX, action, filter as option, kind, listing, probe,
+    FILTER_CGROUPS_MAX, FILTER_VALUES_MAX, filter as option, kind, listing, probe,
 };
-use trace_format::syscalls::{Arch, number};
 
 use crate::{filter::value::Value, target};
 
@@ -142,22 +141,6 @@ impl Filter {
         }
     }
 
-    /// Marks the calls that it names in the table of policies.
-    pub fn mark(&self, table: &mut [u32], arch: Arch) {
-        for (value, listing) in self.all() {
-            let Value::Syscall(name) = value else {
-                continue;
-            };
-            let place = number(arch, name).and_then(|number| table.get_mut(number as usize));
-            if let Some(policy) = place {
-                *policy |= match listing {
-                    listing::WANTED => action::NAMED,
-                    _ => action::LEFT_OUT,
-                };
-            }
-        }
-    }
-
     /// Probes that keep its lists: without them it would miss what is made while recording.
     pub fn needs(&self) -> Vec<u8> {
         let (given, _) = self.options();
@@ -235,17 +218,6 @@ mod tests {
         assert_eq!(filter(&[("kind", "open")], &[]).kinds(), open);
         assert_eq!(filter(&[("syscall", "openat")], &[]).kinds(), 0);
         assert_eq!(filter(&[], &["kind=open"]).kinds(), !open);
-        let mut table = vec![action::RECORD; 512];
-        filter(&[("syscall", "openat")], &["syscall=futex"]).mark(&mut table, Arch::X86_64);
-        assert_eq!(table[257], action::RECORD | action::NAMED);
-        assert_eq!(table[202], action::RECORD | action::LEFT_OUT);
-        assert_eq!(
-            table
-                .iter()
-                .filter(|value| **value == action::RECORD)
-                .count(),
-            510
-        );
     }
 
     #[test]

@@ -97,6 +97,18 @@ pub const KINDS: &[Kind] = &[
         name: "tcp_event",
         id: kind::TCP_EVENT,
     },
+    Kind {
+        name: "dns",
+        id: kind::DNS,
+    },
+    Kind {
+        name: "http",
+        id: kind::HTTP,
+    },
+    Kind {
+        name: "peer",
+        id: kind::PEER,
+    },
 ];
 
 /// Names of errnos that are asked for; others go by their number (errno(3), include/uapi/asm-generic/errno*.h).

@@ -213,6 +213,9 @@ impl Window {
             | EventData::Signal(_)
             | EventData::OomKill(_)
             | EventData::TcpEvent(_)
+            | EventData::Dns(_)
+            | EventData::Http(_)
+            | EventData::Peer(_)
             | EventData::Declared(_) => {}
         }
     }

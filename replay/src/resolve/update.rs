@@ -61,6 +61,9 @@ pub(super) fn before(state: &mut State, event: &Event) {
         | EventData::Signal(_)
         | EventData::OomKill(_)
         | EventData::TcpEvent(_)
+        | EventData::Dns(_)
+        | EventData::Http(_)
+        | EventData::Peer(_)
         | EventData::Sample(_)
         | EventData::SyscallCount(_)
         | EventData::Declared(_) => {}

@@ -556,6 +556,7 @@ impl World<'_> {
             remote,
             unix_path: Text::new(unix.as_bytes()),
             marks: PathMarks::default(),
+            interface: 0,
         };
         self.event(item, pid, EventData::SockCall(call))
     }

@@ -73,7 +73,24 @@ const NOTHING: View<'static> = View {
     connected: false,
 };
 
+/// Who asks is the client.
+fn asker(asks: bool) -> Role {
+    if asks { Role::Client } else { Role::Server }
+}
+
 impl<'a> View<'a> {
+    /// Both ends of what a message went over.
+    fn between(family: u16, local: &Endpoint, remote: &Endpoint) -> View<'static> {
+        let (local, remote) = (address(local), address(remote));
+        View {
+            letter: letter(family, remote.or(local)),
+            local,
+            remote,
+            connected: true,
+            ..NOTHING
+        }
+    }
+
     pub fn of(
         event: &'a Event,
         kind: Type,
@@ -147,6 +164,25 @@ impl<'a> View<'a> {
                     ..NOTHING
                 })
             }
+            EventData::Dns(dns) => Some(View {
+                number: i64::from(dns.fd),
+                sock_type: SOCK_DGRAM,
+                role: Some(asker(dns.sent != dns.is_answer())),
+                ..View::between(dns.family, &dns.local, &dns.remote)
+            }),
+            EventData::Http(http) => Some(View {
+                number: i64::from(http.fd),
+                sock_type: SOCK_STREAM,
+                role: Some(asker(http.sent != (http.status != 0))),
+                ..View::between(http.family, &http.local, &http.remote)
+            }),
+            EventData::Peer(peer) => Some(View {
+                number: i64::from(peer.fd),
+                sock_type: peer.sock_type,
+                path: &peer.unix_path,
+                role: (peer.family == AF_UNIX).then(|| asker(peer.sent)),
+                ..View::between(peer.family, &peer.local, &peer.remote)
+            }),
             EventData::Io(io) => {
                 let known = process.and_then(|process| state.descriptor(process, io.fd));
                 Some(View {

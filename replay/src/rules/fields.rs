@@ -52,6 +52,11 @@ enum On {
     Sockets,
     Paths,
     TwoPaths,
+    /// DNS messages, HTTP messages, UDP and unix peers, all of these.
+    Dns,
+    Http,
+    Peers,
+    Messages,
     Findings,
     /// Rules may name it, but no trace holds it.
     Nothing,
@@ -75,6 +80,8 @@ pub(super) enum Id {
     Uid, UserName, Gid,
     ContainerShort, ContainerFull, ContainerName, Image, Repository, Tag, Privileged, Runtime, Label, Info,
     Pod, Namespace,
+    DnsName, DnsDomain, DnsType, DnsCode, DnsAnswers, DnsNameLength, DnsLatency, DnsMalformed,
+    HttpMethod, HttpUri, HttpPath, HttpHost, HttpStatus, HttpLatency, PeerPid, PeerContainer, NetSent,
     FindingRule, FindingEngine, FindingSeverity, FindingLevel, FindingMessage, FindingTags, FindingField, FindingDegraded,
     Missing,
 }
@@ -122,6 +129,8 @@ impl Id {
         match self {
             Num => Depth::Count,
             Time | TimeIso | RawTime | Type | CallType | Dir | Res | RawRes | Failed | Cpu | Hostname | Tid | Info
+                | DnsName | DnsDomain | DnsType | DnsCode | DnsAnswers | DnsNameLength | DnsLatency | DnsMalformed
+                | HttpMethod | HttpUri | HttpPath | HttpHost | HttpStatus | HttpLatency | PeerPid | NetSent
                 => Depth::Nothing,
             Name | Exe | CommandLine | ExeLine | Arguments | Pid | ParentPid | AncestorPid | ParentUid | ParentName
                 | ParentExe | ParentCommandLine | AncestorName | AncestorExe | AncestorCommandLine
@@ -139,7 +148,7 @@ type Row = (&'static str, Id, Kind, Wants, On);
 const FIELDS: &[Row] = {
     use Kind::*;
     use Wants::*;
-    use On::{Any, Calls, Descriptors, Findings, Paths, Sockets, TwoPaths};
+    use On::{Any, Calls, Descriptors, Dns, Findings, Http, Messages, Paths, Peers, Sockets, TwoPaths};
     &[
         ("evt.num", Id::Num, Number, Nothing, Any),
         ("evt.time", Id::Time, Text, Nothing, Any),
@@ -251,6 +260,23 @@ const FIELDS: &[Row] = {
         ("k8s.pod.name", Id::Pod, Text, Nothing, Any),
         ("k8s.pod.label", Id::Label, Text, Key, Any),
         ("k8s.ns.name", Id::Namespace, Text, Nothing, Any),
+        ("dns.name", Id::DnsName, Text, Nothing, Dns),
+        ("dns.name.length", Id::DnsNameLength, Number, Nothing, Dns),
+        ("dns.domain", Id::DnsDomain, Text, Nothing, Dns),
+        ("dns.type", Id::DnsType, Text, Nothing, Dns),
+        ("dns.rcode", Id::DnsCode, Text, Nothing, Dns),
+        ("dns.answers", Id::DnsAnswers, Number, Nothing, Dns),
+        ("dns.latency", Id::DnsLatency, Number, Nothing, Dns),
+        ("dns.malformed", Id::DnsMalformed, Boolean, Nothing, Dns),
+        ("http.method", Id::HttpMethod, Text, Nothing, Http),
+        ("http.uri", Id::HttpUri, Text, Nothing, Http),
+        ("http.path", Id::HttpPath, Text, Nothing, Http),
+        ("http.host", Id::HttpHost, Text, Nothing, Http),
+        ("http.status", Id::HttpStatus, Number, Nothing, Http),
+        ("http.latency", Id::HttpLatency, Number, Nothing, Http),
+        ("peer.pid", Id::PeerPid, Number, Nothing, Peers),
+        ("peer.container.name", Id::PeerContainer, Text, Nothing, Peers),
+        ("net.sent", Id::NetSent, Boolean, Nothing, Messages),
         ("finding.rule", Id::FindingRule, Text, Nothing, Findings),
         ("finding.engine", Id::FindingEngine, Text, Nothing, Findings),
         ("finding.severity", Id::FindingSeverity, Text, Nothing, Findings),
@@ -381,6 +407,7 @@ impl On {
             On::Descriptors => TypeSet::of(|kind| {
                 let name = kind.name();
                 name.starts_with("tcp_")
+                    || MESSAGES.contains(&name)
                     || OPENS.contains(&name)
                     || SOCKETS.contains(&name)
                     || super::descriptor::has_descriptor(name)
@@ -393,12 +420,25 @@ impl On {
                 OPENS.contains(&name) || ONE_PATH.contains(&name) || TWO_PATHS.contains(&name)
             }),
             On::TwoPaths => TypeSet::named(&TWO_PATHS),
+            On::Dns => TypeSet::named(&MESSAGES[..2]),
+            On::Http => TypeSet::named(&MESSAGES[2..4]),
+            On::Peers => TypeSet::named(&MESSAGES[4..]),
+            On::Messages => TypeSet::named(&MESSAGES),
             On::Findings => TypeSet::named(&["finding"]),
             On::Nothing => TypeSet::NONE,
         }
     }
 }
 
+/// What goes over sockets: DNS, HTTP, who is at the other end.
+const MESSAGES: [&str; 6] = [
+    "dns_question",
+    "dns_answer",
+    "http_request",
+    "http_response",
+    "udp_peer",
+    "unix_peer",
+];
 pub(super) const OPENS: [&str; 4] = ["open", "openat", "openat2", "creat"];
 pub(super) const SOCKETS: [&str; 6] = ["socket", "bind", "listen", "connect", "accept", "accept4"];
 /// Calls with one path, where `fs.path.name` is that path.

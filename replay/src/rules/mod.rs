@@ -21,6 +21,7 @@ mod filter;
 mod items;
 mod keyed;
 mod load;
+mod network;
 mod node;
 mod operand;
 mod output;

@@ -280,6 +280,15 @@ impl<'a> Subject<'a> {
                 let _ = write!(scratch, "{value}");
                 Some(scratch)
             }
+            Id::DnsName
+            | Id::DnsDomain
+            | Id::DnsType
+            | Id::DnsCode
+            | Id::HttpMethod
+            | Id::HttpUri
+            | Id::HttpPath
+            | Id::HttpHost
+            | Id::PeerContainer => self.network_text(field.id, scratch),
             id => self.detail_text(id, scratch),
         }
     }
@@ -479,7 +488,9 @@ impl<'a> Subject<'a> {
                 .process()
                 .and_then(|process| process.gid)
                 .map(i64::from),
-            _ => self.detail_number(field.id),
+            _ => self
+                .network_number(field.id)
+                .or_else(|| self.detail_number(field.id)),
         }
     }
 
@@ -516,7 +527,9 @@ impl<'a> Subject<'a> {
                 Some(container) => container.privileged,
                 None => self.on_host().then_some(false),
             },
-            _ => self.detail_boolean(field.id),
+            _ => self
+                .network_flag(field.id)
+                .or_else(|| self.detail_boolean(field.id)),
         }
     }
 

@@ -35,13 +35,21 @@ const LIGHT: &[&str] = &[
 ];
 const STANDARD: &[&str] = &["creat", "open", "openat", "openat2"];
 
+/// What is looked for in the payloads of sockets.
+const STANDARD_MESSAGES: &[&str] = &["dns_question", "dns_answer", "udp_peer"];
+/// `rec --http` records these in `standard` too.
+const FULL_MESSAGES: &[&str] = &["http_request", "http_response"];
+
 /// The least profile that records events of this type; other calls are counted in the lesser ones.
 pub fn recorded_from(event_type: &str) -> Profile {
     if LIGHT.binary_search(&event_type).is_ok() {
         return Profile::Light;
     }
-    if STANDARD.contains(&event_type) {
+    if STANDARD.contains(&event_type) || STANDARD_MESSAGES.contains(&event_type) {
         return Profile::Standard;
+    }
+    if FULL_MESSAGES.contains(&event_type) {
+        return Profile::Full;
     }
     match crate::syscalls::row_named(event_type) {
         // The report of a new task is recorded always, the call only in `full`.

@@ -20,7 +20,7 @@ use trace_format::{Event, EventData, event::TcpWhat};
 pub(super) struct Type(pub u16);
 
 /// Names that are no system calls. docs/rules.md says which event has which.
-const OWN: [&str; 21] = [
+const OWN: [&str; 27] = [
     "procexit",
     "tcp_connecting",
     "tcp_connect_done",
@@ -42,6 +42,12 @@ const OWN: [&str; 21] = [
     "tcp_retransmit",
     "tcp_reset_sent",
     "tcp_reset_received",
+    "dns_question",
+    "dns_answer",
+    "http_request",
+    "http_response",
+    "udp_peer",
+    "unix_peer",
 ];
 
 /// Names that Falco has for the same calls.
@@ -112,6 +118,13 @@ const OOM_KILL: Type = own("oom_kill");
 const RETRANSMIT: Type = own("tcp_retransmit");
 const RESET_SENT: Type = own("tcp_reset_sent");
 const RESET_RECEIVED: Type = own("tcp_reset_received");
+const DNS_QUESTION: Type = own("dns_question");
+const DNS_ANSWER: Type = own("dns_answer");
+const HTTP_REQUEST: Type = own("http_request");
+const HTTP_RESPONSE: Type = own("http_response");
+const UDP_PEER: Type = own("udp_peer");
+const UNIX_PEER: Type = own("unix_peer");
+const AF_UNIX: u16 = 1;
 
 impl Type {
     /// The event's type, by the table of the host that recorded it.
@@ -148,6 +161,12 @@ impl Type {
                 TcpWhat::RESET_RECEIVED => RESET_RECEIVED,
                 _ => UNKNOWN,
             },
+            EventData::Dns(it) if it.is_answer() => DNS_ANSWER,
+            EventData::Dns(_) => DNS_QUESTION,
+            EventData::Http(it) if it.status != 0 => HTTP_RESPONSE,
+            EventData::Http(_) => HTTP_REQUEST,
+            EventData::Peer(it) if it.family == AF_UNIX => UNIX_PEER,
+            EventData::Peer(_) => UDP_PEER,
             EventData::Declared(it) => match capture::Kind::of(it.ty()) {
                 Some(capture::Kind::Event(schema)) => Type::of_schema(schema.number),
                 _ => UNKNOWN,

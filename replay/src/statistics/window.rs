@@ -276,6 +276,9 @@ impl Counters {
             | EventData::Signal(_)
             | EventData::OomKill(_)
             | EventData::TcpEvent(_)
+            | EventData::Dns(_)
+            | EventData::Http(_)
+            | EventData::Peer(_)
             | EventData::Declared(_) => {}
         }
     }

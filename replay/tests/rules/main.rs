@@ -4,6 +4,7 @@ mod behaviour;
 mod details;
 mod language;
 mod loading;
+mod network;
 mod operators;
 mod prefilter;
 mod shipped;

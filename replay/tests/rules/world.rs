@@ -323,6 +323,7 @@ pub fn sock_data(name: &str, ret: i64, fd: i32, local: Endpoint, remote: Endpoin
         remote,
         unix_path: Text::default(),
         marks: PathMarks::default(),
+        interface: 0,
     }
 }
 

@@ -251,6 +251,7 @@ impl Made {
                 },
                 unix_path: Text::default(),
                 marks: PathMarks::default(),
+                interface: 0,
             };
             self.event(
                 at(second, 3_000 + port * 3_900_000),

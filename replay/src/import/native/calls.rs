@@ -329,6 +329,7 @@ fn sock_call(call: &Call<'_>, state: &State) -> Option<EventData> {
             Text::default()
         },
         marks: PathMarks::default(),
+        interface: 0,
     }))
 }
 

@@ -28,6 +28,7 @@ fn perfect() -> Recording {
             remote,
             unix_path: Default::default(),
             marks: Default::default(),
+            interface: 0,
         })
     };
     let data = [
