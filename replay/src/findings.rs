@@ -192,6 +192,8 @@ pub struct Finding {
     pub window_ns: u64,
     /// Made by a rule over findings, which no such rule sees again.
     pub over_findings: bool,
+    /// Its detector tells each thing once: it repeats no other of its rule and process.
+    pub told_once: bool,
     /// Why the evidence may be incomplete; `None`: nothing was lost in the window.
     pub degraded: Option<String>,
     /// Identical findings left out since the previous one of this kind.
@@ -222,6 +224,7 @@ impl Finding {
             evidence: None,
             window_ns: 0,
             over_findings: false,
+            told_once: false,
             degraded: None,
             suppressed: 0,
             rate_limited: 0,

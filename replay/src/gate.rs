@@ -103,7 +103,9 @@ impl Gate {
         };
         let mut left_out = 0;
         // Of a finding that the limit leaves out, the next identical one is no repeat.
-        if let Some(repeat) = self.repeats.get_mut(&kind) {
+        if !finding.told_once
+            && let Some(repeat) = self.repeats.get_mut(&kind)
+        {
             if now_ns < repeat.first_ns.saturating_add(REPEAT_NS) {
                 repeat.left_out += 1;
                 self.count_left_out(&kind.rule);

@@ -7,6 +7,7 @@ mod ahead;
 mod append;
 pub mod artifact;
 pub mod decode_ahead;
+pub mod edges;
 pub mod event_json;
 mod event_names;
 pub mod event_text;

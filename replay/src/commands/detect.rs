@@ -66,6 +66,12 @@ pub struct Detection {
     /// Also judge every container's windows with a model that `model train` wrote
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
+    /// Also tell of connections and listening ports of containers that this trace does not have: a file or a
+    /// directory of containers at their usual work; may be repeated, what any of them has is usual. Same is
+    /// the image (without tag), protocol, port and peer: a container's image, an address, or the /24 (/64) of a
+    /// public one
+    #[arg(long, value_name = "TRACE")]
+    pub baseline: Vec<String>,
     /// Exit with 4 when a finding is at least this severe (debug … emergency)
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<Severity>,
@@ -107,10 +113,11 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     let threads = arguments.threads.map_or_else(cpus, NonZeroUsize::get);
     let threads = threads.min(THREADS_MAX);
     let workers = threads.min(several.groups.len());
-    let condition = match workers {
+    let mut condition = match workers {
         0 | 1 => several.one_by_one(threads, &mut report)?,
         _ => several.together(workers, threads, &mut report)?,
     };
+    condition.incomplete |= several.engines.baseline_loss();
     report.finish(&condition, global)
 }
 
@@ -275,6 +282,7 @@ impl Findings {
     pub fn finish(mut self, condition: &mut Condition, global: Global) -> anyhow::Result<Outcome> {
         let Findings { folding, report } = &mut self;
         folding.finish(condition, &mut |said| report.say(said))?;
+        condition.incomplete |= folding.engines().baseline_loss();
         self.report.finish(condition, global)
     }
 }

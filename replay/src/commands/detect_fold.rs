@@ -6,11 +6,12 @@
 use replay::{
     artifact::Model,
     decode_ahead::DecodeAhead,
+    edges::Judge,
     findings::{Finding, FoundContainer, short_id},
     gate,
     incidents::Incident,
     model_detector,
-    pipeline::{Pipeline, Settings, Totals},
+    pipeline::{Detector, Pipeline, Settings, Totals},
     rules::RuleSet,
     time::Point,
     walk::TimeRange,
@@ -18,7 +19,11 @@ use replay::{
 use std::sync::Arc;
 use trace_format::{ChunkEvents, SealedChunk};
 
-use super::{detect::Detection, rule_files};
+use super::{
+    baseline::{self, Learned},
+    detect::Detection,
+    rule_files,
+};
 use crate::{Global, trace::Condition};
 
 /// Trace time that must pass after `--to` until every finding before it is out: what waits for a
@@ -31,6 +36,7 @@ pub struct Engines {
     rules: RuleSet,
     statistics: bool,
     model: Option<Arc<Model>>,
+    baseline: Option<Learned>,
 }
 
 impl Engines {
@@ -44,10 +50,19 @@ impl Engines {
                 .map(Model::load)
                 .transpose()?
                 .map(Arc::new),
+            baseline: baseline::learn(&detection.baseline, global)?,
         })
     }
 
+    /// The baseline was learned from traces that are not whole: it may have too little.
+    pub fn baseline_loss(&self) -> bool {
+        self.baseline.as_ref().is_some_and(|learned| learned.loss)
+    }
+
     fn start(&self) -> Pipeline {
+        let judge = self.baseline.as_ref().map(|learned| {
+            Box::new(Judge::new(Arc::clone(&learned.baseline), &self.rules)) as Box<dyn Detector>
+        });
         Pipeline::new(Settings {
             rules: Some(self.rules.clone()),
             statistics: self.statistics,
@@ -56,6 +71,7 @@ impl Engines {
                 .iter()
                 .cloned()
                 .map(model_detector::detector)
+                .chain(judge)
                 .collect(),
         })
     }
@@ -113,6 +129,10 @@ impl Folding {
             ahead: DecodeAhead::new(threads),
             start_ns: 0,
         }
+    }
+
+    pub fn engines(&self) -> &Engines {
+        &self.engines
     }
 
     /// Everything before the range's end has been reported: more chunks of this trace change nothing.

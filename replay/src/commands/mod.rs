@@ -1,5 +1,6 @@
 //! One file per command: its arguments, and what it does with them.
 
+mod baseline;
 pub mod cat;
 pub mod cat_raw;
 mod derive;
