@@ -14,6 +14,7 @@ use std::{
     fs,
     path::PathBuf,
     process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use serde_json::Value;
@@ -358,6 +359,13 @@ fn manner_of(by: &By) -> &'static Manner {
     }
 }
 
+/// Held by each test that records: every container of the machine is in the trace, also another test's.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn the_tables_name_every_class_and_workload() {
     let listed = finish(&["list", "--json"]).json();
@@ -381,6 +389,7 @@ fn every_class_is_found_in_time_and_beside_it_all_is_quiet() {
     if let Some(reason) = obstacle() {
         return skip(&reason);
     }
+    let _alone = alone();
     let manners = [&FOR_RULES, &FOR_STATISTICS, &FOR_RHYTHM];
     let (mut wrong, mut again) = (Vec::new(), Vec::new());
     for manner in manners {
@@ -426,6 +435,7 @@ fn hard_negatives_and_noop_raise_nothing_above_notice() {
     if let Some(reason) = obstacle() {
         return skip(&reason);
     }
+    let _alone = alone();
     let quiet = [&HARD_NEGATIVES[..], &["noop"]].concat();
     let mut wrong = Vec::new();
     for part in quiet.chunks(TOGETHER) {
