@@ -119,12 +119,14 @@ pub const IO: u16 = 12;
 pub const SIGNAL: u16 = 13;
 pub const OOM_KILL: u16 = 14;
 pub const TCP_EVENT: u16 = 15;
+pub const IPC: u16 = 16;
+pub const PROCESS_ACCESS: u16 = 17;
 pub const DNS: u16 = 18;
 pub const HTTP: u16 = 19;
 pub const PEER: u16 = 20;
 
 /// Ascending by id. Ids that are not here were never given out.
-pub const FAMILIES: [Family; 18] = [
+pub const FAMILIES: [Family; 20] = [
     Family {
         id: SYSCALL,
         name: "syscall",
@@ -339,6 +341,36 @@ pub const FAMILIES: [Family; 18] = [
             column(21, "remote_addr", Text, Plain),
             column(22, "remote_port", U16, Plain),
             column(23, "sock", U64, Plain),
+        ],
+    },
+    Family {
+        id: IPC,
+        name: "ipc",
+        fields: &[
+            column(16, "nr", U32, Plain),
+            column(17, "ret", I64, Zigzag),
+            column(18, "kind", U8, Plain),
+            column(19, "id", I64, Zigzag),
+            column(20, "key", U32, Plain),
+            column(21, "ipc_ns", U32, Plain),
+            column(22, "size", U64, Plain),
+            column(23, "arg", U64, Plain),
+            column(24, "name", Text, Plain),
+            column(25, "calls", U64, Plain),
+            column(26, "marks", U32, Plain),
+        ],
+    },
+    Family {
+        id: PROCESS_ACCESS,
+        name: "process_access",
+        fields: &[
+            column(16, "nr", U32, Plain),
+            column(17, "ret", I64, Zigzag),
+            column(18, "target_pid", U32, Delta),
+            column(19, "target_tid", U32, Delta),
+            column(20, "target_cgroup", U64, Plain),
+            column(21, "arg", U64, Plain),
+            column(22, "calls", U64, Plain),
         ],
     },
     Family {

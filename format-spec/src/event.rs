@@ -46,6 +46,8 @@ pub enum EventData {
     Signal(Signal),
     OomKill(OomKill),
     TcpEvent(TcpEvent),
+    Ipc(Ipc),
+    ProcessAccess(ProcessAccess),
     Dns(Dns),
     Http(Http),
     Peer(Peer),
@@ -338,6 +340,67 @@ impl TcpWhat {
     pub const RETRANSMIT: u8 = 1;
     pub const RESET_SENT: u8 = 2;
     pub const RESET_RECEIVED: u8 = 3;
+}
+
+/// A call on an object of System V IPC or on a POSIX message queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ipc {
+    pub nr: u32,
+    pub ret: i64,
+    pub kind: IpcKind,
+    /// Of System V the object's id, of a queue its inode number; -1: unknown.
+    pub id: i64,
+    /// Of System V, where it [is known](IpcMarks::KEY_KNOWN); 0 is `IPC_PRIVATE`.
+    pub key: u32,
+    /// Inode number of the caller's IPC namespace: ids and keys are its own. 0: unknown.
+    pub namespace: u32,
+    /// Bytes of shared memory or of a message, number of semaphores; 0: the call does not tell.
+    pub size: u64,
+    /// Flags, command, number of operations or priority, as the call has it.
+    pub arg: u64,
+    /// Of a POSIX queue.
+    pub name: Text,
+    /// Calls of the process with this number on the object since its event before, this one included.
+    pub calls: u64,
+    pub marks: IpcMarks,
+}
+
+/// What an [`Ipc`] call is about. Other numbers are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IpcKind(pub u8);
+impl IpcKind {
+    pub const SEMAPHORES: u8 = 1;
+    pub const MESSAGES: u8 = 2;
+    pub const MEMORY: u8 = 3;
+    /// POSIX message queue.
+    pub const QUEUE: u8 = 4;
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IpcMarks(pub u32);
+impl IpcMarks {
+    /// The name comes from user memory after the call.
+    pub const UNTRUSTED: u32 = 1;
+    pub const KEY_KNOWN: u32 = 2;
+    pub fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+/// A call into another process: ptrace, process_vm_*, pidfds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessAccess {
+    pub nr: u32,
+    pub ret: i64,
+    /// In the initial pid namespace; 0: there is none, or it was gone when the call ended.
+    pub target_pid: u32,
+    pub target_tid: u32,
+    /// 0 with an unknown target.
+    pub target_cgroup: u64,
+    /// ptrace: the request; pidfd_getfd: the descriptor there; pidfd_open: flags; else 0.
+    pub arg: u64,
+    /// As in [`Ipc::calls`], on the target with the same `arg`.
+    pub calls: u64,
 }
 
 /// A DNS message over UDP, as the process passed it to the kernel or got it from there.

@@ -43,6 +43,8 @@ pub mod kind {
     pub const OOM_KILL: u8 = 12;
     pub const TCP_EVENT: u8 = 13;
     pub const URING: u8 = 14;
+    pub const IPC: u8 = 15;
+    pub const PROCESS_ACCESS: u8 = 16;
     pub const DNS: u8 = 20;
     pub const HTTP: u8 = 21;
     pub const PEER: u8 = 22;
@@ -71,6 +73,10 @@ pub mod action {
     pub const CLOSE: u32 = 8;
     /// Counted, unless the file is on the list: then as [`OPEN`].
     pub const OPEN_LISTED: u32 = 9;
+    /// Calls on what processes share: see [`IpcShape`](super::IpcShape).
+    pub const IPC: u32 = 10;
+    /// Calls into another process: see [`AccessShape`](super::AccessShape).
+    pub const ACCESS: u32 = 11;
     pub const MASK: u32 = 0xff;
     pub const ARITY_SHIFT: u32 = 8;
 
@@ -201,6 +207,164 @@ impl IoShape {
             udp: (policy >> Self::UDP) & 1 != 0,
         }
     }
+}
+
+/// What a call on an object of IPC does, packed into the policy value above [`action::MASK`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpcShape {
+    /// [`ipc`] kind.
+    pub kind: u32,
+    /// How the call says which object: [`by`].
+    pub by: u32,
+    /// The argument with the bytes of a message, 6: the result has them, 7: the object tells its size.
+    pub size: u32,
+    /// Flags, command, priority; 7: none.
+    pub arg: u32,
+    /// 1: each call is an event; 0: the first one a second of a process on an object.
+    pub each: u32,
+}
+impl IpcShape {
+    pub const RESULT: u32 = 6;
+    pub const NONE: u32 = 7;
+    pub const fn pack(self) -> u32 {
+        (self.kind << 8)
+            | (self.by << 12)
+            | (self.size << 16)
+            | (self.arg << 20)
+            | (self.each << 24)
+    }
+    pub const fn unpack(policy: u32) -> Self {
+        IpcShape {
+            kind: (policy >> 8) & 7,
+            by: (policy >> 12) & 7,
+            size: (policy >> 16) & 7,
+            arg: (policy >> 20) & 7,
+            each: (policy >> 24) & 1,
+        }
+    }
+}
+
+/// Kinds of objects; those of System V less one are places in the kernel's table of a namespace.
+pub mod ipc {
+    pub const SEMAPHORES: u32 = 1;
+    pub const MESSAGES: u32 = 2;
+    pub const MEMORY: u32 = 3;
+    /// POSIX message queue.
+    pub const QUEUE: u32 = 4;
+    /// Marks of an [`IpcRecord`](super::IpcRecord).
+    pub const KEY_KNOWN: u32 = 2;
+}
+
+/// How a call names its object.
+pub mod by {
+    /// A key in argument 0; the result is the id.
+    pub const KEY: u32 = 0;
+    /// An id in argument 0.
+    pub const ID: u32 = 1;
+    /// The address in argument 0 where the object is attached.
+    pub const ADDRESS: u32 = 2;
+    /// A descriptor in argument 0.
+    pub const DESCRIPTOR: u32 = 3;
+    /// A name in argument 0; the result is a descriptor.
+    pub const OPENED: u32 = 4;
+    /// A name in argument 0.
+    pub const NAME: u32 = 5;
+    /// As [`ID`]; what it returns is where the object is attached now.
+    pub const ATTACHED: u32 = 6;
+}
+
+/// A call into another process, packed likewise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessShape {
+    /// The argument with its id in the caller's namespace.
+    pub target: u32,
+    /// 1: that is a descriptor of a process.
+    pub descriptor: u32,
+    /// Request or flags; 7: none.
+    pub arg: u32,
+    /// As in [`IpcShape`].
+    pub each: u32,
+    /// 1: a request of 0 has no target.
+    pub zero_is_none: u32,
+}
+impl AccessShape {
+    pub const NONE: u32 = 7;
+    pub const fn pack(self) -> u32 {
+        (self.target << 8)
+            | (self.descriptor << 12)
+            | (self.arg << 16)
+            | (self.each << 24)
+            | (self.zero_is_none << 25)
+    }
+    pub const fn unpack(policy: u32) -> Self {
+        AccessShape {
+            target: (policy >> 8) & 7,
+            descriptor: (policy >> 12) & 1,
+            arg: (policy >> 16) & 7,
+            each: (policy >> 24) & 1,
+            zero_is_none: (policy >> 25) & 1,
+        }
+    }
+}
+
+/// Uses (process, call, object) whose last event is remembered; the least recently used one goes, and its
+/// next call is an event again.
+pub const USES_MAX: u32 = 8_192;
+/// Places where shared memory is attached, for shmdt; the least recently used one goes.
+pub const ATTACHED_MAX: u32 = 8_192;
+/// A call of the same use becomes an event again after this.
+pub const USE_QUIET_NS: u64 = 1_000_000_000;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UseKey {
+    pub object: u64,
+    /// Its type's, or the request: what tells uses of one object apart.
+    pub what: u64,
+    pub tgid: u32,
+    pub nr: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Use {
+    /// When it was an event.
+    pub event_ns: u64,
+    /// Calls since then.
+    pub calls: u64,
+}
+
+/// Followed by the name of a queue, where it has one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct IpcRecord {
+    pub header: Header,
+    pub ret: i64,
+    /// Of System V its id, else an inode number; -1: unknown.
+    pub id: i64,
+    pub size: u64,
+    pub calls: u64,
+    pub arg: u64,
+    pub nr: u32,
+    pub key: u32,
+    pub namespace: u32,
+    pub kind: u32,
+    pub marks: u32,
+    pub reserved: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct AccessRecord {
+    pub header: Header,
+    pub ret: i64,
+    pub arg: u64,
+    pub calls: u64,
+    pub target_cgroup: u64,
+    pub nr: u32,
+    pub target_pid: u32,
+    pub target_tid: u32,
+    pub reserved: u32,
 }
 
 /// What goes through a descriptor is worth a look at: bits of [`IoCount::sniff`].
@@ -592,6 +756,10 @@ pub mod detail {
     pub const NAMESPACES: u32 = 64;
     pub const PID_NAMESPACE: u32 = 128;
     pub const CWD: u32 = 256;
+    /// Of what processes share, not of a process: objects of System V by their ids.
+    pub const IPC_OBJECT: u32 = 512;
+    /// The process that a call is about, by its id in the caller's namespace.
+    pub const TARGET: u32 = 1024;
 }
 
 /// What the kernel keeps of a process beyond who it is. Zero where [`Settings::details`] lacks the bit.
@@ -954,4 +1122,18 @@ offsets! {
     sb_magic: "super_block"."s_magic",
     ovl_inode_vfs: "ovl_inode"."vfs_inode",
     ovl_inode_upper: "ovl_inode"."__upperdentry",
+    pid_ns_idr: "pid_namespace"."idr",
+    idr_head: "idr"."idr_rt.xa_head",
+    idr_base: "idr"."idr_base",
+    xa_shift: "xa_node"."shift",
+    xa_slots: "xa_node"."slots",
+    xa_marks: "xa_node"."marks",
+    inode_private: "inode"."i_private",
+    ipc_ns_ids: "ipc_namespace"."ids",
+    ipc_ids_size: "ipc_ids"."*",
+    ipc_ids_idr: "ipc_ids"."ipcs_idr",
+    ipc_perm_id: "kern_ipc_perm"."id",
+    ipc_perm_key: "kern_ipc_perm"."key",
+    shm_size: "shmid_kernel"."shm_segsz",
+    sem_count: "sem_array"."sem_nsems",
 }

@@ -4,15 +4,16 @@
 //! checked all the same: a record that does not fit is refused and counted, never trusted.
 
 use recorder_ebpf::{
-    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, IoRecord, NetRecord, OomKillRecord,
-    OpenRecord, PathCallRecord, SignalRecord, SockCallRecord, TcpEventRecord, TcpStateRecord,
-    UringRecord, abi, detail, kind, marks, probe,
+    AccessRecord, CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, IoRecord, IpcRecord,
+    NetRecord, OomKillRecord, OpenRecord, PathCallRecord, SignalRecord, SockCallRecord,
+    TcpEventRecord, TcpStateRecord, UringRecord, abi, detail, ipc, kind, marks, probe,
 };
 use trace_format::{
     Event, EventData, Text,
     event::{
-        CgroupChange, Dns, Endpoint, Exec, ExecDetails, ExecFlags, Exit, Fork, Http, OomKill, Open,
-        PathCall, PathMarks, Peer, Signal, SockCall, Syscall, TcpEvent, TcpState, TcpWhat,
+        CgroupChange, Dns, Endpoint, Exec, ExecDetails, ExecFlags, Exit, Fork, Http, Ipc, IpcKind,
+        IpcMarks, OomKill, Open, PathCall, PathMarks, Peer, ProcessAccess, Signal, SockCall,
+        Syscall, TcpEvent, TcpState, TcpWhat,
     },
     syscalls,
 };
@@ -60,6 +61,8 @@ pub fn record(bytes: &[u8]) -> Option<Event> {
         kind::OOM_KILL => oom_kill(&fixed(bytes)?),
         kind::TCP_EVENT => tcp_event(&fixed(bytes)?),
         kind::URING => uring(&fixed(bytes)?),
+        kind::IPC => ipc_call(&fixed(bytes)?, variable::<IpcRecord>(bytes, &header)?),
+        kind::PROCESS_ACCESS => process_access(&fixed(bytes)?),
         kind::DNS => dns(&fixed(bytes)?, variable::<NetRecord>(bytes, &header)?),
         kind::HTTP => http(&fixed(bytes)?, variable::<NetRecord>(bytes, &header)?),
         kind::PEER => peer(&fixed(bytes)?, variable::<NetRecord>(bytes, &header)?),
@@ -431,6 +434,50 @@ fn uring(record: &UringRecord) -> EventData {
         nr: syscalls::IO_URING | record.opcode,
         ret: 0,
         args: [record.fd as i64 as u64, record.user_data, 0, 0, 0, 0],
+    })
+}
+
+fn ipc_call(record: &IpcRecord, name: &[u8]) -> EventData {
+    let mut bits = 0;
+    if record.marks & marks::UNTRUSTED != 0 {
+        bits |= IpcMarks::UNTRUSTED;
+    }
+    if record.marks & ipc::KEY_KNOWN != 0 {
+        bits |= IpcMarks::KEY_KNOWN;
+    }
+    EventData::Ipc(Ipc {
+        nr: record.nr,
+        ret: record.ret,
+        kind: IpcKind(record.kind as u8),
+        id: record.id,
+        key: record.key,
+        namespace: record.namespace,
+        size: record.size,
+        arg: record.arg,
+        name: queue_name(until_nul(name)),
+        calls: record.calls,
+        marks: IpcMarks(bits),
+    })
+}
+
+/// With the slash that programs give it, which the C library takes away before the call.
+fn queue_name(name: &[u8]) -> Text {
+    match name {
+        [] => Text::default(),
+        [b'/', ..] => Text::new(name),
+        _ => [b"/", name].concat().into(),
+    }
+}
+
+fn process_access(record: &AccessRecord) -> EventData {
+    EventData::ProcessAccess(ProcessAccess {
+        nr: record.nr,
+        ret: record.ret,
+        target_pid: record.target_pid,
+        target_tid: record.target_tid,
+        target_cgroup: record.target_cgroup,
+        arg: record.arg,
+        calls: record.calls,
     })
 }
 

@@ -13,6 +13,8 @@ struct Part {
 }
 
 const OWN_PID: (&str, &[&str]) = ("task_struct", &["thread_pid"]);
+const IDR: (&str, &[&str]) = ("idr", &["idr_rt.xa_head", "idr_base"]);
+const NODE: (&str, &[&str]) = ("xa_node", &["shift", "slots", "marks"]);
 const PIDS: (&str, &[&str]) = ("pid", &["level", "numbers"]);
 
 const PARTS: &[Part] = &[
@@ -95,6 +97,35 @@ const PARTS: &[Part] = &[
             PIDS,
             ("upid", &["ns", "*"]),
             ("pid_namespace", &["ns.inum", "child_reaper"]),
+        ],
+    },
+    Part {
+        bit: detail::IPC_OBJECT,
+        what: "objects of System V IPC and message queues",
+        needs: &[
+            ("task_struct", &["nsproxy"]),
+            ("nsproxy", &["ipc_ns"]),
+            ("ipc_namespace", &["ns.inum", "ids"]),
+            ("ipc_ids", &["*", "ipcs_idr"]),
+            IDR,
+            NODE,
+            ("kern_ipc_perm", &["id", "key"]),
+            ("shmid_kernel", &["shm_segsz"]),
+            ("sem_array", &["sem_nsems"]),
+            ("super_block", &["s_magic"]),
+        ],
+    },
+    Part {
+        bit: detail::TARGET,
+        what: "targets of ptrace, process_vm_* and pidfds",
+        needs: &[
+            ("task_struct", &["thread_pid", "pid_links"]),
+            ("pid", &["level", "numbers", "tasks"]),
+            ("upid", &["nr", "ns", "*"]),
+            ("pid_namespace", &["idr"]),
+            IDR,
+            NODE,
+            ("inode", &["i_private"]),
         ],
     },
     Part {
@@ -215,7 +246,7 @@ mod tests {
     fn every_member_that_a_part_needs_is_looked_up() {
         let all = vec![0; Offsets::MEMBERS.len()];
         assert!(left_out(&all).is_empty(), "{:?}", left_out(&all));
-        assert_eq!(readable(&all), 511);
+        assert_eq!(readable(&all), 2047);
     }
 
     #[test]
@@ -228,7 +259,7 @@ mod tests {
                 .collect()
         };
         let found = without("ovl_inode", "__upperdentry");
-        assert_eq!(readable(&found), 511 & !detail::LAYER);
+        assert_eq!(readable(&found), 2047 & !detail::LAYER);
         assert_eq!(
             left_out(&found),
             ["upper layer of overlayfs: this kernel's BTF has no ovl_inode.__upperdentry"]
@@ -236,7 +267,7 @@ mod tests {
         let found = without("upid", "*");
         assert_eq!(
             readable(&found),
-            511 & !detail::GROUPS & !detail::PID_NAMESPACE
+            2047 & !detail::GROUPS & !detail::PID_NAMESPACE & !detail::TARGET
         );
         assert!(is_optional("task_struct", "loginuid"));
         assert!(!is_optional("task_struct", "pid"));

@@ -202,6 +202,16 @@ impl Drain {
                     body,
                 });
             }
+            // Of whom a call is about nothing else may happen.
+            if let EventData::ProcessAccess(call) = &event.data
+                && call.target_cgroup != 0
+                && let Some(body) = containers.see(call.target_cgroup)
+            {
+                chunks.context(ContextRecord {
+                    boot_ns: event.boot_ns,
+                    body,
+                });
+            }
             chunks.event(event);
         }
         if let Source::Calls(cpu) = source

@@ -1,6 +1,6 @@
 //! What a profile does with each system call: the values of the probes' policy array.
 
-use recorder_ebpf::{PathShape, SYSCALLS_MAX, action, reuse};
+use recorder_ebpf::{AccessShape, IpcShape, PathShape, SYSCALLS_MAX, action, by, ipc, reuse};
 use trace_format::syscalls::{self, Arch, NUMBERS, arity, number};
 
 use crate::io_calls::{self, How};
@@ -77,10 +77,6 @@ const SOCK_CALLS: &[&str] = &["socket", "bind", "listen", "connect", "accept", "
 const SECURITY_CALLS: &[&str] = &[
     "unshare",
     "setns",
-    "ptrace",
-    "process_vm_readv",
-    "process_vm_writev",
-    "pidfd_getfd",
     "init_module",
     "finit_module",
     "delete_module",
@@ -121,9 +117,6 @@ const SECURITY_CALLS: &[&str] = &[
     "setsid",
     "socketpair",
     "io_uring_setup",
-    "shmget",
-    "msgget",
-    "semget",
     "open_by_handle_at",
 ];
 
@@ -168,11 +161,56 @@ const REUSES: &[(&str, u32)] = &[
     ("inotify_init1",   reuse::RESULT),
     ("pidfd_open",      reuse::RESULT),
     ("pidfd_getfd",     reuse::RESULT),
+    ("mq_open",         reuse::RESULT),
     ("pipe",            reuse::PAIR_AT_FIRST),
     ("pipe2",           reuse::PAIR_AT_FIRST),
     ("socketpair",      reuse::PAIR_AT_FOURTH),
     ("close_range",     reuse::RANGE),
 ];
+
+const RESULT: u32 = IpcShape::RESULT;
+
+/// Calls on what processes share: how they name it, the bytes of a message, flags or command.
+/// Signatures: ipc/shm.c, ipc/sem.c, ipc/msg.c, ipc/mqueue.c.
+#[rustfmt::skip]
+const IPC_CALLS: &[(&str, IpcShape)] = &[
+    ("shmget",          object(ipc::MEMORY, by::KEY, NONE, 2)),
+    ("shmat",           object(ipc::MEMORY, by::ATTACHED, NONE, 2)),
+    ("shmdt",           object(ipc::MEMORY, by::ADDRESS, NONE, NONE)),
+    ("shmctl",          object(ipc::MEMORY, by::ID, NONE, 1)),
+    ("semget",          object(ipc::SEMAPHORES, by::KEY, NONE, 2)),
+    ("semop",           object(ipc::SEMAPHORES, by::ID, NONE, 2)),
+    ("semtimedop",      object(ipc::SEMAPHORES, by::ID, NONE, 2)),
+    ("semctl",          object(ipc::SEMAPHORES, by::ID, NONE, 2)),
+    ("msgget",          object(ipc::MESSAGES, by::KEY, NONE, 1)),
+    ("msgsnd",          object(ipc::MESSAGES, by::ID, 2, 3)),
+    ("msgrcv",          object(ipc::MESSAGES, by::ID, RESULT, 4)),
+    ("msgctl",          object(ipc::MESSAGES, by::ID, NONE, 1)),
+    ("mq_open",         object(ipc::QUEUE, by::OPENED, NONE, 1)),
+    ("mq_unlink",       object(ipc::QUEUE, by::NAME, NONE, NONE)),
+    ("mq_timedsend",    object(ipc::QUEUE, by::DESCRIPTOR, 2, 3)),
+    ("mq_timedreceive", object(ipc::QUEUE, by::DESCRIPTOR, RESULT, NONE)),
+];
+
+/// Calls into another process: the argument that names it, whether that is a pidfd, request or flags.
+#[rustfmt::skip]
+const ACCESS_CALLS: &[(&str, AccessShape)] = &[
+    ("ptrace",            AccessShape { target: 1, descriptor: 0, arg: 0, each: 0, zero_is_none: 1 }),
+    ("process_vm_readv",  AccessShape { target: 0, descriptor: 0, arg: NONE, each: 0, zero_is_none: 0 }),
+    ("process_vm_writev", AccessShape { target: 0, descriptor: 0, arg: NONE, each: 0, zero_is_none: 0 }),
+    ("pidfd_open",        AccessShape { target: 0, descriptor: 0, arg: 1, each: 0, zero_is_none: 0 }),
+    ("pidfd_getfd",       AccessShape { target: 0, descriptor: 1, arg: 1, each: 0, zero_is_none: 0 }),
+];
+
+const fn object(kind: u32, by: u32, size: u32, arg: u32) -> IpcShape {
+    IpcShape {
+        kind,
+        by,
+        size,
+        arg,
+        each: 0,
+    }
+}
 
 const fn shape(dir: u32, path: u32, dir2: u32, path2: u32, arg: u32) -> PathShape {
     PathShape {
@@ -236,6 +274,13 @@ pub fn table(profile: Profile, arch: Arch, http: bool) -> Vec<u32> {
     for name in SOCK_CALLS {
         set(name, action::SOCK);
     }
+    let each = u32::from(profile == Profile::Full);
+    for (name, shape) in IPC_CALLS {
+        set(name, action::IPC | IpcShape { each, ..*shape }.pack());
+    }
+    for (name, shape) in ACCESS_CALLS {
+        set(name, action::ACCESS | AccessShape { each, ..*shape }.pack());
+    }
     for name in OPEN_CALLS {
         set(
             name,
@@ -294,6 +339,8 @@ mod tests {
             .chain(OPEN_CALLS)
             .chain(SOCK_CALLS)
             .chain(SECURITY_CALLS)
+            .chain(IPC_CALLS.iter().map(|(name, _)| name))
+            .chain(ACCESS_CALLS.iter().map(|(name, _)| name))
         {
             assert!(
                 number(Arch::X86_64, name).is_some(),
@@ -332,6 +379,17 @@ mod tests {
                 *shape,
                 "{name}"
             );
+        }
+        for (name, shape) in IPC_CALLS {
+            assert_eq!(
+                IpcShape::unpack(action::IPC | shape.pack()),
+                *shape,
+                "{name}"
+            );
+        }
+        for (name, shape) in ACCESS_CALLS {
+            let packed = action::ACCESS | shape.pack();
+            assert_eq!(AccessShape::unpack(packed), *shape, "{name}");
         }
     }
 

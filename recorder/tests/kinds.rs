@@ -3,6 +3,8 @@
 //! This process does everything in [`ROWS`] a known number of times while `rec` records in the
 //! default profile and with `--http`, and then looks for exactly that. A family of the format without a row fails.
 
+#[path = "kinds/ipc.rs"]
+mod ipc;
 mod support;
 #[path = "support/uring.rs"]
 mod uring;
@@ -36,8 +38,8 @@ use trace_format::{
 use uring::{OP_OPENAT, OP_READ, Request, Uring};
 
 const TIMES: usize = 5;
-/// No call has this request: it fails, and nothing else asks for it.
-const PTRACE_REQUEST: u64 = 0x4242;
+/// No call has this operation: it fails, and nothing else asks for it.
+const KEYCTL_OPERATION: u64 = 0x4242;
 const TCP_CLOSE: u8 = 7;
 const BYTES: usize = 100;
 /// Names of requests to open, by who takes them: this process, or a thread of the kernel.
@@ -62,6 +64,7 @@ struct Done {
     cgroup: Option<String>,
     killed: Vec<u32>,
     oom_victims: Vec<u32>,
+    ipc: ipc::Done,
     /// Of a server of DNS, of UDP without, of HTTP.
     dns_port: u16,
     udp_port: u16,
@@ -82,7 +85,7 @@ struct Sum {
 type Check = fn(&Trace, &Done);
 
 /// Family, and what must have come of it.
-const ROWS: [(&str, Check); 18] = [
+const ROWS: [(&str, Check); 20] = [
     ("syscall", syscalls),
     ("syscall_count", counts),
     ("fork", forks),
@@ -98,6 +101,8 @@ const ROWS: [(&str, Check); 18] = [
     ("signal", signals),
     ("oom_kill", oom_kills),
     ("tcp_event", tcp_events),
+    ("ipc", ipc::objects),
+    ("process_access", ipc::accesses),
     ("dns", dns),
     ("http", http),
     ("peer", peers),
@@ -149,6 +154,7 @@ fn act(dir: &Path) -> Done {
         killed: Vec::new(),
         oom_victims: Vec::new(),
         files: Vec::new(),
+        ipc: ipc::Done::default(),
     };
     files(dir, &mut done);
     requests(dir, &mut done);
@@ -159,10 +165,11 @@ fn act(dir: &Path) -> Done {
     unix_sockets(&done);
     processes(&mut done);
     made_cgroups(&mut done);
+    ipc::act(&mut done.ipc);
     for _ in 0..TIMES {
-        // SAFETY: a request that does not exist; getpgid of this process.
+        // SAFETY: an operation that does not exist; getpgid of this process.
         unsafe {
-            libc::syscall(libc::SYS_ptrace, PTRACE_REQUEST, 0, 0, 0);
+            libc::syscall(libc::SYS_keyctl, KEYCTL_OPERATION, 0, 0, 0, 0);
             libc::syscall(libc::SYS_getpgid, 0);
         }
     }
@@ -606,7 +613,7 @@ fn of(trace: &Trace, pid: u32) -> impl Iterator<Item = &Event> {
 fn syscalls(trace: &Trace, done: &Done) {
     let calls = of(trace, done.pid).filter(|event| {
         matches!(event.data, EventData::Syscall(call)
-            if call.nr == libc::SYS_ptrace as u32 && call.args[0] == PTRACE_REQUEST && call.ret < 0)
+            if call.nr == libc::SYS_keyctl as u32 && call.args[0] == KEYCTL_OPERATION && call.ret < 0)
     });
     assert_eq!(calls.count(), TIMES);
     let reads = of(trace, done.pid).filter(|event| {

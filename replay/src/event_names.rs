@@ -1,7 +1,7 @@
 //! Names and texts for values in events: addresses, address families, TCP states, marks.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use trace_format::event::{Endpoint, IoKind, PathMarks, TcpWhat};
+use trace_format::event::{Endpoint, IoKind, IpcKind, PathMarks, TcpWhat};
 
 /// argv for people: the NULs between arguments as blanks, the last one gone.
 pub fn arguments(args: &[u8]) -> String {
@@ -62,6 +62,17 @@ pub fn io_kind(kind: IoKind) -> &'static str {
         IoKind::PIPE => "pipe",
         IoKind::DEVICE => "device",
         IoKind::OTHER => "other",
+        _ => "unknown",
+    }
+}
+
+/// What an `ipc` event is about.
+pub fn ipc_kind(kind: IpcKind) -> &'static str {
+    match kind.0 {
+        IpcKind::SEMAPHORES => "semaphores",
+        IpcKind::MESSAGES => "messages",
+        IpcKind::MEMORY => "shared memory",
+        IpcKind::QUEUE => "queue",
         _ => "unknown",
     }
 }

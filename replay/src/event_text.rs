@@ -3,12 +3,12 @@
 use std::io::Write;
 
 use hashbrown::HashMap;
-use trace_format::{Declared, EventData, Value, event::Endpoint};
+use trace_format::{Declared, EventData, IpcMarks, Value, event::Endpoint};
 
 use crate::{
     append::{self, OfSecond},
     event_names::{
-        address_text, arguments, dns_rcode, dns_type, family_text, io_kind, mark_names,
+        address_text, arguments, dns_rcode, dns_type, family_text, io_kind, ipc_kind, mark_names,
         signal_name, tcp_state, tcp_what,
     },
     event_view::EventView,
@@ -18,7 +18,7 @@ use crate::{
         scap::{kinds::Kinds, stored::Kind},
     },
     resolve::{State, Version, may_outlive_its_process},
-    syscalls::{self, errno},
+    syscalls::{self, errno, flags},
     walk::Noted,
 };
 
@@ -221,6 +221,43 @@ fn write_what(view: &EventView<'_>, out: &mut Vec<u8>) {
             out.push(b')');
             result(call.ret, out);
             marks(call.marks, out)
+        }
+        EventData::Ipc(call) => {
+            name(view, call.nr, out);
+            let _ = write!(out, "({}", ipc_kind(call.kind));
+            if !call.name.is_empty() {
+                let _ = write!(out, " {}", one_line(&call.name.to_string_lossy()));
+            } else if call.id >= 0 {
+                let _ = write!(out, " {}", call.id);
+            }
+            if call.marks.has(IpcMarks::KEY_KNOWN) {
+                let _ = write!(out, ", key {:#x}", call.key);
+            }
+            if call.size > 0 {
+                let _ = write!(out, ", size {}", call.size);
+            }
+            out.push(b')');
+            result(call.ret, out);
+            times(call.calls, out)
+        }
+        EventData::ProcessAccess(call) => {
+            name(view, call.nr, out);
+            out.push(b'(');
+            let of_ptrace = syscalls::name(view.state.arch(), call.nr) == Some("ptrace");
+            let start = out.len();
+            if of_ptrace {
+                flags::PTRACE.write(call.arg, view.state.arch(), out);
+            }
+            if out.len() == start && call.arg > 0 {
+                let _ = write!(out, "{:#x}", call.arg);
+            }
+            if call.target_pid > 0 {
+                let between = if out.len() > start { ", " } else { "" };
+                let _ = write!(out, "{between}process {}", call.target_pid);
+            }
+            out.push(b')');
+            result(call.ret, out);
+            times(call.calls, out)
         }
         EventData::TcpState(state) => {
             let _ = write!(
@@ -437,6 +474,14 @@ fn write_number(value: u64, out: &mut Vec<u8>) {
         append::decimal(value, out);
     } else {
         append::hexadecimal(value, out);
+    }
+}
+
+/// How many calls one event stands for.
+fn times(calls: u64, out: &mut Vec<u8>) -> std::io::Result<()> {
+    match calls {
+        0 | 1 => Ok(()),
+        _ => write!(out, " × {calls}"),
     }
 }
 

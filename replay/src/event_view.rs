@@ -5,11 +5,11 @@
 
 use std::cell::OnceCell;
 
-use trace_format::{Declared, Event, EventData, columns, event::Endpoint};
+use trace_format::{Declared, Event, EventData, IpcMarks, columns, event::Endpoint};
 
 use crate::{
     event_names::{
-        address_text, arguments, dns_rcode, dns_type, family_text, io_kind, mark_names,
+        address_text, arguments, dns_rcode, dns_type, family_text, io_kind, ipc_kind, mark_names,
         signal_name, tcp_state, tcp_what,
     },
     order::EventRef,
@@ -70,6 +70,8 @@ impl<'a> EventView<'a> {
             EventData::Open(open) => Some(open.nr),
             EventData::PathCall(call) => Some(call.nr),
             EventData::SockCall(call) => Some(call.nr),
+            EventData::Ipc(call) => Some(call.nr),
+            EventData::ProcessAccess(call) => Some(call.nr),
             _ => None,
         }
     }
@@ -85,6 +87,8 @@ impl<'a> EventView<'a> {
             EventData::Open(open) => Some(open.ret),
             EventData::PathCall(call) => Some(call.ret),
             EventData::SockCall(call) => Some(call.ret),
+            EventData::Ipc(call) => Some(call.ret),
+            EventData::ProcessAccess(call) => Some(call.ret),
             _ => None,
         }
     }
@@ -297,8 +301,13 @@ pub const COLUMNS: &[Column] = &[
     column(
         "calls",
         Unsigned,
-        "calls counted, where only counts were kept",
-        of!(EventData::SyscallCount(count) => Cell::Unsigned(count.calls)),
+        "calls counted, where only counts were kept, and calls that one event stands for",
+        |view| match &view.event.data {
+            EventData::SyscallCount(count) => Cell::Unsigned(count.calls),
+            EventData::Ipc(call) => Cell::Unsigned(call.calls),
+            EventData::ProcessAccess(call) => Cell::Unsigned(call.calls),
+            _ => Cell::Null,
+        },
     ),
     column(
         "path",
@@ -654,14 +663,22 @@ pub const COLUMNS: &[Column] = &[
     column(
         "target_pid",
         Unsigned,
-        "process it was sent to",
-        of!(EventData::Signal(signal) => Cell::Unsigned(signal.target_pid.into())),
+        "process it was sent to, or that the call is about",
+        |view| match &view.event.data {
+            EventData::Signal(signal) => Cell::Unsigned(signal.target_pid.into()),
+            EventData::ProcessAccess(call) => Cell::nonzero(call.target_pid),
+            _ => Cell::Null,
+        },
     ),
     column(
         "target_tid",
         Unsigned,
-        "thread it was sent to",
-        of!(EventData::Signal(signal) => Cell::Unsigned(signal.target_tid.into())),
+        "thread it was sent to, or that the call is about",
+        |view| match &view.event.data {
+            EventData::Signal(signal) => Cell::Unsigned(signal.target_tid.into()),
+            EventData::ProcessAccess(call) => Cell::nonzero(call.target_tid),
+            _ => Cell::Null,
+        },
     ),
     column(
         "outcome",
@@ -793,6 +810,72 @@ pub const COLUMNS: &[Column] = &[
         Unsigned,
         "network interface that a packet socket was bound to",
         of!(EventData::SockCall(call) => Cell::nonzero(call.interface)),
+    ),
+    column(
+        "target_container",
+        Text,
+        "name of the container of the process that the call is about",
+        |view| match &view.event.data {
+            EventData::ProcessAccess(call) => match view.state.container(call.target_cgroup) {
+                Some(container) => Cell::Text(State::label_of(Some(container)).as_bytes()),
+                None => Cell::Null,
+            },
+            _ => Cell::Null,
+        },
+    ),
+    column(
+        "request",
+        Unsigned,
+        "request of ptrace, flags of pidfd_open, descriptor of pidfd_getfd",
+        of!(EventData::ProcessAccess(call) => Cell::Unsigned(call.arg)),
+    ),
+    column(
+        "ipc_kind",
+        Text,
+        "semaphores, messages, shared memory, queue (POSIX)",
+        of!(EventData::Ipc(call) => Cell::Text(ipc_kind(call.kind).as_bytes())),
+    ),
+    column(
+        "ipc_id",
+        Signed,
+        "id of the object, inode of a queue; none: unknown",
+        of!(EventData::Ipc(call) => match call.id {
+            -1 => Cell::Null,
+            id => Cell::Signed(id),
+        }),
+    ),
+    column(
+        "ipc_key",
+        Unsigned,
+        "its key; 0: private",
+        of!(EventData::Ipc(call) => match call.marks.has(IpcMarks::KEY_KNOWN) {
+            true => Cell::Unsigned(call.key.into()),
+            false => Cell::Null,
+        }),
+    ),
+    column(
+        "ipc_ns",
+        Unsigned,
+        "inode number of the IPC namespace",
+        of!(EventData::Ipc(call) => Cell::nonzero(call.namespace)),
+    ),
+    column(
+        "ipc_size",
+        Unsigned,
+        "bytes of shared memory or of the message, number of semaphores",
+        of!(EventData::Ipc(call) => Cell::nonzero(call.size)),
+    ),
+    column(
+        "ipc_arg",
+        Unsigned,
+        "flags, command, operations or priority of the call",
+        of!(EventData::Ipc(call) => Cell::Unsigned(call.arg)),
+    ),
+    column(
+        "ipc_name",
+        Text,
+        "name of a POSIX queue",
+        of!(EventData::Ipc(call) => Cell::text(&call.name)),
     ),
 ];
 

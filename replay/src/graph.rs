@@ -4,11 +4,16 @@
 //! one edge between them: its two rows have the same addresses, turned round. Ends are looked for in the
 //! same container first, then on the same host, then, except for loopback addresses, on the others. What has
 //! no recorded other end ends at its address.
+//!
+//! Besides connections it has what processes share and do to each other ([`contact`]): an object of IPC is a
+//! node where two programs use it, and a call into another process or a signal across containers is an edge.
 
+pub mod contact;
 mod fold;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use self::contact::{Contact, Object, With};
 use crate::{
     lives::{Connection, Went},
     resolve::Role,
@@ -39,6 +44,8 @@ pub enum Node {
     Address(String),
     /// A unix socket of a host.
     Socket { host: String, path: String },
+    /// An object of IPC of a host that several programs use.
+    Object { host: String, name: String },
     /// Addresses of one network with the same neighbours, in a graph that is [folded](Graph::folded).
     Network { prefix: String, addresses: usize },
 }
@@ -60,6 +67,9 @@ pub struct Weight {
     pub failed: u64,
     /// Both ends are recorded.
     pub joined: u64,
+    /// It leads out of a container: to a program of another one or of the host, or to an object that
+    /// another one has too.
+    pub across: bool,
 }
 
 /// The addresses of one end: its own and the other's.
@@ -82,6 +92,11 @@ struct End {
 #[derive(Default)]
 pub struct Collector {
     ends: Vec<End>,
+    /// Between programs.
+    direct: HashMap<(Node, Node, &'static str), Weight>,
+    /// Programs and the objects (of hosts) that they use.
+    uses: HashMap<(Node, (String, Object)), Weight>,
+    names: HashMap<(String, Object), String>,
     by_container: bool,
     left_out: u64,
 }
@@ -110,16 +125,7 @@ impl Collector {
             self.left_out += 1;
             return;
         }
-        let node = Node::Program {
-            host: host.to_owned(),
-            container: connection.place.label().to_owned(),
-            comm: match (self.by_container, connection.comm.as_str()) {
-                (true, _) => String::new(),
-                // Nobody in process context was seen with the socket.
-                (false, "") => "?".to_owned(),
-                (false, comm) => comm.to_owned(),
-            },
-        };
+        let node = self.program(host, connection.place.label(), &connection.comm);
         let own = connection.local_addr.clone().unwrap_or_default();
         self.ends.push(End {
             host: host.to_owned(),
@@ -134,8 +140,59 @@ impl Collector {
         });
     }
 
+    fn program(&self, host: &str, container: &str, comm: &str) -> Node {
+        Node::Program {
+            host: host.to_owned(),
+            container: container.to_owned(),
+            comm: match (self.by_container, comm) {
+                (true, _) => String::new(),
+                // Nobody in process context was seen with the socket.
+                (false, "") => "?".to_owned(),
+                (false, comm) => comm.to_owned(),
+            },
+        }
+    }
+
+    /// Adds what is no connection.
+    pub fn touch(&mut self, host: &str, contact: &Contact) {
+        let from = self.program(host, contact.place.label(), &contact.comm);
+        let full = self.direct.len() + self.uses.len() >= EDGES_MAX;
+        let weight = match &contact.with {
+            With::Process { place, comm } => {
+                let to = self.program(host, place.label(), comm);
+                // Programs of one node that have to do with each other say nothing about it.
+                if self.by_container && from == to {
+                    return;
+                }
+                let key = (from, to, contact.how);
+                if full && !self.direct.contains_key(&key) {
+                    self.left_out += 1;
+                    return;
+                }
+                self.direct.entry(key).or_default()
+            }
+            With::Object { object, name } => {
+                let object = (host.to_owned(), *object);
+                let key = (from, object.clone());
+                if full && !self.uses.contains_key(&key) {
+                    self.left_out += 1;
+                    return;
+                }
+                if let Some(name) = name {
+                    self.names.entry(object).or_insert_with(|| name.clone());
+                }
+                self.uses.entry(key).or_default()
+            }
+        };
+        weight.connections += contact.calls;
+        weight.joined += contact.calls;
+        weight.failed += if contact.failed { contact.calls } else { 0 };
+    }
+
     /// Joins the ends.
-    pub fn finish(self) -> Graph {
+    pub fn finish(mut self) -> Graph {
+        let direct = std::mem::take(&mut self.direct);
+        let uses = std::mem::take(&mut self.uses);
         // Servers by their ends; several hosts may have the same private addresses.
         let mut servers: HashMap<Ends, Vec<usize>> = HashMap::new();
         for (at, end) in self.ends.iter().enumerate() {
@@ -187,7 +244,46 @@ impl Collector {
                 building.add(&from, &end.node, end, ends.own.1, false);
             }
         }
+        contacts(direct, &uses, &self.names, &mut building);
         building.finish()
+    }
+}
+
+/// Adds to a graph what is no connection.
+fn contacts(
+    direct: HashMap<(Node, Node, &'static str), Weight>,
+    uses: &HashMap<(Node, (String, Object)), Weight>,
+    names: &HashMap<(String, Object), String>,
+    building: &mut Building,
+) {
+    // In order, because limits cut off what comes last.
+    let direct: BTreeMap<_, _> = direct.into_iter().collect();
+    for ((from, to, how), weight) in direct {
+        building.weigh(&from, &to, how.to_owned(), 0, weight);
+    }
+    let mut users: BTreeMap<&(String, Object), Vec<(&Node, &Weight)>> = BTreeMap::new();
+    for ((from, object), weight) in uses {
+        users.entry(object).or_default().push((from, weight));
+    }
+    for (place, mut users) in users {
+        // What one program has for itself joins nobody.
+        if users.len() < 2 {
+            continue;
+        }
+        users.sort_unstable_by_key(|user| user.0);
+        let (host, object) = place;
+        let name = names.get(place).cloned();
+        let to = Node::Object {
+            host: host.clone(),
+            name: format!(
+                "{} {}",
+                object.kind,
+                name.unwrap_or_else(|| object.id.to_string())
+            ),
+        };
+        for (from, weight) in users {
+            building.weigh(from, &to, object.kind.to_owned(), 0, *weight);
+        }
     }
 }
 
@@ -245,6 +341,16 @@ impl Building {
     }
 
     fn add(&mut self, from: &Node, to: &Node, end: &End, port: u16, joined: bool) {
+        let weight = Weight {
+            connections: 1,
+            failed: u64::from(end.failed),
+            joined: u64::from(joined),
+            across: false,
+        };
+        self.weigh(from, to, end.protocol.clone(), port, weight);
+    }
+
+    fn weigh(&mut self, from: &Node, to: &Node, protocol: String, port: u16, more: Weight) {
         let (Some(from), Some(to)) = (self.number(from), self.number(to)) else {
             self.left_out += 1;
             return;
@@ -252,7 +358,7 @@ impl Building {
         let edge = Edge {
             from,
             to,
-            protocol: end.protocol.clone(),
+            protocol,
             port,
         };
         if self.edges.len() >= EDGES_MAX && !self.edges.contains_key(&edge) {
@@ -260,9 +366,9 @@ impl Building {
             return;
         }
         let weight = self.edges.entry(edge).or_default();
-        weight.connections += 1;
-        weight.failed += u64::from(end.failed);
-        weight.joined += u64::from(joined);
+        weight.connections += more.connections;
+        weight.failed += more.failed;
+        weight.joined += more.joined;
     }
 
     fn finish(self) -> Graph {
@@ -280,11 +386,28 @@ impl Building {
             };
             (edge, weight)
         });
+        let mut edges: BTreeMap<Edge, Weight> = edges.collect();
+        mark_across(&nodes, &mut edges);
         Graph {
             nodes,
-            edges: edges.collect(),
+            edges,
             left_out: self.left_out,
         }
+    }
+}
+
+fn mark_across(nodes: &[Node], edges: &mut BTreeMap<Edge, Weight>) {
+    let place = |node: usize| (nodes[node].host(), nodes[node].container());
+    let mut users: HashMap<usize, BTreeSet<_>> = HashMap::new();
+    for edge in edges.keys() {
+        users.entry(edge.to).or_default().insert(place(edge.from));
+    }
+    for (edge, weight) in edges {
+        weight.across = match (&nodes[edge.from], &nodes[edge.to]) {
+            (Node::Program { .. }, Node::Program { .. }) => place(edge.from) != place(edge.to),
+            (_, Node::Object { .. }) => users[&edge.to].len() > 1,
+            _ => false,
+        };
     }
 }
 
@@ -308,6 +431,7 @@ impl Node {
             } => format!("{}{comm} [{container}]", of(host)),
             Node::Address(address) => address.clone(),
             Node::Socket { host, path } => format!("{}{path}", of(host)),
+            Node::Object { host, name } => format!("{}{name}", of(host)),
             Node::Network { prefix, addresses } => format!("{prefix} ({addresses} addresses)"),
         }
     }
@@ -324,13 +448,16 @@ impl Node {
             Node::Program { .. } => "program",
             Node::Address(_) => "address",
             Node::Socket { .. } => "socket",
+            Node::Object { .. } => "object",
             Node::Network { .. } => "network",
         }
     }
 
     pub fn host(&self) -> &str {
         match self {
-            Node::Program { host, .. } | Node::Socket { host, .. } => host,
+            Node::Program { host, .. } | Node::Socket { host, .. } | Node::Object { host, .. } => {
+                host
+            }
             Node::Address(_) | Node::Network { .. } => "",
         }
     }

@@ -228,6 +228,8 @@ impl Detector for Performance {
             EventData::Open(open) => Some((open.nr, 1, Some(open.ret))),
             EventData::PathCall(call) => Some((call.nr, 1, Some(call.ret))),
             EventData::SockCall(call) => Some((call.nr, 1, Some(call.ret))),
+            EventData::Ipc(call) => Some((call.nr, 1, Some(call.ret))),
+            EventData::ProcessAccess(call) => Some((call.nr, 1, Some(call.ret))),
             _ => None,
         };
         let moved = call.and_then(|(nr, _, ret)| moved(syscalls::name(self.arch, nr), ret?));

@@ -6,7 +6,10 @@ mod support;
 
 use program::replay;
 use replay::{
-    graph::{Collector, Graph, Node, Weight},
+    graph::{
+        Collector, Graph, Node, Weight,
+        contact::{Contact, Object, With},
+    },
     lives::{Connection, Place, Went},
     resolve::Role,
 };
@@ -71,6 +74,7 @@ fn both_ends_are_one_edge_across_hosts_too() {
         connections: 1,
         failed: 0,
         joined,
+        across: joined > 0,
     };
     let mut told = edges(&graph);
     told.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
@@ -121,6 +125,78 @@ fn loopback_joins_within_a_container() {
             .iter()
             .all(|(from, to, _, weight)| from == to && weight.joined == 1),
         "{edges:?}"
+    );
+}
+
+fn contact(container: &str, comm: &str, with: With, how: &'static str) -> Contact {
+    Contact {
+        place: place(container),
+        comm: comm.to_owned(),
+        with,
+        how,
+        calls: 3,
+        failed: false,
+    }
+}
+
+fn place(container: &str) -> Place {
+    Place {
+        container_id: container.to_owned(),
+        container_name: container.to_owned(),
+        ..Place::default()
+    }
+}
+
+/// An object is a node where two use it, and it leads across where the two are of different containers.
+#[test]
+fn what_two_use_is_a_node_and_what_one_does_to_another_an_edge() {
+    let object = |id| With::Object {
+        object: Object {
+            kind: "shared memory",
+            space: 7,
+            id,
+        },
+        name: (id == 1).then(|| "1 with key 0x2a".to_owned()),
+    };
+    let mut collector = Collector::new(false);
+    for (container, comm, id) in [
+        ("web", "php", 1),
+        ("db", "postgres", 1),
+        ("web", "php", 2),
+        ("db", "postgres", 3),
+        ("db", "vacuum", 3),
+    ] {
+        let contact = contact(container, comm, object(id), "shared memory");
+        collector.touch("a", &contact);
+    }
+    let process = |container: &str| With::Process {
+        place: place(container),
+        comm: "nginx".to_owned(),
+    };
+    collector.touch("a", &contact("db", "gdb", process("web"), "ptrace"));
+    collector.touch("a", &contact("web", "gdb", process("web"), "ptrace"));
+    let graph = collector.finish();
+    let mut told: Vec<_> = graph
+        .edges
+        .iter()
+        .map(|(edge, weight)| {
+            let label = |node: usize| graph.nodes[node].label(false);
+            assert_eq!(weight.connections, 3);
+            (label(edge.from), label(edge.to), weight.across)
+        })
+        .collect();
+    told.sort();
+    let edge = |from: &str, to: &str, across| (from.to_owned(), to.to_owned(), across);
+    assert_eq!(
+        told,
+        [
+            edge("gdb [db]", "nginx [web]", true),
+            edge("gdb [web]", "nginx [web]", false),
+            edge("php [web]", "shared memory 1 with key 0x2a", true),
+            edge("postgres [db]", "shared memory 1 with key 0x2a", true),
+            edge("postgres [db]", "shared memory 3", false),
+            edge("vacuum [db]", "shared memory 3", false),
+        ]
     );
 }
 

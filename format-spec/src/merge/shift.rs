@@ -156,6 +156,12 @@ impl Shift {
                 signal.target_pid = self.pid(signal.target_pid);
                 EventData::Signal(signal)
             }
+            EventData::ProcessAccess(mut call) => {
+                call.target_pid = self.pid(call.target_pid);
+                call.target_tid = self.pid(call.target_tid);
+                call.target_cgroup = self.cgroup(call.target_cgroup);
+                EventData::ProcessAccess(call)
+            }
             EventData::OomKill(mut kill) => {
                 kill.trigger_pid = self.pid(kill.trigger_pid);
                 EventData::OomKill(kill)

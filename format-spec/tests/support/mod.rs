@@ -216,6 +216,43 @@ pub fn data() -> impl Strategy<Value = EventData> {
             }
         ),
         (
+            [w(), w(), w(), w()],
+            [any::<i64>(), any::<i64>()],
+            any::<u8>(),
+            [n(), n(), n()],
+            text()
+        )
+            .prop_map(
+                |([nr, key, namespace, marks], [ret, id], kind, [size, arg, calls], name)| {
+                    EventData::Ipc(Ipc {
+                        nr,
+                        ret,
+                        kind: IpcKind(kind),
+                        id,
+                        key,
+                        namespace,
+                        size,
+                        arg,
+                        name,
+                        calls,
+                        marks: IpcMarks(marks),
+                    })
+                }
+            ),
+        ([w(), w(), w()], any::<i64>(), [n(), n(), n()]).prop_map(
+            |([nr, target_pid, target_tid], ret, [target_cgroup, arg, calls])| {
+                EventData::ProcessAccess(ProcessAccess {
+                    nr,
+                    ret,
+                    target_pid,
+                    target_tid,
+                    target_cgroup,
+                    arg,
+                    calls,
+                })
+            }
+        ),
+        (
             any::<i32>(),
             any::<[bool; 2]>(),
             any::<[u16; 5]>(),

@@ -7,6 +7,7 @@ use aya_ebpf::helpers::generated::bpf_get_current_task;
 use recorder_ebpf::{ExecRecord, OVERLAYFS_MAGIC, TaskDetails, detail};
 
 use crate::{
+    idr::number,
     kernel::{bounded, read},
     offset, scratch_of, setting,
 };
@@ -41,16 +42,6 @@ pub extern "C" fn task_details(probe: u64, inode: u64) -> u64 {
     namespaces(details, task);
     executable(details, inode);
     0
-}
-
-/// The number of a `struct pid` at a level of pid namespaces; 0: it is not seen there.
-#[inline(always)]
-fn number(pid: u64, level: u32) -> u32 {
-    if read::<u32>(pid, offset!(pid_level)) < level {
-        return 0;
-    }
-    let at = bounded(level as usize, LEVELS - 1) * offset!(upid_size);
-    read(pid + at as u64, offset!(pid_numbers) + offset!(upid_nr))
 }
 
 #[inline(always)]

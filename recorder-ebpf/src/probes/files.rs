@@ -95,7 +95,7 @@ pub fn open(call: Call, current: Current) -> Option<()> {
     }
     let end = scratch.at();
     let text = if user_len > 0 { 0 } else { filter::NO_TEXT };
-    if !place_wanted(marks, [0, scratch.components()], text, None) {
+    if !place_wanted(marks, [0, scratch.components()], text, false, (0, 0, 0)) {
         return None;
     }
     let header = header_of_wanted(probe::SYS_EXIT, kind::OPEN, current)?;
@@ -126,16 +126,15 @@ fn place_wanted(
     marks: u32,
     components: [u64; 2],
     text: u64,
-    other: Option<(u64, u64, u64)>,
+    has_other: bool,
+    (to, from, other_text): (u64, u64, u64),
 ) -> bool {
     if setting!(filter) & option::WHERE == 0 {
         return true;
     }
     let mut found = filter::of_path(components[0], components[1], text);
-    if let Some((to, from, text)) = other
-        && found != u64::from(listing::WANTED)
-    {
-        let second = filter::of_path(from, to, text);
+    if has_other && found != u64::from(listing::WANTED) {
+        let second = filter::of_path(from, to, other_text);
         if second != 0 {
             found = second;
         }
@@ -202,13 +201,11 @@ pub fn path_call(policy: u32, call: Call, current: Current) -> Option<()> {
         marks |= directory(scratch, dir_end, user2_end, dirfd(&call, shape.dir2));
         dir2_end = scratch.at();
     }
-    let second = (shape.path2 != PathShape::NONE).then_some([first, dir_end as u64]);
-    if !place_wanted(
-        marks,
-        [0, first],
-        0,
-        second.map(|[from, text]| (scratch.components(), from, text)),
-    ) {
+    // Numbers also where there is no second path: what an Option does not hold may lie in a register that
+    // nothing was written to, and the verifier refuses to store that.
+    let second = (scratch.components(), first, dir_end as u64);
+    let has_second = shape.path2 != PathShape::NONE;
+    if !place_wanted(marks, [0, first], 0, has_second, second) {
         return None;
     }
     let header = header_of_wanted(probe::SYS_EXIT, kind::PATH_CALL, current)?;

@@ -22,12 +22,12 @@ use aya_ebpf::{
 };
 use recorder_ebpf::{
     Comm, DATA_MAX, FILTER_CGROUPS_MAX, FILTER_ENDED_MAX, FILTER_PATH_BYTES_MAX, FILTER_PIDS_MAX,
-    FILTER_VALUES_MAX, FilterAddress, PATH_DEPTH_MAX, PIECE_MAX, action, filter as option, kind,
-    listing, probe,
+    FILTER_VALUES_MAX, FilterAddress, IpcShape, PATH_DEPTH_MAX, PIECE_MAX, action, by,
+    filter as option, kind, listing, probe,
 };
 
 use crate::{
-    Current, counters, files, io,
+    Current, counters, files, io, ipc,
     kernel::{bounded, read},
     offset, scratch_of, setting, sockets,
     syscalls::Call,
@@ -264,12 +264,28 @@ pub fn call_wanted(policy: u32, call: &Call, current: Current) -> bool {
         action::PATH | action::FAILED_PATH => kind::PATH_CALL,
         action::SOCK => kind::SOCK_CALL,
         action::IO => kind::IO,
+        action::IPC => kind::IPC,
+        action::ACCESS => kind::PROCESS_ACCESS,
         _ => kind::COUNT,
     };
     let wanted = call_kind_wanted(u64::from(kind), u64::from(call.nr), call.ret as u64) != 0;
     if !wanted {
         reject(probe::SYS_EXIT);
         left_out(policy, call, current);
+    }
+    wanted
+}
+
+/// The same of a call of which no more than a count is left.
+#[inline(always)]
+pub fn count_wanted(call: &Call) -> bool {
+    if setting!(filter) & (option::WHAT | option::WHERE) == 0 {
+        return true;
+    }
+    let kind = u64::from(kind::COUNT);
+    let wanted = call_kind_wanted(kind, u64::from(call.nr), call.ret as u64) != 0;
+    if !wanted {
+        reject(probe::SYS_EXIT);
     }
     wanted
 }
@@ -324,6 +340,7 @@ pub fn left_out(policy: u32, call: &Call, current: Current) {
     match policy & action::MASK {
         action::OPEN if call.ret >= 0 => io::flush(probe::SYS_EXIT, call.ret as u32, current),
         action::SOCK => sockets::accepted(call, current),
+        action::IPC if IpcShape::unpack(policy).by == by::ATTACHED => ipc::attached(call, current),
         _ => {}
     }
 }

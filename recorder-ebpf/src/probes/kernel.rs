@@ -304,7 +304,7 @@ const SHORT_WORDS: usize = 5;
 
 /// Appends a dentry's name; its parent.
 #[inline(always)]
-fn component(scratch: &mut Scratch, dentry: u64) -> u64 {
+pub fn component(scratch: &mut Scratch, dentry: u64) -> u64 {
     scratch.begin_component();
     let (parent, name, len, short) = (
         offset!(dentry_parent),

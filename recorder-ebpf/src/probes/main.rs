@@ -16,7 +16,9 @@ mod counts;
 mod details;
 mod files;
 mod filter;
+mod idr;
 mod io;
+mod ipc;
 mod kernel;
 mod process;
 mod signals;
@@ -35,10 +37,10 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use recorder_ebpf::{
-    COUNTS_MAX, CallPage, CallRing, CountKey, CountSlot, Counters, DATA_MAX, FileKey, Header,
-    IO_MAX, IoCount, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName, Offsets, PEERS_MAX, PIECE_MAX,
-    PeerKey, SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, URING_IO_MAX, UringIo,
-    filter as option, probe,
+    ATTACHED_MAX, COUNTS_MAX, CallPage, CallRing, CountKey, CountSlot, Counters, DATA_MAX, FileKey,
+    Header, IO_MAX, IoCount, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName, Offsets, PEERS_MAX,
+    PIECE_MAX, PeerKey, SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, URING_IO_MAX, USES_MAX,
+    UringIo, Use, UseKey, filter as option, probe,
 };
 
 /// Plain system calls: one ring per CPU, each of `call_pages` pages. User space sets the sizes.
@@ -86,6 +88,13 @@ static PEERS: LruHashMap<PeerKey, u64> = LruHashMap::with_max_entries(PEERS_MAX,
 static LISTED_NAMES: HashMap<ListedName, u32> = HashMap::with_max_entries(LISTED_NAMES_MAX, 0);
 #[map]
 static LISTED_FILES: LruHashMap<FileKey, u8> = LruHashMap::with_max_entries(LISTED_FILES_MAX, 0);
+
+/// When a process last used an object in a way that became an event.
+#[map]
+static USES: LruHashMap<UseKey, Use> = LruHashMap::with_max_entries(USES_MAX, 0);
+/// Id of the shared memory that a process (first word) attached at an address.
+#[map]
+static ATTACHED: LruHashMap<[u64; 2], u64> = LruHashMap::with_max_entries(ATTACHED_MAX, 0);
 
 /// Space to put a record of variable length together. One per CPU and probe, because another
 /// probe may run on this CPU in between.

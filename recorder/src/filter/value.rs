@@ -78,6 +78,14 @@ pub const KINDS: &[Kind] = &[
         id: kind::CGROUP,
     },
     Kind {
+        name: "ipc",
+        id: kind::IPC,
+    },
+    Kind {
+        name: "process_access",
+        id: kind::PROCESS_ACCESS,
+    },
+    Kind {
         name: "sample",
         id: SAMPLE,
     },

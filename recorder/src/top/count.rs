@@ -3,7 +3,8 @@
 use hashbrown::HashMap;
 use replay::resolve::{DescriptorKind, State};
 use trace_format::{
-    Endpoint, Event, EventData, Sample, Syscall, SyscallCount, TcpState, Text, syscalls,
+    Endpoint, Event, EventData, Ipc, IpcMarks, ProcessAccess, Sample, Syscall, SyscallCount,
+    TcpState, Text, syscalls,
 };
 
 use super::table::{Cell, Snapshot, Table};
@@ -243,11 +244,23 @@ impl Counting {
                 let target = call.unix_path.to_string_lossy().replace('\0', "@");
                 ("unix".to_owned(), target, call.unix_path.clone(), call.ret)
             }
+            EventData::Ipc(call) => {
+                let (name, target) = (call_name(state, call.nr), ipc_object(call));
+                let key = Text::from(target.clone().into_bytes());
+                (name, target, key, call.ret)
+            }
+            EventData::ProcessAccess(call) => {
+                let target = accessed(state, event, call);
+                let key = Text::from(target.clone().into_bytes());
+                (call_name(state, call.nr), target, key, call.ret)
+            }
             _ => return,
         };
-        let id = match &event.data {
-            EventData::Syscall(call) => call.nr,
-            _ => u32::MAX,
+        let (id, calls) = match &event.data {
+            EventData::Syscall(call) => (call.nr, 1),
+            EventData::Ipc(call) => (call.nr, call.calls),
+            EventData::ProcessAccess(call) => (call.nr, call.calls),
+            _ => (u32::MAX, 1),
         };
         self.add(
             (event.pid.into(), id.into(), key),
@@ -260,7 +273,7 @@ impl Counting {
                     target,
                 ]
             },
-            &[(0, 1), (1, u64::from(ret < 0))],
+            &[(0, calls), (1, if ret < 0 { calls } else { 0 })],
         );
     }
 
@@ -390,6 +403,8 @@ fn call(event: &Event) -> Option<(u32, i64)> {
         EventData::Open(call) => Some((call.nr, call.ret)),
         EventData::PathCall(call) => Some((call.nr, call.ret)),
         EventData::SockCall(call) => Some((call.nr, call.ret)),
+        EventData::Ipc(call) => Some((call.nr, call.ret)),
+        EventData::ProcessAccess(call) => Some((call.nr, call.ret)),
         _ => None,
     }
 }
@@ -450,18 +465,9 @@ fn peer(change: &TcpState, accepted: bool) -> (String, String) {
 fn ipc_call(call: &Syscall, state: &State) -> Option<(String, String, Text)> {
     let name = syscalls::name(state.arch(), call.nr)?;
     let target = match name {
-        "kill" | "tkill" | "tgkill" | "process_vm_readv" | "process_vm_writev" => {
-            process(state, call.args[0])
-        }
-        "ptrace" => process(state, call.args[1]),
-        "pidfd_getfd" | "pidfd_send_signal" => format!("descriptor {}", call.args[0]),
-        "shmget" | "semget" | "msgget" => format!("key {:#x}", call.args[0] as u32),
-        "shmat" | "shmctl" | "semop" | "semtimedop" | "msgsnd" | "msgrcv" => {
-            format!("id {}", call.args[0])
-        }
-        "memfd_create" | "socketpair" | "mq_open" | "mq_timedsend" | "mq_timedreceive" => {
-            String::new()
-        }
+        "kill" | "tkill" | "tgkill" => process(state, call.args[0]),
+        "pidfd_send_signal" => format!("descriptor {}", call.args[0]),
+        "memfd_create" | "socketpair" => String::new(),
         _ => return None,
     };
     let kind = match name {
@@ -471,6 +477,35 @@ fn ipc_call(call: &Syscall, state: &State) -> Option<(String, String, Text)> {
     };
     let key = Text::from(format!("{kind} {target}").into_bytes());
     Some((kind, target, key))
+}
+
+/// An object that processes share, with the name that people know it by.
+fn ipc_object(call: &Ipc) -> String {
+    if !call.name.is_empty() {
+        return call.name.to_string_lossy().into_owned();
+    }
+    let key = match call.marks.has(IpcMarks::KEY_KNOWN) {
+        true if call.key != 0 => format!("key {:#x}", call.key),
+        true => "private".to_owned(),
+        false => String::new(),
+    };
+    match (call.id, key.as_str()) {
+        (-1, _) => key,
+        (id, "") => format!("id {id}"),
+        (id, _) => format!("id {id}, {key}"),
+    }
+}
+
+/// The process that a call is about, and its container where that is not the caller's.
+fn accessed(state: &State, event: &Event, call: &ProcessAccess) -> String {
+    let name = match call.target_pid {
+        0 => return String::new(),
+        pid => process(state, pid.into()),
+    };
+    match state.is_across(event.cgroup_id, call.target_cgroup) {
+        Some(true) => format!("{name} of {}", container(state, call.target_cgroup)),
+        _ => name,
+    }
 }
 
 fn process(state: &State, pid: u64) -> String {

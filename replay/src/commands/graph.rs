@@ -2,7 +2,10 @@
 
 use anyhow::Context;
 use replay::{
-    graph::{Collector, Graph, Node},
+    graph::{
+        Collector, Graph, Node,
+        contact::{Contact, Contacts},
+    },
     lives::{Life, Lives},
     pipeline::Settings,
 };
@@ -46,13 +49,21 @@ pub enum GraphFormat {
 pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
     let ended: Arc<Mutex<Vec<Life>>> = Arc::default();
     let for_detector = Arc::clone(&ended);
+    let touched: Arc<Mutex<Vec<Contact>>> = Arc::default();
+    let for_contacts = Arc::clone(&touched);
     let settings = move || {
         let ended = Arc::clone(&for_detector);
+        let touched = Arc::clone(&for_contacts);
+        let lives = Lives::new(false, true, move |life| {
+            let mut ended = ended.lock().unwrap_or_else(|error| error.into_inner());
+            ended.push(life);
+        });
+        let contacts = Contacts::new(move |contact| {
+            let mut touched = touched.lock().unwrap_or_else(|error| error.into_inner());
+            touched.push(contact);
+        });
         Settings {
-            detectors: vec![Box::new(Lives::new(false, true, move |life| {
-                let mut ended = ended.lock().unwrap_or_else(|error| error.into_inner());
-                ended.push(life);
-            }))],
+            detectors: vec![Box::new(lives), Box::new(contacts)],
             ..Settings::default()
         }
     };
@@ -64,6 +75,10 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
             if let Life::Connection(connection) = life {
                 collector.add(host, &connection);
             }
+        }
+        let mut touched = touched.lock().unwrap_or_else(|error| error.into_inner());
+        for contact in touched.drain(..) {
+            collector.touch(host, &contact);
         }
         Ok(())
     })?;
@@ -130,6 +145,7 @@ fn to_json(graph: &Graph) -> Value {
                 "connections": weight.connections,
                 "failed": weight.failed,
                 "joined": weight.joined,
+                "across": weight.across,
             })
         })
         .collect();
@@ -149,6 +165,7 @@ fn to_dot(graph: &Graph) -> String {
             Node::Program { .. } => "box",
             Node::Address(_) => "ellipse",
             Node::Socket { .. } => "note",
+            Node::Object { .. } => "component",
             Node::Network { .. } => "tab",
         };
         let label = quoted(&node.label(hosts));
@@ -169,10 +186,10 @@ fn to_dot(graph: &Graph) -> String {
             edge.from,
             edge.to,
             quoted(&label),
-            if weight.failed == weight.connections {
-                ", style=dashed"
-            } else {
-                ""
+            match (weight.failed == weight.connections, weight.across) {
+                (true, _) => ", style=dashed",
+                (false, true) => ", style=bold",
+                (false, false) => "",
             }
         );
     }

@@ -24,7 +24,7 @@ body { font: 14px/1.4 system-ui, sans-serif; margin: 24px; color: #1c2430; backg
 svg { width: 100%; height: auto; border: 1px solid #d5dae1; border-radius: 6px; }
 line { stroke: #8b96a5; } line.failed { stroke: #c0392b; stroke-dasharray: 6 4; }
 circle { stroke: #fff; stroke-width: 2; } text { font-size: 13px; paint-order: stroke; stroke: #fff; stroke-width: 4px; }
-.program { fill: #2b6cb0; } .address { fill: #b7791f; } .socket { fill: #4a7c59; } .network { fill: #805ad5; }
+.program { fill: #2b6cb0; } .address { fill: #b7791f; } .socket { fill: #4a7c59; } .network { fill: #805ad5; } .object { fill: #b83280; }
 table { border-collapse: collapse; margin-top: 24px; } th, td { text-align: left; padding: 3px 14px 3px 0; border-bottom: 1px solid #e5e9ee; }
 td.number { text-align: right; } .key span { margin-right: 18px; } .key i { display: inline-block; width: 11px; height: 11px; border-radius: 6px; margin-right: 5px; }
 </style></head><body>
@@ -36,7 +36,7 @@ pub fn page(graph: &Graph) -> String {
     let mut text = HEAD.to_owned();
     let _ = writeln!(
         text,
-        "<h1>Who talks to whom</h1><p class=\"key\"><span><i style=\"background:#2b6cb0\"></i>program</span><span><i style=\"background:#b7791f\"></i>address</span><span><i style=\"background:#805ad5\"></i>addresses of one network</span><span><i style=\"background:#4a7c59\"></i>unix socket</span><span>dashed: every attempt failed</span></p>"
+        "<h1>Who talks to whom</h1><p class=\"key\"><span><i style=\"background:#2b6cb0\"></i>program</span><span><i style=\"background:#b7791f\"></i>address</span><span><i style=\"background:#805ad5\"></i>addresses of one network</span><span><i style=\"background:#4a7c59\"></i>unix socket</span><span><i style=\"background:#b83280\"></i>shared object</span><span>dashed: every attempt failed</span></p>"
     );
     let folded = graph.folded();
     let drawn = drawn(&folded);
@@ -50,7 +50,7 @@ pub fn page(graph: &Graph) -> String {
     }
     let short: Vec<String> = folded.nodes.iter().map(|node| node.label(hosts)).collect();
     draw(&folded, &short, &drawn, &mut text);
-    text.push_str("<table><tr><th>from</th><th>to</th><th>protocol</th><th>port</th><th>connections</th><th>failed</th></tr>\n");
+    text.push_str("<table><tr><th>from</th><th>to</th><th>protocol</th><th>port</th><th>connections</th><th>failed</th><th>across containers</th></tr>\n");
     let mut edges: Vec<_> = graph.edges.iter().collect();
     edges.sort_by_key(|(_, weight)| std::cmp::Reverse(weight.connections));
     for (edge, weight) in edges {
@@ -60,12 +60,13 @@ pub fn page(graph: &Graph) -> String {
         };
         let _ = writeln!(
             text,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{port}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{port}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td>{}</td></tr>",
             escaped(&labels[edge.from]),
             escaped(&labels[edge.to]),
             escaped(&edge.protocol),
             weight.connections,
-            weight.failed
+            weight.failed,
+            if weight.across { "yes" } else { "" }
         );
     }
     text.push_str("</table></body></html>\n");
@@ -141,6 +142,7 @@ fn draw(graph: &Graph, labels: &[String], drawn: &[usize], text: &mut String) {
             Node::Program { .. } => "program",
             Node::Address(_) => "address",
             Node::Socket { .. } => "socket",
+            Node::Object { .. } => "object",
             Node::Network { .. } => "network",
         };
         // Labels point to the middle, so that none leaves the drawing.

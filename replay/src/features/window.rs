@@ -157,6 +157,8 @@ impl Window {
                 }
                 self.seen.add(novelty::path(&call.path), event.pid, at);
             }
+            EventData::Ipc(call) => self.call(event, at, call.nr, call.ret),
+            EventData::ProcessAccess(call) => self.call(event, at, call.nr, call.ret),
             EventData::SockCall(call) => {
                 self.call(event, at, call.nr, call.ret);
                 if !matches!(call.family, AF_INET | AF_INET6) {

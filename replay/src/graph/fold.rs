@@ -61,6 +61,7 @@ impl Graph {
             sum.connections += weight.connections;
             sum.failed += weight.failed;
             sum.joined += weight.joined;
+            sum.across |= weight.across;
         }
         Graph {
             nodes,
@@ -118,6 +119,7 @@ mod tests {
                     connections: 2,
                     failed: 1,
                     joined: 0,
+                    across: false,
                 };
                 graph.edges.insert(edge, weight);
             }

@@ -307,6 +307,16 @@ impl State {
         self.containers.is_host(cgroup_id)
     }
 
+    /// Are two cgroups of different containers, or one of a container and one of the host? None: one of
+    /// them is not known to be either.
+    pub fn is_across(&self, one: u64, other: u64) -> Option<bool> {
+        let side = |cgroup_id: u64| match self.containers.get(cgroup_id) {
+            Some(container) => Some(Some(container.key)),
+            None => self.containers.is_host(cgroup_id).then_some(None),
+        };
+        Some(side(one)? != side(other)?)
+    }
+
     pub fn user_name(&self, uid: u32) -> Option<&str> {
         match self.users.get(&uid) {
             Some(name) => Some(name),

@@ -51,6 +51,15 @@ pub(super) fn before(state: &mut State, event: &Event) {
         EventData::PathCall(call) => path_call(state, event, call),
         EventData::SockCall(call) => sock_call(state, event, call),
         EventData::TcpState(change) => tcp_state(state, change),
+        EventData::ProcessAccess(call) => {
+            if let Effect::Makes(letter) = state.effects.of(call.nr)
+                && call.ret >= 0
+                && let Some(slot) = state.processes.living_slot(event.pid)
+            {
+                let descriptor = Descriptor::bare(DescriptorKind::Other(letter));
+                insert(state, slot, call.ret as i32, descriptor);
+            }
+        }
         EventData::Cgroup(change) if !change.removed => {
             state.changes += 1;
             state.containers.made(change.id, &change.path);
@@ -61,6 +70,7 @@ pub(super) fn before(state: &mut State, event: &Event) {
         | EventData::Signal(_)
         | EventData::OomKill(_)
         | EventData::TcpEvent(_)
+        | EventData::Ipc(_)
         | EventData::Dns(_)
         | EventData::Http(_)
         | EventData::Peer(_)

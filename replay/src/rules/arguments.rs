@@ -64,6 +64,18 @@ pub(super) enum From {
     SignalCode,
     Target,
     Trigger,
+    /// The object's key; of a plain call that makes one, its argument.
+    Key,
+    /// Its id; of a plain call, its argument.
+    Object,
+    ObjectSize,
+    ObjectArgument,
+    ObjectName,
+    IpcNamespace,
+    /// Request or flags of a call into another process; of a plain call this register.
+    Request(u8),
+    /// The process that such a call is about; of a plain call what this register calls it.
+    Accessed(u8),
 }
 
 /// How a value becomes text.
@@ -94,6 +106,7 @@ impl Parameter {
                 | From::Argv
                 | From::Comm
                 | From::Call
+                | From::ObjectName
         )
     }
 }
@@ -109,6 +122,9 @@ const fn wide(name: &'static str, number: u8) -> Parameter {
 }
 const fn named(name: &'static str, number: u8, names: Names) -> Parameter {
     new(name, From::Flags(number), Show::Names(names))
+}
+const fn accessed(number: u8) -> Parameter {
+    new("pid", From::Accessed(number), Show::Signed)
 }
 const fn path(name: &'static str) -> Parameter {
     new(name, From::Path, Show::Plain)
@@ -129,6 +145,12 @@ const INO: Parameter = plain("ino", From::Inode);
 const TUPLE: Parameter = plain("tuple", From::Addresses);
 const UID: Parameter = new("uid", From::Register(0), Show::User);
 
+const KEY: Parameter = new("key", From::Key, Show::Hex);
+const OBJECT: Parameter = plain("id", From::Object);
+const OBJECT_FLAGS: Parameter = new("flags", From::ObjectArgument, Show::Octal);
+const QUEUE: Parameter = plain("name", From::ObjectName);
+const IPC_NS: Parameter = plain("ipc_ns", From::IpcNamespace);
+
 #[rustfmt::skip]
 static PARAMETERS: &[(&[&str], &[Parameter])] = &[
     (&["open", "openat", "openat2"], &[FD, path("name"), OPEN_FLAGS, OPEN_MODE, DEV, INO]),
@@ -142,7 +164,7 @@ static PARAMETERS: &[(&[&str], &[Parameter])] = &[
     (&["procexit"], &[plain("ret", From::ExitCode), plain("sig", From::ExitSignal)]),
     (&["unshare"], &[RES, named("flags", 0, flags::CLONE)]),
     (&["setns"], &[RES, FD, named("nstype", 1, flags::CLONE)]),
-    (&["ptrace"], &[RES, new("request", From::Register(0), Show::Names(flags::PTRACE)), register("pid", 1)]),
+    (&["ptrace"], &[RES, new("request", From::Request(0), Show::Names(flags::PTRACE)), accessed(1)]),
     (&["bpf"], &[RES, new("cmd", From::Register(0), Show::Names(flags::BPF))]),
     (&["mount"], &[RES, path("dev"), second("dir"), named("flags", 3, flags::MOUNT)]),
     (&["umount2"], &[RES, path("name"), named("flags", 1, flags::UMOUNT)]),
@@ -172,7 +194,17 @@ static PARAMETERS: &[(&[&str], &[Parameter])] = &[
     (&["ioctl"], &[RES, FD, new("request", From::Register(1), Show::Hex)]),
     (&["fcntl"], &[RES, FD, register("cmd", 1)]),
     (&["kill"], &[RES, register("pid", 0), register("sig", 1)]),
-    (&["shmget", "msgget", "semget"], &[RES, new("key", From::Register(0), Show::Hex)]),
+    (&["shmget", "semget"], &[RES, KEY, plain("size", From::ObjectSize), OBJECT_FLAGS, IPC_NS]),
+    (&["msgget"], &[RES, KEY, OBJECT_FLAGS, IPC_NS]),
+    (&["shmat"], &[RES, OBJECT, KEY, plain("size", From::ObjectSize), OBJECT_FLAGS, IPC_NS]),
+    (&["shmdt"], &[RES, OBJECT, KEY, plain("size", From::ObjectSize), IPC_NS]),
+    (&["shmctl", "semctl", "msgctl"], &[RES, OBJECT, KEY, plain("cmd", From::ObjectArgument), IPC_NS]),
+    (&["semop", "semtimedop"], &[RES, OBJECT, KEY, plain("nsops", From::ObjectArgument), IPC_NS]),
+    (&["msgsnd", "msgrcv"], &[RES, OBJECT, KEY, plain("size", From::ObjectSize), OBJECT_FLAGS, IPC_NS]),
+    (&["mq_open"], &[RES, QUEUE, OBJECT_FLAGS, IPC_NS]),
+    (&["mq_unlink"], &[RES, QUEUE, IPC_NS]),
+    (&["mq_timedsend"], &[RES, QUEUE, plain("size", From::ObjectSize), plain("prio", From::ObjectArgument), IPC_NS]),
+    (&["mq_timedreceive"], &[RES, QUEUE, plain("size", From::ObjectSize), IPC_NS]),
     (&["tkill"], &[RES, register("tid", 0), register("sig", 1)]),
     (&["tgkill"], &[RES, register("pid", 0), register("tid", 1), register("sig", 2)]),
     (&["setuid"], &[RES, UID]),
@@ -188,8 +220,9 @@ static PARAMETERS: &[(&[&str], &[Parameter])] = &[
     (&["prctl"], &[RES, new("option", From::Register(0), Show::Names(flags::PRCTL)), wide("arg2", 1)]),
     (&["mmap"], &[RES, wide("length", 1), new("prot", From::Register(2), Show::Hex), new("flags", From::Register(3), Show::Hex)]),
     (&["mprotect"], &[RES, wide("length", 1), new("prot", From::Register(2), Show::Hex)]),
-    (&["process_vm_readv", "process_vm_writev"], &[RES, register("pid", 0)]),
-    (&["pidfd_open"], &[RES, register("pid", 0)]),
+    (&["process_vm_readv", "process_vm_writev"], &[RES, accessed(0)]),
+    (&["pidfd_open"], &[RES, accessed(0), new("flags", From::Request(1), Show::Hex)]),
+    (&["pidfd_getfd"], &[RES, plain("targetfd", From::Request(1)), new("pid", From::Target, Show::Signed)]),
     (&["tcp_connecting", "tcp_accepted", "tcp_listening", "tcp_state"],
         &[plain("old", From::OldState), plain("new", From::NewState), TUPLE, plain("sock", From::Socket)]),
     (&["tcp_closed"], &[

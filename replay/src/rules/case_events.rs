@@ -12,8 +12,8 @@ use crate::syscalls::{Arch, errno, flags, number};
 use hashbrown::HashMap;
 use trace_format::{
     ChunkBuilder, Clock, Container, Context, ContextRecord, Endpoint, Event, EventData, Exec,
-    ExecFlags, Exit, Fork, Host, Open, PathCall, PathMarks, Process, Resolution, SealedChunk,
-    SockCall, Syscall, TcpState, Text, event::OomKill,
+    ExecFlags, Exit, Fork, Host, Open, PathCall, PathMarks, Process, ProcessAccess, Resolution,
+    SealedChunk, SockCall, Syscall, TcpState, Text, event::OomKill,
 };
 
 const START_NS: u64 = 1_000_000_000;
@@ -209,6 +209,7 @@ impl World<'_> {
             "open" => &["pid", "path", "flags", "result", "ino", "created"],
             "connect" => &["pid", "to", "from", "unix", "type", "fd", "result"],
             "call" => &["pid", "name", "path", "path2", "args", "result"],
+            "access" => &["pid", "name", "target", "arg", "result"],
             "fork" => &["pid", "child", "thread"],
             "closed" => &["pid", "to", "from", "sent", "received"],
             "oom_kill" => &["pid"],
@@ -230,6 +231,7 @@ impl World<'_> {
             "fork" => self.fork(item, of),
             "closed" => self.closed(item, of),
             "oom_kill" => self.oom_kill(item, of),
+            "access" => self.access(item, of),
             _ => self.call(item, of),
         }
     }
@@ -585,17 +587,38 @@ impl World<'_> {
         }
     }
 
+    fn call_number(&self, item: &Node, of: &Pairs) -> Result<u32, LoadError> {
+        let name = self.text(of, "name");
+        number(Arch::X86_64, &name).ok_or_else(|| {
+            let found = format!("call `{name}`");
+            self.file.error(item.at, found, "the name of a system call")
+        })
+    }
+
+    /// A call into another process; one that was not brought in before is unknown to the recorder too.
+    fn access(&mut self, item: &Node, of: &Pairs) -> Result<(), LoadError> {
+        let pid = self.small(of, "pid", -1)?;
+        let target: u32 = self.small(of, "target", -1)?;
+        let (target_pid, target_cgroup) = match self.processes.get(&target) {
+            Some(&cgroup_id) => (target, cgroup_id),
+            None => (0, 0),
+        };
+        let access = ProcessAccess {
+            nr: self.call_number(item, of)?,
+            ret: self.result(of, 0)?,
+            target_pid,
+            target_tid: target_pid,
+            target_cgroup,
+            arg: self.small(of, "arg", 0)?,
+            calls: 1,
+        };
+        self.event(item, pid, EventData::ProcessAccess(access))
+    }
+
     /// Any other call: with paths one that names files, else one with numbers.
     fn call(&mut self, item: &Node, of: &Pairs) -> Result<(), LoadError> {
         let pid = self.small(of, "pid", -1)?;
-        let name = self.text(of, "name");
-        let Some(nr) = number(Arch::X86_64, &name) else {
-            return Err(self.file.error(
-                item.at,
-                format!("call `{name}`"),
-                "the name of a system call",
-            ));
-        };
+        let nr = self.call_number(item, of)?;
         let mut args = [0u64; 6];
         for (slot, text) in args.iter_mut().zip(self.args(of)?) {
             let parsed = match text.strip_prefix("0x") {
@@ -623,8 +646,8 @@ impl World<'_> {
     }
 }
 
-const KINDS: &str = "one of container, process, fork, exec, exit, open, connect, closed, call, oom_kill, wait or \
-                     repeat";
+const KINDS: &str = "one of container, process, fork, exec, exit, open, connect, closed, call, access, oom_kill, \
+                     wait or repeat";
 
 /// include/net/tcp_states.h
 const TCP_CLOSE: u8 = 7;

@@ -190,6 +190,15 @@ impl<'a> View<'a> {
                     ..known.map_or(NOTHING, View::known)
                 })
             }
+            EventData::ProcessAccess(call) if MAKERS.binary_search(&kind.name()).is_ok() => {
+                let number = call.ret.max(-1);
+                let known = i32::try_from(number).ok().zip(process);
+                let known = known.and_then(|(fd, process)| state.descriptor(process, fd));
+                Some(View {
+                    number,
+                    ..known.map_or(NOTHING, View::known)
+                })
+            }
             EventData::Syscall(call) => {
                 let name = kind.name();
                 let fd = match FIRST_ARGUMENT.binary_search(&name) {

@@ -56,7 +56,7 @@ impl<'a> Subject<'a> {
                 let started = self.state.wall_ns(start_ns).filter(|_| start_ns != 0)?;
                 i64::try_from(started).ok()
             }
-            _ => None,
+            id => self.target_number(id),
         }
     }
 
@@ -88,7 +88,7 @@ impl<'a> Subject<'a> {
                 write_capabilities(bits, out);
                 Some(out)
             }
-            _ => None,
+            id => self.target_text(id),
         }
     }
 
@@ -106,6 +106,9 @@ impl<'a> Subject<'a> {
     }
 
     pub(super) fn detail_boolean(&self, id: Id) -> Option<bool> {
+        if id == Id::TargetForeign {
+            return self.target_is_foreign();
+        }
         let process = self.process()?;
         match id {
             Id::LeadsNamespaceGroup => {

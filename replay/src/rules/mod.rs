@@ -37,6 +37,7 @@ mod source;
 mod subject;
 mod supply;
 mod syntax;
+mod target;
 mod test;
 mod types;
 mod values;

@@ -98,6 +98,8 @@ impl<'a> Subject<'a> {
             EventData::Open(open) => Some(open.ret),
             EventData::PathCall(call) => Some(call.ret),
             EventData::SockCall(call) => Some(call.ret),
+            EventData::Ipc(call) => Some(call.ret),
+            EventData::ProcessAccess(call) => Some(call.ret),
             EventData::Exec(_) => Some(0),
             EventData::Fork(fork) => Some(i64::from(fork.child_tid)),
             _ => None,

@@ -26,12 +26,14 @@ const LIGHT: &[&str] = &[
     "accept", "accept4", "add_key", "bind", "bpf", "capset", "chdir", "chmod", "chown", "chroot", "connect",
     "delete_module", "dup2", "dup3", "execve", "execveat", "fchdir", "fchmod", "fchmodat", "fchown", "fchownat",
     "finit_module", "fsmount", "fsopen", "ftruncate", "init_module", "io_uring_setup", "kexec_file_load",
-    "kexec_load", "keyctl", "kill", "lchown", "link", "linkat", "listen", "memfd_create", "mkdir", "mkdirat",
-    "mknod", "mknodat", "mount", "mount_setattr", "move_mount", "msgget", "open_by_handle_at", "open_tree",
-    "perf_event_open", "pidfd_getfd", "pivot_root", "process_vm_readv", "process_vm_writev", "ptrace", "reboot",
-    "rename", "renameat", "renameat2", "rmdir", "semget", "setgid", "setgroups", "sethostname", "setns", "setregid",
-    "setresgid", "setresuid", "setreuid", "setsid", "setuid", "shmget", "socket", "socketpair", "swapoff", "swapon",
-    "symlink", "symlinkat", "tgkill", "tkill", "truncate", "umount2", "unlink", "unlinkat", "unshare", "userfaultfd",
+    "kexec_load", "keyctl", "kill", "lchown", "link", "linkat", "listen", "memfd_create", "mkdir", "mkdirat", "mknod",
+    "mknodat", "mount", "mount_setattr", "move_mount", "mq_open", "mq_timedreceive", "mq_timedsend", "mq_unlink",
+    "msgctl", "msgget", "msgrcv", "msgsnd", "open_by_handle_at", "open_tree", "perf_event_open", "pidfd_getfd",
+    "pidfd_open", "pivot_root", "process_vm_readv", "process_vm_writev", "ptrace", "reboot", "rename", "renameat",
+    "renameat2", "rmdir", "semctl", "semget", "semop", "semtimedop", "setgid", "setgroups", "sethostname", "setns",
+    "setregid", "setresgid", "setresuid", "setreuid", "setsid", "setuid", "shmat", "shmctl", "shmdt", "shmget",
+    "socket", "socketpair", "swapoff", "swapon", "symlink", "symlinkat", "tgkill", "tkill", "truncate", "umount2",
+    "unlink", "unlinkat", "unshare", "userfaultfd",
 ];
 const STANDARD: &[&str] = &["creat", "open", "openat", "openat2"];
 

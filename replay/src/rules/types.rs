@@ -136,6 +136,8 @@ impl Type {
             EventData::Open(it) => call(it.nr),
             EventData::PathCall(it) => call(it.nr),
             EventData::SockCall(it) => call(it.nr),
+            EventData::Ipc(it) => call(it.nr),
+            EventData::ProcessAccess(it) => call(it.nr),
             EventData::Exec(_) => Type::call("execve"),
             EventData::Fork(_) => Type::call("clone"),
             EventData::Exit(_) => PROCEXIT,

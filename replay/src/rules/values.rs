@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{resolve::Process, syscalls::errno};
 use std::io::Write;
-use trace_format::{EventData, event::ExecFlags};
+use trace_format::{EventData, IpcMarks, event::ExecFlags};
 
 impl Subject<'_> {
     /// A parameter as a number.
@@ -72,6 +72,31 @@ impl Subject<'_> {
             (From::Target, EventData::Signal(signal)) => Some(i64::from(signal.target_pid)),
             (From::Uid, EventData::OomKill(kill)) => Some(i64::from(kill.uid)),
             (From::Trigger, EventData::OomKill(kill)) => Some(i64::from(kill.trigger_pid)),
+            (From::Key, EventData::Ipc(call)) => call
+                .marks
+                .has(IpcMarks::KEY_KNOWN)
+                .then_some(i64::from(call.key)),
+            (From::Object, EventData::Ipc(call)) => (call.id >= 0).then_some(call.id),
+            (From::ObjectSize, EventData::Ipc(call)) => unsigned(call.size),
+            (From::ObjectArgument, EventData::Ipc(call)) => unsigned(call.arg),
+            (From::IpcNamespace, EventData::Ipc(call)) => Some(i64::from(call.namespace)),
+            // What another recorder or an older trace has is the plain call.
+            (From::Key, EventData::Syscall(call)) if self.kind.name().ends_with("get") => {
+                unsigned(call.args[0])
+            }
+            (From::Object, EventData::Syscall(call)) if self.kind.name() != "shmdt" => {
+                unsigned(call.args[0])
+            }
+            // None is known: not another one than what has none either.
+            (From::IpcNamespace, EventData::Syscall(_)) => Some(0),
+            (From::Request(_), EventData::ProcessAccess(call)) => unsigned(call.arg),
+            (From::Request(at), EventData::Syscall(call)) => unsigned(*call.args.get(at as usize)?),
+            (From::Accessed(_) | From::Target, EventData::ProcessAccess(call)) => {
+                (call.target_pid != 0).then_some(i64::from(call.target_pid))
+            }
+            (From::Accessed(at), EventData::Syscall(call)) => {
+                Some(i64::from(*call.args.get(at as usize)? as i32))
+            }
             _ => None,
         }
     }
@@ -99,6 +124,7 @@ impl Subject<'_> {
             (From::Argv, EventData::Exec(_)) => {
                 out.extend_from_slice(self.process().map(Process::arguments).unwrap_or_default());
             }
+            (From::ObjectName, EventData::Ipc(call)) => out.extend_from_slice(&call.name),
             (From::Comm, EventData::OomKill(kill)) => out.extend_from_slice(&kill.comm),
             (
                 From::Addresses,

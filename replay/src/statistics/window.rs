@@ -219,6 +219,7 @@ impl Counters {
                     add(REMOVALS);
                 }
             }
+            EventData::Ipc(_) | EventData::ProcessAccess(_) => add(SYSCALLS),
             EventData::SockCall(call) => {
                 add(SYSCALLS);
                 if Some(call.nr) == calls.connect && matches!(call.family, AF_INET | AF_INET6) {

@@ -9,4 +9,5 @@ mod operators;
 mod prefilter;
 mod shipped;
 mod stock;
+mod targets;
 mod world;

@@ -175,8 +175,8 @@ pub struct Tracker {
     /// Sockets of a process.
     sockets: HashSet<(u32, i32)>,
     written: HashSet<(u64, Text)>,
-    /// By call, key and id: the container that made it.
-    objects: HashMap<(u32, u64, i64), u64>,
+    /// By call, key, id and namespace: the container that made it.
+    objects: HashMap<(u32, u64, i64, u32), u64>,
     edges: HashSet<(u64, Text, Text)>,
 }
 
@@ -285,20 +285,21 @@ impl Tracker {
 
     /// Who made the object of System V IPC that was asked for, of any container.
     fn maker(&mut self, event: &Event) -> Option<u64> {
-        let EventData::Syscall(call) = &event.data else {
+        let EventData::Ipc(call) = &event.data else {
             return None;
         };
-        let flags = match syscalls::name(self.arch, call.nr)? {
-            "msgget" => call.args[1],
-            "shmget" | "semget" => call.args[2],
-            _ => return None,
-        };
-        let key = call.args[0];
+        if !matches!(
+            syscalls::name(self.arch, call.nr)?,
+            "msgget" | "shmget" | "semget"
+        ) {
+            return None;
+        }
+        let key = u64::from(call.key);
         if key == libc::IPC_PRIVATE as u64 || call.ret < 0 {
             return None;
         }
-        let object = (call.nr, key, call.ret);
-        if flags & libc::IPC_CREAT as u64 != 0 && self.objects.len() < REMEMBERED_MAX {
+        let object = (call.nr, key, call.ret, call.namespace);
+        if call.arg & libc::IPC_CREAT as u64 != 0 && self.objects.len() < REMEMBERED_MAX {
             self.objects.entry(object).or_insert(event.cgroup_id);
         }
         self.objects.get(&object).copied()
@@ -327,6 +328,15 @@ impl Tracker {
             }
             EventData::Syscall(call) => {
                 self.look_at_call(event, call.nr, call.ret, &call.args, seen)
+            }
+            EventData::Ipc(call) => {
+                let name = syscalls::name(self.arch, call.nr);
+                let makes = matches!(name, Some("shmget" | "msgget" | "semget"));
+                seen.count_if(makes, Signal::IpcCalls);
+            }
+            EventData::ProcessAccess(call) => {
+                let traces = syscalls::name(self.arch, call.nr) == Some("ptrace");
+                seen.count_if(traces, Signal::PtraceCalls);
             }
             EventData::SyscallCount(count) => {
                 if let Some(signal) = self.called(count.nr) {
@@ -452,12 +462,10 @@ impl Tracker {
                 | "setgroups" | "capset",
             ) => seen.count(Signal::CredentialCalls),
             Some("unshare" | "setns") => seen.count(Signal::NamespaceCalls),
-            Some("ptrace") => seen.count(Signal::PtraceCalls),
             Some("init_module" | "finit_module" | "delete_module" | "kexec_load" | "bpf") => {
                 seen.count(Signal::KernelCalls)
             }
             Some("memfd_create") => seen.count(Signal::MemfdCalls),
-            Some("shmget" | "msgget" | "semget") => seen.count(Signal::IpcCalls),
             Some("kill" | "tkill" | "tgkill") => seen.count(Signal::SignalRate),
             _ => {
                 // In a trace of every call nothing is counted.
