@@ -124,9 +124,10 @@ pub const PROCESS_ACCESS: u16 = 17;
 pub const DNS: u16 = 18;
 pub const HTTP: u16 = 19;
 pub const PEER: u16 = 20;
+pub const CREDENTIALS: u16 = 21;
 
 /// Ascending by id. Ids that are not here were never given out.
-pub const FAMILIES: [Family; 20] = [
+pub const FAMILIES: [Family; 21] = [
     Family {
         id: SYSCALL,
         name: "syscall",
@@ -156,6 +157,7 @@ pub const FAMILIES: [Family; 20] = [
             column(16, "child_tid", U32, Delta),
             column(17, "child_pid", U32, Delta),
             column(18, "child_start_ns", U64, Delta),
+            column(19, "child_ns_tid", U32, Plain),
         ],
     },
     Family {
@@ -426,6 +428,32 @@ pub const FAMILIES: [Family; 20] = [
             column(24, "unix_path", Text, Plain),
             column(25, "peer_pid", U32, Plain),
             column(26, "peer_cgroup_id", U64, Plain),
+        ],
+    },
+    Family {
+        id: CREDENTIALS,
+        name: "credentials",
+        fields: &[
+            column(16, "nr", U32, Plain),
+            column(17, "marks", U32, Plain),
+            column(18, "uid", U32, Plain),
+            column(19, "euid", U32, Plain),
+            column(20, "suid", U32, Plain),
+            column(21, "gid", U32, Plain),
+            column(22, "egid", U32, Plain),
+            column(23, "sgid", U32, Plain),
+            column(24, "cap_effective", U64, Plain),
+            column(25, "cap_permitted", U64, Plain),
+            column(26, "user_ns", U32, Plain),
+            column(27, "old_uid", U32, Plain),
+            column(28, "old_euid", U32, Plain),
+            column(29, "old_suid", U32, Plain),
+            column(30, "old_gid", U32, Plain),
+            column(31, "old_egid", U32, Plain),
+            column(32, "old_sgid", U32, Plain),
+            column(33, "old_cap_effective", U64, Plain),
+            column(34, "old_cap_permitted", U64, Plain),
+            column(35, "old_user_ns", U32, Plain),
         ],
     },
 ];

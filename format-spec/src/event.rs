@@ -51,6 +51,7 @@ pub enum EventData {
     Dns(Dns),
     Http(Http),
     Peer(Peer),
+    Credentials(Credentials),
     /// Of a family that the trace describes itself.
     Declared(Declared),
 }
@@ -80,6 +81,8 @@ pub struct Fork {
     pub child_pid: u32,
     /// `CLOCK_BOOTTIME` of the child's creation: with its pid, the process's identity.
     pub child_start_ns: u64,
+    /// `child_tid` in the child's own pid namespace; 0: unknown.
+    pub child_ns_tid: u32,
 }
 
 /// A successful execve or execveat, after the new image is in place.
@@ -401,6 +404,45 @@ pub struct ProcessAccess {
     pub arg: u64,
     /// As in [`Ipc::calls`], on the target with the same `arg`.
     pub calls: u64,
+}
+
+/// What a thread may do and as whom changed, by a system call or an exec.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// The call's number; an exec has that of execve.
+    pub nr: u32,
+    pub marks: CredentialMarks,
+    pub after: Rights,
+    /// Zeros where it [is not known](CredentialMarks::BEFORE_KNOWN).
+    pub before: Rights,
+}
+
+/// Ids in the initial user namespace, capabilities in the one that `user_ns` names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    pub uid: u32,
+    pub euid: u32,
+    pub suid: u32,
+    pub gid: u32,
+    pub egid: u32,
+    pub sgid: u32,
+    pub cap_effective: u64,
+    pub cap_permitted: u64,
+    /// Inode number of the user namespace.
+    pub user_ns: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CredentialMarks(pub u32);
+impl CredentialMarks {
+    pub const BEFORE_KNOWN: u32 = 1;
+    /// By an exec of a file with the set-user-ID bit.
+    pub const SET_USER_ID: u32 = 2;
+    /// By an exec of a file with the set-group-ID bit.
+    pub const SET_GROUP_ID: u32 = 4;
+    pub fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
 }
 
 /// A DNS message over UDP, as the process passed it to the kernel or got it from there.

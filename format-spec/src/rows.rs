@@ -162,6 +162,7 @@ pub fn family_of(data: &EventData) -> u16 {
         EventData::Dns(_) => columns::DNS,
         EventData::Http(_) => columns::HTTP,
         EventData::Peer(_) => columns::PEER,
+        EventData::Credentials(_) => columns::CREDENTIALS,
         EventData::Declared(declared) => declared.ty().family(),
     }
 }
@@ -195,6 +196,7 @@ pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, out: &mut Vec<u
             fork.child_tid.into(),
             fork.child_pid.into(),
             fork.child_start_ns,
+            fork.child_ns_tid.into(),
         ]),
         EventData::Exec(exec) => {
             out.extend_from_slice(&[
@@ -382,11 +384,33 @@ pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, out: &mut Vec<u
             peer.peer_pid.into(),
             peer.peer_cgroup_id,
         ]),
+        EventData::Credentials(change) => {
+            out.extend_from_slice(&[change.nr.into(), change.marks.0.into()]);
+            out.extend_from_slice(&rights(&change.after));
+            out.extend_from_slice(&rights(&change.before));
+        }
         EventData::Declared(declared) => {
             let numbers = declared.values().iter();
             out.extend(numbers.map(|value| value.number(dictionary)));
         }
     }
+}
+
+/// Columns of [`Rights`].
+const RIGHTS: usize = 9;
+
+fn rights(rights: &Rights) -> [u64; RIGHTS] {
+    [
+        rights.uid.into(),
+        rights.euid.into(),
+        rights.suid.into(),
+        rights.gid.into(),
+        rights.egid.into(),
+        rights.sgid.into(),
+        rights.cap_effective,
+        rights.cap_permitted,
+        rights.user_ns.into(),
+    ]
 }
 
 /// Columns of an exec that [`ExecDetails`] holds, the last ones, and the first of them.
@@ -468,6 +492,21 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
+    fn rights(&self, first: usize) -> Rights {
+        let at = |column: usize| self.at(first + column) as u32;
+        Rights {
+            uid: at(0),
+            euid: at(1),
+            suid: at(2),
+            gid: at(3),
+            egid: at(4),
+            sgid: at(5),
+            cap_effective: self.at(first + 6),
+            cap_permitted: self.at(first + 7),
+            user_ns: at(8),
+        }
+    }
+
     #[inline]
     fn at(&self, field: usize) -> u64 {
         self.fields[field].get(self.row).copied().unwrap_or(0)
@@ -503,6 +542,7 @@ pub fn take_fields(family: u16, fields: &[Vec<u64>], texts: &[Text], row: usize)
             child_tid: row.at(0) as u32,
             child_pid: row.at(1) as u32,
             child_start_ns: row.at(2),
+            child_ns_tid: row.at(3) as u32,
         }),
         columns::EXEC => EventData::Exec(Exec {
             path: row.text(0),
@@ -661,6 +701,12 @@ pub fn take_fields(family: u16, fields: &[Vec<u64>], texts: &[Text], row: usize)
             local: row.endpoint(7),
             remote: row.endpoint(9),
             latency_ns: row.at(11),
+        }),
+        columns::CREDENTIALS => EventData::Credentials(Credentials {
+            nr: row.at(0) as u32,
+            marks: CredentialMarks(row.at(1) as u32),
+            after: row.rights(2),
+            before: row.rights(2 + RIGHTS),
         }),
         columns::PEER => EventData::Peer(Peer {
             fd: row.at(0) as i32,

@@ -82,7 +82,7 @@ impl World {
                         ppid: event.pid,
                         start_ns: fork.child_start_ns,
                         cgroup_id: event.cgroup_id,
-                        ns_pid: 0,
+                        ns_pid: fork.child_ns_tid,
                         ..parent.process.clone()
                     };
                     self.put(child);

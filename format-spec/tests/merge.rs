@@ -60,6 +60,7 @@ fn back(event: &Event, origin: &Origin) -> Event {
             child_tid: pid(fork.child_tid),
             child_pid: pid(fork.child_pid),
             child_start_ns: start(fork.child_start_ns),
+            child_ns_tid: 0,
         }),
         EventData::Exec(exec) => EventData::Exec(Exec {
             ppid: pid(exec.ppid),

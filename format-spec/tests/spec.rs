@@ -112,6 +112,7 @@ fn the_worked_examples_are_what_the_codec_writes() {
                             child_tid: *child_tid,
                             child_pid: 0,
                             child_start_ns: 0,
+                            child_ns_tid: 0,
                         })
                     });
             }),

@@ -48,6 +48,7 @@ pub mod kind {
     pub const DNS: u8 = 20;
     pub const HTTP: u8 = 21;
     pub const PEER: u8 = 22;
+    pub const CREDENTIALS: u8 = 23;
 }
 
 /// What happens at the exit of a system call: the value of the policy array at its number.
@@ -77,6 +78,8 @@ pub mod action {
     pub const IPC: u32 = 10;
     /// Calls into another process: see [`AccessShape`](super::AccessShape).
     pub const ACCESS: u32 = 11;
+    /// As [`RECORD`], and what it changed of the caller's rights is an event beside it.
+    pub const CREDENTIALS: u32 = 12;
     pub const MASK: u32 = 0xff;
     pub const ARITY_SHIFT: u32 = 8;
 
@@ -738,6 +741,9 @@ pub struct ForkRecord {
     pub child_start_ns: u64,
     pub child_tid: u32,
     pub child_pid: u32,
+    /// In the child's own pid namespace; 0: unknown.
+    pub child_ns_tid: u32,
+    pub reserved: u32,
 }
 
 /// What overlayfs has in `s_magic`.
@@ -760,6 +766,8 @@ pub mod detail {
     pub const IPC_OBJECT: u32 = 512;
     /// The process that a call is about, by its id in the caller's namespace.
     pub const TARGET: u32 = 1024;
+    /// Changes of credentials.
+    pub const CREDENTIALS: u32 = 2048;
 }
 
 /// What the kernel keeps of a process beyond who it is. Zero where [`Settings::details`] lacks the bit.
@@ -799,6 +807,8 @@ pub struct ExecRecord {
     pub ino: u64,
     pub dev: u32,
     pub nlink: u32,
+    /// Of the file: type and permissions.
+    pub mode: u32,
     pub ppid: u32,
     pub uid: u32,
     pub gid: u32,
@@ -808,8 +818,55 @@ pub struct ExecRecord {
     pub args_len: u32,
     /// Length of the whole argument block, of which `args_len` was captured.
     pub args_total: u32,
+    pub reserved: u32,
     pub comm: [u8; 16],
     pub details: TaskDetails,
+}
+
+/// Threads whose rights are remembered, to tell what they were when they change; the least recently used
+/// one goes, and then that is not known.
+pub const RIGHTS_MAX: u32 = 16_384;
+
+/// What a thread may do and as whom.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    pub cap_effective: u64,
+    pub cap_permitted: u64,
+    pub uid: u32,
+    pub gid: u32,
+    pub suid: u32,
+    pub sgid: u32,
+    pub euid: u32,
+    pub egid: u32,
+    /// Inode number of the user namespace.
+    pub user_ns: u32,
+    pub reserved: u32,
+}
+
+/// Rights of the thread that started then.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KnownRights {
+    pub start_ns: u64,
+    pub rights: Rights,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CredentialsRecord {
+    pub header: Header,
+    pub before: Rights,
+    pub after: KnownRights,
+    /// [`CredentialsRecord::EXEC`]: an exec.
+    pub nr: u32,
+    pub before_known: u32,
+    /// Mode of the executable; 0 but for an exec.
+    pub mode: u32,
+    pub reserved: u32,
+}
+impl CredentialsRecord {
+    pub const EXEC: u32 = u32::MAX;
 }
 
 #[repr(C)]
@@ -1017,6 +1074,10 @@ offsets! {
     css_set_cgroup: "css_set"."dfl_cgrp",
     cred_uid: "cred"."uid",
     cred_gid: "cred"."gid",
+    cred_euid: "cred"."euid",
+    cred_egid: "cred"."egid",
+    cred_suid: "cred"."suid",
+    cred_sgid: "cred"."sgid",
     task_signal_score: "signal_struct"."oom_score_adj",
     mm_total_vm: "mm_struct"."total_vm",
     siginfo_code: "kernel_siginfo"."si_code",

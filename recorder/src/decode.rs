@@ -4,18 +4,19 @@
 //! checked all the same: a record that does not fit is refused and counted, never trusted.
 
 use recorder_ebpf::{
-    AccessRecord, CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, IoRecord, IpcRecord,
-    NetRecord, OomKillRecord, OpenRecord, PathCallRecord, SignalRecord, SockCallRecord,
-    TcpEventRecord, TcpStateRecord, UringRecord, abi, detail, ipc, kind, marks, probe,
+    AccessRecord, CgroupRecord, CredentialsRecord, ExecRecord, ExitRecord, ForkRecord, Header,
+    IoRecord, IpcRecord, NetRecord, OomKillRecord, OpenRecord, PathCallRecord, SignalRecord,
+    SockCallRecord, TcpEventRecord, TcpStateRecord, UringRecord, abi, detail, ipc, kind, marks,
+    probe,
 };
 use trace_format::{
     Event, EventData, Text,
     event::{
-        CgroupChange, Dns, Endpoint, Exec, ExecDetails, ExecFlags, Exit, Fork, Http, Ipc, IpcKind,
-        IpcMarks, OomKill, Open, PathCall, PathMarks, Peer, ProcessAccess, Signal, SockCall,
-        Syscall, TcpEvent, TcpState, TcpWhat,
+        CgroupChange, CredentialMarks, Credentials, Dns, Endpoint, Exec, ExecDetails, ExecFlags,
+        Exit, Fork, Http, Ipc, IpcKind, IpcMarks, OomKill, Open, PathCall, PathMarks, Peer,
+        ProcessAccess, Rights, Signal, SockCall, Syscall, TcpEvent, TcpState, TcpWhat,
     },
-    syscalls,
+    syscalls::{self, Arch},
 };
 
 use crate::{calls::Call, details, dns, http, io_calls};
@@ -66,6 +67,7 @@ pub fn record(bytes: &[u8]) -> Option<Event> {
         kind::DNS => dns(&fixed(bytes)?, variable::<NetRecord>(bytes, &header)?),
         kind::HTTP => http(&fixed(bytes)?, variable::<NetRecord>(bytes, &header)?),
         kind::PEER => peer(&fixed(bytes)?, variable::<NetRecord>(bytes, &header)?),
+        kind::CREDENTIALS => credentials(&fixed(bytes)?),
         kind::CGROUP => cgroup(&fixed(bytes)?, variable::<CgroupRecord>(bytes, &header)?),
         _ => return None,
     };
@@ -312,6 +314,7 @@ fn fork(record: &ForkRecord) -> EventData {
         child_tid: record.child_tid,
         child_pid: record.child_pid,
         child_start_ns: record.child_start_ns,
+        child_ns_tid: record.child_ns_tid,
     })
 }
 
@@ -360,6 +363,47 @@ fn exec(record: &ExecRecord, mut data: &[u8]) -> Option<EventData> {
             process: details::of_task(&record.details),
         })),
     }))
+}
+
+/// The kernel's `S_ISUID`, `S_ISGID`, and `S_IXGRP`, without which the second means something else.
+const SET_USER_ID: u32 = 0o4000;
+const SET_GROUP_ID: u32 = 0o2010;
+
+fn credentials(record: &CredentialsRecord) -> EventData {
+    let mut marks = 0;
+    if record.before_known != 0 {
+        marks |= CredentialMarks::BEFORE_KNOWN;
+    }
+    if record.mode & SET_USER_ID != 0 {
+        marks |= CredentialMarks::SET_USER_ID;
+    }
+    if record.mode & SET_GROUP_ID == SET_GROUP_ID {
+        marks |= CredentialMarks::SET_GROUP_ID;
+    }
+    let nr = match record.nr {
+        CredentialsRecord::EXEC => Arch::native().and_then(|arch| syscalls::number(arch, "execve")),
+        nr => Some(nr),
+    };
+    EventData::Credentials(Credentials {
+        nr: nr.unwrap_or(u32::MAX),
+        marks: CredentialMarks(marks),
+        after: rights(&record.after.rights),
+        before: rights(&record.before),
+    })
+}
+
+fn rights(of: &recorder_ebpf::Rights) -> Rights {
+    Rights {
+        uid: of.uid,
+        euid: of.euid,
+        suid: of.suid,
+        gid: of.gid,
+        egid: of.egid,
+        sgid: of.sgid,
+        cap_effective: of.cap_effective,
+        cap_permitted: of.cap_permitted,
+        user_ns: of.user_ns,
+    }
 }
 
 fn exit(record: &ExitRecord) -> EventData {

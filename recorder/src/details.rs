@@ -129,6 +129,17 @@ const PARTS: &[Part] = &[
         ],
     },
     Part {
+        bit: detail::CREDENTIALS,
+        what: "changes of credentials",
+        needs: &[
+            (
+                "cred",
+                &["suid", "sgid", "cap_effective", "cap_permitted", "user_ns"],
+            ),
+            ("user_namespace", &["ns.inum"]),
+        ],
+    },
+    Part {
         bit: detail::CWD,
         what: "working directory",
         needs: &[
@@ -246,7 +257,7 @@ mod tests {
     fn every_member_that_a_part_needs_is_looked_up() {
         let all = vec![0; Offsets::MEMBERS.len()];
         assert!(left_out(&all).is_empty(), "{:?}", left_out(&all));
-        assert_eq!(readable(&all), 2047);
+        assert_eq!(readable(&all), 4095);
     }
 
     #[test]
@@ -259,7 +270,7 @@ mod tests {
                 .collect()
         };
         let found = without("ovl_inode", "__upperdentry");
-        assert_eq!(readable(&found), 2047 & !detail::LAYER);
+        assert_eq!(readable(&found), 4095 & !detail::LAYER);
         assert_eq!(
             left_out(&found),
             ["upper layer of overlayfs: this kernel's BTF has no ovl_inode.__upperdentry"]
@@ -267,7 +278,7 @@ mod tests {
         let found = without("upid", "*");
         assert_eq!(
             readable(&found),
-            2047 & !detail::GROUPS & !detail::PID_NAMESPACE & !detail::TARGET
+            4095 & !detail::GROUPS & !detail::PID_NAMESPACE & !detail::TARGET
         );
         assert!(is_optional("task_struct", "loginuid"));
         assert!(!is_optional("task_struct", "pid"));

@@ -75,8 +75,6 @@ const SOCK_CALLS: &[&str] = &["socket", "bind", "listen", "connect", "accept", "
 
 /// Recorded in every profile: rare, and what rules about containers look at.
 const SECURITY_CALLS: &[&str] = &[
-    "unshare",
-    "setns",
     "init_module",
     "finit_module",
     "delete_module",
@@ -88,14 +86,6 @@ const SECURITY_CALLS: &[&str] = &[
     "add_key",
     "memfd_create",
     "userfaultfd",
-    "setuid",
-    "setgid",
-    "setreuid",
-    "setregid",
-    "setresuid",
-    "setresgid",
-    "setgroups",
-    "capset",
     "reboot",
     "swapon",
     "swapoff",
@@ -118,6 +108,22 @@ const SECURITY_CALLS: &[&str] = &[
     "socketpair",
     "io_uring_setup",
     "open_by_handle_at",
+];
+
+/// Likewise, and what they change of the caller's rights is told beside them.
+const CREDENTIAL_CALLS: &[&str] = &[
+    "setuid",
+    "setgid",
+    "setreuid",
+    "setregid",
+    "setresuid",
+    "setresgid",
+    "setgroups",
+    "setfsuid",
+    "setfsgid",
+    "capset",
+    "unshare",
+    "setns",
 ];
 
 /// Requests of io_uring that are recorded in every profile: those whose system calls are, because a
@@ -265,6 +271,9 @@ pub fn table(profile: Profile, arch: Arch, http: bool) -> Vec<u32> {
     for name in SECURITY_CALLS {
         set(name, action::RECORD);
     }
+    for name in CREDENTIAL_CALLS {
+        set(name, action::CREDENTIALS);
+    }
     for (name, shape) in PATH_CALLS {
         set(name, action::PATH | shape.pack());
     }
@@ -303,7 +312,7 @@ pub fn table(profile: Profile, arch: Arch, http: bool) -> Vec<u32> {
         Profile::Full => set("close", action::CLOSE | 1 << action::ARITY_SHIFT),
     }
     for (nr, value) in (0..).zip(&mut table) {
-        if *value == action::RECORD {
+        if *value == action::RECORD || *value == action::CREDENTIALS {
             // Registers beyond the call's arguments hold leftovers of the caller: noise, and not ours to keep.
             *value |= u32::from(arity(arch, nr).unwrap_or(ARGS_MAX)) << action::ARITY_SHIFT;
         }
@@ -339,6 +348,7 @@ mod tests {
             .chain(OPEN_CALLS)
             .chain(SOCK_CALLS)
             .chain(SECURITY_CALLS)
+            .chain(CREDENTIAL_CALLS)
             .chain(IPC_CALLS.iter().map(|(name, _)| name))
             .chain(ACCESS_CALLS.iter().map(|(name, _)| name))
         {

@@ -3,6 +3,8 @@
 //! This process does everything in [`ROWS`] a known number of times while `rec` records in the
 //! default profile and with `--http`, and then looks for exactly that. A family of the format without a row fails.
 
+#[path = "kinds/credentials.rs"]
+mod credentials;
 #[path = "kinds/ipc.rs"]
 mod ipc;
 mod support;
@@ -65,6 +67,7 @@ struct Done {
     killed: Vec<u32>,
     oom_victims: Vec<u32>,
     ipc: ipc::Done,
+    credentials: credentials::Done,
     /// Of a server of DNS, of UDP without, of HTTP.
     dns_port: u16,
     udp_port: u16,
@@ -85,7 +88,7 @@ struct Sum {
 type Check = fn(&Trace, &Done);
 
 /// Family, and what must have come of it.
-const ROWS: [(&str, Check); 20] = [
+const ROWS: [(&str, Check); 21] = [
     ("syscall", syscalls),
     ("syscall_count", counts),
     ("fork", forks),
@@ -106,6 +109,7 @@ const ROWS: [(&str, Check); 20] = [
     ("dns", dns),
     ("http", http),
     ("peer", peers),
+    ("credentials", credentials::changes),
 ];
 
 #[test]
@@ -155,6 +159,7 @@ fn act(dir: &Path) -> Done {
         oom_victims: Vec::new(),
         files: Vec::new(),
         ipc: ipc::Done::default(),
+        credentials: credentials::Done::default(),
     };
     files(dir, &mut done);
     requests(dir, &mut done);
@@ -166,6 +171,7 @@ fn act(dir: &Path) -> Done {
     processes(&mut done);
     made_cgroups(&mut done);
     ipc::act(&mut done.ipc);
+    credentials::act(dir, &mut done.credentials);
     for _ in 0..TIMES {
         // SAFETY: an operation that does not exist; getpgid of this process.
         unsafe {
@@ -654,7 +660,8 @@ fn forks(trace: &Trace, done: &Done) {
     for child in &done.children {
         let forks = of(trace, done.pid).filter(|event| {
             matches!(event.data, EventData::Fork(fork)
-                if fork.child_pid == *child && fork.child_tid == *child && fork.child_start_ns > 0)
+                if fork.child_pid == *child && fork.child_tid == *child && fork.child_start_ns > 0
+                    && fork.child_ns_tid == *child)
         });
         assert_eq!(forks.count(), 1);
     }

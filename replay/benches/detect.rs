@@ -158,6 +158,7 @@ fn trace() -> Vec<SealedChunk> {
                 child_tid: 50_000 + worker,
                 child_pid: 50_000 + worker,
                 child_start_ns: boot_ns,
+                child_ns_tid: 0,
             }),
             994..997 => EventData::Exec(exec(boot_ns)),
             _ => EventData::Exit(Exit {

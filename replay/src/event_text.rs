@@ -3,7 +3,9 @@
 use std::io::Write;
 
 use hashbrown::HashMap;
-use trace_format::{Declared, EventData, IpcMarks, Value, event::Endpoint};
+use trace_format::{
+    CredentialMarks, Declared, EventData, IpcMarks, Rights, Value, event::Endpoint,
+};
 
 use crate::{
     append::{self, OfSecond},
@@ -357,6 +359,23 @@ fn write_what(view: &EventView<'_>, out: &mut Vec<u8>) {
             endpoint(", local ", &peer.local, out);
             Ok(())
         }
+        EventData::Credentials(change) => {
+            let _ = write!(out, "credentials changed by ");
+            name(view, change.nr, out);
+            if change.marks.has(CredentialMarks::SET_USER_ID) {
+                let _ = write!(out, " of a set-user-ID file");
+            }
+            if change.marks.has(CredentialMarks::SET_GROUP_ID) {
+                let _ = write!(out, " of a set-group-ID file");
+            }
+            out.extend_from_slice(b": ");
+            if change.marks.has(CredentialMarks::BEFORE_KNOWN) {
+                rights(&change.before, out);
+                out.extend_from_slice(" → ".as_bytes());
+            }
+            rights(&change.after, out);
+            Ok(())
+        }
         EventData::Io(io) => write!(
             out,
             "io on {} {}: {} reads of {} bytes, {} writes of {}",
@@ -475,6 +494,23 @@ fn write_number(value: u64, out: &mut Vec<u8>) {
     } else {
         append::hexadecimal(value, out);
     }
+}
+
+/// Real, effective and saved ids, and capabilities as the kernel prints them.
+fn rights(rights: &Rights, out: &mut Vec<u8>) {
+    let _ = write!(
+        out,
+        "uid {}/{}/{} gid {}/{}/{} capabilities {:x}/{:x} in {}",
+        rights.uid,
+        rights.euid,
+        rights.suid,
+        rights.gid,
+        rights.egid,
+        rights.sgid,
+        rights.cap_effective,
+        rights.cap_permitted,
+        rights.user_ns,
+    );
 }
 
 /// How many calls one event stands for.

@@ -5,7 +5,9 @@
 
 use std::cell::OnceCell;
 
-use trace_format::{Declared, Event, EventData, IpcMarks, columns, event::Endpoint};
+use trace_format::{
+    CredentialMarks, Declared, Event, EventData, IpcMarks, Rights, columns, event::Endpoint,
+};
 
 use crate::{
     event_names::{
@@ -72,6 +74,7 @@ impl<'a> EventView<'a> {
             EventData::SockCall(call) => Some(call.nr),
             EventData::Ipc(call) => Some(call.nr),
             EventData::ProcessAccess(call) => Some(call.nr),
+            EventData::Credentials(change) => Some(change.nr),
             _ => None,
         }
     }
@@ -877,7 +880,131 @@ pub const COLUMNS: &[Column] = &[
         "name of a POSIX queue",
         of!(EventData::Ipc(call) => Cell::text(&call.name)),
     ),
+    column(
+        "new_uid",
+        Unsigned,
+        "after credentials changed: the real user",
+        of!(EventData::Credentials(change) => Cell::Unsigned(change.after.uid.into())),
+    ),
+    column(
+        "new_euid",
+        Unsigned,
+        "the effective one",
+        of!(EventData::Credentials(change) => Cell::Unsigned(change.after.euid.into())),
+    ),
+    column(
+        "new_suid",
+        Unsigned,
+        "the saved one",
+        of!(EventData::Credentials(change) => Cell::Unsigned(change.after.suid.into())),
+    ),
+    column(
+        "new_gid",
+        Unsigned,
+        "the real group",
+        of!(EventData::Credentials(change) => Cell::Unsigned(change.after.gid.into())),
+    ),
+    column(
+        "new_egid",
+        Unsigned,
+        "the effective one",
+        of!(EventData::Credentials(change) => Cell::Unsigned(change.after.egid.into())),
+    ),
+    column(
+        "new_sgid",
+        Unsigned,
+        "the saved one",
+        of!(EventData::Credentials(change) => Cell::Unsigned(change.after.sgid.into())),
+    ),
+    column(
+        "new_cap_effective",
+        Unsigned,
+        "effective capabilities, bit n: capability n",
+        of!(EventData::Credentials(change) => Cell::Unsigned(change.after.cap_effective)),
+    ),
+    column(
+        "new_cap_permitted",
+        Unsigned,
+        "permitted ones",
+        of!(EventData::Credentials(change) => Cell::Unsigned(change.after.cap_permitted)),
+    ),
+    column(
+        "new_user_ns",
+        Unsigned,
+        "inode number of the user namespace",
+        of!(EventData::Credentials(change) => Cell::Unsigned(change.after.user_ns.into())),
+    ),
+    column(
+        "old_uid",
+        Unsigned,
+        "the real user before; empty: unknown",
+        |view| Cell::some(before(view), |before| Cell::Unsigned(before.uid.into())),
+    ),
+    column(
+        "old_euid",
+        Unsigned,
+        "the effective one",
+        |view| Cell::some(before(view), |before| Cell::Unsigned(before.euid.into())),
+    ),
+    column(
+        "old_suid",
+        Unsigned,
+        "the saved one",
+        |view| Cell::some(before(view), |before| Cell::Unsigned(before.suid.into())),
+    ),
+    column(
+        "old_gid",
+        Unsigned,
+        "the real group",
+        |view| Cell::some(before(view), |before| Cell::Unsigned(before.gid.into())),
+    ),
+    column(
+        "old_egid",
+        Unsigned,
+        "the effective one",
+        |view| Cell::some(before(view), |before| Cell::Unsigned(before.egid.into())),
+    ),
+    column(
+        "old_sgid",
+        Unsigned,
+        "the saved one",
+        |view| Cell::some(before(view), |before| Cell::Unsigned(before.sgid.into())),
+    ),
+    column(
+        "old_cap_effective",
+        Unsigned,
+        "effective capabilities",
+        |view| Cell::some(before(view), |before| Cell::Unsigned(before.cap_effective)),
+    ),
+    column(
+        "old_cap_permitted",
+        Unsigned,
+        "permitted ones",
+        |view| Cell::some(before(view), |before| Cell::Unsigned(before.cap_permitted)),
+    ),
+    column(
+        "old_user_ns",
+        Unsigned,
+        "inode number of the user namespace",
+        |view| Cell::some(before(view), |before| Cell::Unsigned(before.user_ns.into())),
+    ),
+    column(
+        "ns_tid",
+        Unsigned,
+        "the new thread in its own pid namespace",
+        of!(EventData::Fork(fork) => Cell::nonzero(fork.child_ns_tid)),
+    ),
 ];
+
+/// Rights before they changed, where they are known.
+fn before<'a>(view: &EventView<'a>) -> Option<&'a Rights> {
+    match &view.event.data {
+        EventData::Credentials(change) if change.marks.has(CredentialMarks::BEFORE_KNOWN) => {
+            Some(&change.before)
+        }
+        _ => None,
+    }
+}
 
 fn endpoints(event: &Event) -> Option<(&Endpoint, &Endpoint)> {
     match &event.data {

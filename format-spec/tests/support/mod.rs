@@ -31,6 +31,22 @@ pub fn endpoint() -> impl Strategy<Value = Endpoint> {
     (text(), any::<u16>()).prop_map(|(addr, port)| Endpoint { addr, port })
 }
 
+fn rights() -> impl Strategy<Value = Rights> {
+    (any::<[u32; 7]>(), any::<[u64; 2]>()).prop_map(
+        |([uid, euid, suid, gid, egid, sgid, user_ns], [cap_effective, cap_permitted])| Rights {
+            uid,
+            euid,
+            suid,
+            gid,
+            egid,
+            sgid,
+            cap_effective,
+            cap_permitted,
+            user_ns,
+        },
+    )
+}
+
 pub fn data() -> impl Strategy<Value = EventData> {
     let n = number;
     let w = any::<u32>;
@@ -43,13 +59,14 @@ pub fn data() -> impl Strategy<Value = EventData> {
             })
         }),
         (w(), n()).prop_map(|(nr, calls)| EventData::SyscallCount(SyscallCount { nr, calls })),
-        (w(), w(), n()).prop_map(
-            |(child_tid, child_pid, child_start_ns)| EventData::Fork(Fork {
+        (w(), w(), n(), w()).prop_map(|(child_tid, child_pid, child_start_ns, child_ns_tid)| {
+            EventData::Fork(Fork {
                 child_tid,
                 child_pid,
-                child_start_ns
+                child_start_ns,
+                child_ns_tid,
             })
-        ),
+        }),
         (
             [text(), text(), text(), text()],
             [w(), w(), w(), w()],
@@ -331,6 +348,14 @@ pub fn data() -> impl Strategy<Value = EventData> {
                     })
                 }
             ),
+        (w(), w(), rights(), rights()).prop_map(|(nr, marks, after, before)| {
+            EventData::Credentials(Credentials {
+                nr,
+                marks: CredentialMarks(marks),
+                after,
+                before,
+            })
+        }),
         (n(), text(), any::<bool>())
             .prop_map(|(id, path, removed)| EventData::Cgroup(CgroupChange { id, path, removed })),
         [n(), n(), n(), n(), n(), n(), n()].prop_map(

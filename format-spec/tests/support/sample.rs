@@ -54,6 +54,7 @@ pub fn one_of_each() -> Vec<EventData> {
             child_tid: 41,
             child_pid: 40,
             child_start_ns: 4_999,
+            child_ns_tid: 2,
         }),
         EventData::Exec(Exec {
             path: "/usr/bin/env".into(),
@@ -230,6 +231,27 @@ pub fn one_of_each() -> Vec<EventData> {
             unix_path: "/run/app.sock".into(),
             peer_pid: 70,
             peer_cgroup_id: 8_811,
+        }),
+        EventData::Credentials(Credentials {
+            nr: 117,
+            marks: CredentialMarks(CredentialMarks::BEFORE_KNOWN),
+            after: Rights {
+                uid: 1_000,
+                euid: 1_000,
+                suid: u32::MAX,
+                gid: 100,
+                egid: 101,
+                sgid: 102,
+                cap_effective: 0,
+                cap_permitted: 1,
+                user_ns: 4_026_531_837,
+            },
+            before: Rights {
+                cap_effective: (1 << 41) - 1,
+                cap_permitted: u64::MAX,
+                user_ns: 4_026_531_837,
+                ..Rights::default()
+            },
         }),
         declared(
             0,

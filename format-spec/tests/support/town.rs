@@ -98,6 +98,7 @@ impl Town {
                     child_tid: CHILD,
                     child_pid: CHILD,
                     child_start_ns: self.at(23, 20_000),
+                    child_ns_tid: 0,
                 });
                 push(builder, seq, self.at(23, 20_000), WEB_PID, WEB, fork);
             }

@@ -27,7 +27,7 @@ use recorder_ebpf::{
 };
 
 use crate::{
-    Current, counters, files, io, ipc,
+    Current, counters, credentials, files, io, ipc,
     kernel::{bounded, read},
     offset, scratch_of, setting, sockets,
     syscalls::Call,
@@ -258,7 +258,7 @@ pub fn call_wanted(policy: u32, call: &Call, current: Current) -> bool {
         return true;
     }
     let kind = match policy & action::MASK {
-        action::RECORD => kind::SYSCALL,
+        action::RECORD | action::CREDENTIALS => kind::SYSCALL,
         action::OPEN => kind::OPEN,
         action::OPEN_LISTED if files::is_listed(call) => kind::OPEN,
         action::PATH | action::FAILED_PATH => kind::PATH_CALL,
@@ -340,6 +340,9 @@ pub fn left_out(policy: u32, call: &Call, current: Current) {
     match policy & action::MASK {
         action::OPEN if call.ret >= 0 => io::flush(probe::SYS_EXIT, call.ret as u32, current),
         action::SOCK => sockets::accepted(call, current),
+        action::CREDENTIALS if call.ret >= 0 => {
+            credentials::may_have_changed(probe::SYS_EXIT, call.nr, 0, current);
+        }
         action::IPC if IpcShape::unpack(policy).by == by::ATTACHED => ipc::attached(call, current),
         _ => {}
     }

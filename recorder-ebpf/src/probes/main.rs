@@ -13,6 +13,7 @@
 mod calls;
 mod cgroups;
 mod counts;
+mod credentials;
 mod details;
 mod files;
 mod filter;
@@ -38,9 +39,9 @@ use aya_ebpf::{
 };
 use recorder_ebpf::{
     ATTACHED_MAX, COUNTS_MAX, CallPage, CallRing, CountKey, CountSlot, Counters, DATA_MAX, FileKey,
-    Header, IO_MAX, IoCount, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName, Offsets, PEERS_MAX,
-    PIECE_MAX, PeerKey, SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, URING_IO_MAX, USES_MAX,
-    UringIo, Use, UseKey, filter as option, probe,
+    Header, IO_MAX, IoCount, KnownRights, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName, Offsets,
+    PEERS_MAX, PIECE_MAX, PeerKey, RIGHTS_MAX, SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner,
+    URING_IO_MAX, USES_MAX, UringIo, Use, UseKey, filter as option, probe,
 };
 
 /// Plain system calls: one ring per CPU, each of `call_pages` pages. User space sets the sizes.
@@ -96,6 +97,10 @@ static USES: LruHashMap<UseKey, Use> = LruHashMap::with_max_entries(USES_MAX, 0)
 #[map]
 static ATTACHED: LruHashMap<[u64; 2], u64> = LruHashMap::with_max_entries(ATTACHED_MAX, 0);
 
+/// Rights of threads, by tid, as they were when they were last looked at.
+#[map]
+static RIGHTS: LruHashMap<u32, KnownRights> = LruHashMap::with_max_entries(RIGHTS_MAX, 0);
+
 /// Space to put a record of variable length together. One per CPU and probe, because another
 /// probe may run on this CPU in between.
 #[repr(C, align(8))]
@@ -114,7 +119,7 @@ pub struct Scratch {
     pub fixed: [u64; FIXED_WORDS],
     pub data: [u8; DATA_MAX + PIECE_MAX * 4],
 }
-pub const FIXED_WORDS: usize = 32;
+pub const FIXED_WORDS: usize = 36;
 /// All components of a path that is walked, and a power of two.
 const COMPONENTS: usize = recorder_ebpf::PATH_DEPTH_MAX as usize;
 #[map]

@@ -4,14 +4,16 @@ use aya_ebpf::{
     helpers::generated::bpf_probe_read_user, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use recorder_ebpf::{
-    ARGS_MAX, DATA_MAX, ExecRecord, ExitRecord, ForkRecord, PIECE_MAX, detail, filter as option,
-    kind, marks, probe,
+    ARGS_MAX, CredentialsRecord, DATA_MAX, ExecRecord, ExitRecord, ForkRecord, PIECE_MAX, detail,
+    filter as option, kind, marks, probe,
 };
 
 use crate::{
-    Current, Ring,
+    Current, Ring, credentials,
     details::task_details,
-    filter, header, io,
+    filter, header,
+    idr::number,
+    io,
     kernel::{bounded, cwd_path, file, inode_identity, kernel_string, read, walk},
     lineage, offset, scratch, send, setting, submit,
 };
@@ -29,6 +31,13 @@ fn fork(ctx: &BtfTracePointContext) -> Option<()> {
         filter::forked(filter::process_of(ctx.arg(0)), filter::process_of(child));
     }
     let current = lineage(probe::FORK)?;
+    let tid: u32 = read(child, offset!(task_pid));
+    credentials::forked(child, tid);
+    let mut child_ns_tid = 0;
+    if setting!(details) & detail::GROUPS != 0 {
+        let own: u64 = read(child, offset!(task_thread_pid));
+        child_ns_tid = number(own, read(own, offset!(pid_level)));
+    }
     let header = header(probe::FORK, kind::FORK, current)?;
     submit(
         Ring::Urgent,
@@ -36,8 +45,10 @@ fn fork(ctx: &BtfTracePointContext) -> Option<()> {
         ForkRecord {
             header,
             child_start_ns: read(child, offset!(task_start_boottime)),
-            child_tid: read(child, offset!(task_pid)),
+            child_tid: tid,
             child_pid: read(child, offset!(task_tgid)),
+            child_ns_tid,
+            reserved: 0,
         },
     );
     Some(())
@@ -66,6 +77,7 @@ fn live(task: u64) -> u32 {
 fn exit(ctx: &BtfTracePointContext) -> Option<()> {
     let task: u64 = ctx.arg(0);
     let current = lineage(probe::EXIT)?;
+    credentials::exited(current.pid_tgid as u32);
     let header = header(probe::EXIT, kind::EXIT, current)?;
     let live = live(task);
     submit(
@@ -146,17 +158,21 @@ fn exec(ctx: &BtfTracePointContext) -> Option<()> {
     record.ino = ino;
     record.dev = dev;
     record.nlink = read(exe.inode, offset!(inode_nlink));
+    let mode: u16 = read(exe.inode, offset!(inode_mode));
+    record.mode = mode.into();
     record.ppid = read(parent, offset!(task_tgid));
-    record.uid = read(cred, offset!(cred_uid));
-    record.gid = read(cred, offset!(cred_gid));
+    record.uid = read(cred, offset!(cred_euid));
+    record.gid = read(cred, offset!(cred_egid));
     record.filename_len = filename_len as u32;
     record.path_len = (path_end - filename_len) as u32;
     record.cwd_len = (cwd_end - path_end) as u32;
     record.args_len = (end - cwd_end) as u32;
     record.args_total = args_total as u32;
+    record.reserved = 0;
     record.comm = read(task, offset!(task_comm));
     record.details.known = known;
     task_details(probe::EXEC.into(), exe.inode);
     send::<ExecRecord>(Ring::Urgent, probe::EXEC, scratch);
+    credentials::may_have_changed(probe::EXEC, CredentialsRecord::EXEC, mode.into(), current);
     Some(())
 }

@@ -7,8 +7,8 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use recorder_ebpf::{Offsets, abi, action, filter as option, probe, reuse};
 
 use crate::{
-    Current, POLICY, calls, counts::count, current, files, filter, io, ipc, kernel, offset,
-    setting, sockets,
+    Current, POLICY, calls, counts::count, credentials, current, files, filter, io, ipc, kernel,
+    offset, setting, sockets,
 };
 
 /// The registers at a system call, in the order of its arguments.
@@ -164,7 +164,13 @@ fn record(policy: u32, call: Call, current: Current) -> Option<()> {
     match what {
         action::COUNT => count(call, abi::NATIVE, current),
         action::CLOSE if policy >> action::ARITY_SHIFT == 0 => count(call, abi::NATIVE, current),
-        action::RECORD | action::CLOSE => calls::plain(policy, call, abi::NATIVE, current),
+        action::RECORD | action::CLOSE | action::CREDENTIALS => {
+            let written = calls::plain(policy, call, abi::NATIVE, current);
+            if what == action::CREDENTIALS && call.ret >= 0 {
+                credentials::may_have_changed(probe::SYS_EXIT, call.nr, 0, current);
+            }
+            written
+        }
         action::PATH => files::path_call(policy, call, current),
         action::FAILED_PATH if call.ret < 0 => files::path_call(policy, call, current),
         action::SOCK => sockets::sock_call(call, current),

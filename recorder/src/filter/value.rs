@@ -86,6 +86,10 @@ pub const KINDS: &[Kind] = &[
         id: kind::PROCESS_ACCESS,
     },
     Kind {
+        name: "credentials",
+        id: kind::CREDENTIALS,
+    },
+    Kind {
         name: "sample",
         id: SAMPLE,
     },

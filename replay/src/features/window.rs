@@ -218,6 +218,7 @@ impl Window {
             | EventData::Dns(_)
             | EventData::Http(_)
             | EventData::Peer(_)
+            | EventData::Credentials(_)
             | EventData::Declared(_) => {}
         }
     }

@@ -30,6 +30,7 @@ fn fork(state: &mut State, boot_ns: u64, parent: u32, child: u32) {
         child_tid: child,
         child_pid: child,
         child_start_ns: boot_ns,
+        child_ns_tid: 0,
     };
     apply(state, &event(boot_ns, parent, EventData::Fork(fork)));
 }
@@ -180,6 +181,7 @@ fn a_thread_is_not_a_process() {
         child_tid: 99,
         child_pid: 10,
         child_start_ns: 2 * S,
+        child_ns_tid: 0,
     };
     apply(&mut state, &event(2 * S, 10, EventData::Fork(thread)));
     assert!(state.process(99).is_none());

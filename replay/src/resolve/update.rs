@@ -39,6 +39,11 @@ pub(super) fn before(state: &mut State, event: &Event) {
                 event.boot_ns,
             );
             state.processes.inherit(child, parent);
+            if fork.child_ns_tid != 0
+                && let Some(process) = state.processes.get_mut(child)
+            {
+                process.ns_pid = fork.child_ns_tid;
+            }
         }
         EventData::Exec(exec) => execute(state, event, exec),
         EventData::Exit(exit) if exit.last_thread => {
@@ -63,6 +68,18 @@ pub(super) fn before(state: &mut State, event: &Event) {
         EventData::Cgroup(change) if !change.removed => {
             state.changes += 1;
             state.containers.made(change.id, &change.path);
+        }
+        EventData::Credentials(change) => {
+            if let Some(slot) = state.processes.living_slot(event.pid)
+                && let Some(process) = state.processes.get_mut(slot)
+            {
+                let after = &change.after;
+                process.uid = Some(after.euid);
+                process.gid = Some(after.egid);
+                process.details.cap_effective = after.cap_effective;
+                process.details.cap_permitted = after.cap_permitted;
+                process.details.namespaces.user = after.user_ns;
+            }
         }
         EventData::Exit(_)
         | EventData::Cgroup(_)

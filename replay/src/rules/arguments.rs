@@ -64,6 +64,11 @@ pub(super) enum From {
     SignalCode,
     Target,
     Trigger,
+    /// Of rights that changed: this one as it is now, and as it was.
+    Right(Right),
+    OldRight(Right),
+    /// Bits of the program whose exec changed rights.
+    ExecBits,
     /// The object's key; of a plain call that makes one, its argument.
     Key,
     /// Its id; of a plain call, its argument.
@@ -76,6 +81,20 @@ pub(super) enum From {
     Request(u8),
     /// The process that such a call is about; of a plain call what this register calls it.
     Accessed(u8),
+}
+
+/// One of [`trace_format::Rights`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    Uid,
+    EffectiveUid,
+    SavedUid,
+    Gid,
+    EffectiveGid,
+    SavedGid,
+    Effective,
+    Permitted,
+    UserNamespace,
 }
 
 /// How a value becomes text.
@@ -107,6 +126,9 @@ impl Parameter {
                 | From::Comm
                 | From::Call
                 | From::ObjectName
+                | From::ExecBits
+                | From::Right(Right::Effective | Right::Permitted)
+                | From::OldRight(Right::Effective | Right::Permitted)
         )
     }
 }
@@ -125,6 +147,12 @@ const fn named(name: &'static str, number: u8, names: Names) -> Parameter {
 }
 const fn accessed(number: u8) -> Parameter {
     new("pid", From::Accessed(number), Show::Signed)
+}
+const fn right(name: &'static str, right: Right) -> Parameter {
+    plain(name, From::Right(right))
+}
+const fn old_right(name: &'static str, right: Right) -> Parameter {
+    plain(name, From::OldRight(right))
 }
 const fn path(name: &'static str) -> Parameter {
     new(name, From::Path, Show::Plain)
@@ -244,6 +272,18 @@ static PARAMETERS: &[(&[&str], &[Parameter])] = &[
         plain("sig", From::Signal), plain("code", From::SignalCode), plain("pid", From::Target),
     ]),
     (&["oom_kill"], &[plain("comm", From::Comm), new("uid", From::Uid, Show::User), plain("trigger", From::Trigger)]),
+    (&["credentials_changed"], &[
+        plain("call", From::Call), plain("file", From::ExecBits),
+        right("uid", Right::Uid), right("euid", Right::EffectiveUid), right("suid", Right::SavedUid),
+        right("gid", Right::Gid), right("egid", Right::EffectiveGid), right("sgid", Right::SavedGid),
+        right("cap_effective", Right::Effective), right("cap_permitted", Right::Permitted),
+        right("user_ns", Right::UserNamespace),
+        old_right("old_uid", Right::Uid), old_right("old_euid", Right::EffectiveUid),
+        old_right("old_suid", Right::SavedUid), old_right("old_gid", Right::Gid),
+        old_right("old_egid", Right::EffectiveGid), old_right("old_sgid", Right::SavedGid),
+        old_right("old_cap_effective", Right::Effective), old_right("old_cap_permitted", Right::Permitted),
+        old_right("old_user_ns", Right::UserNamespace),
+    ]),
     (&["syscall_count"], &[plain("call", From::Call), plain("calls", From::Calls)]),
     (&["sample"], &[
         plain("cpu_ns", From::Cpu), plain("throttled_ns", From::Throttled), plain("memory_bytes", From::Memory),

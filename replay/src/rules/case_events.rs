@@ -11,9 +11,10 @@ use super::{
 use crate::syscalls::{Arch, errno, flags, number};
 use hashbrown::HashMap;
 use trace_format::{
-    ChunkBuilder, Clock, Container, Context, ContextRecord, Endpoint, Event, EventData, Exec,
-    ExecFlags, Exit, Fork, Host, Open, PathCall, PathMarks, Process, ProcessAccess, Resolution,
-    SealedChunk, SockCall, Syscall, TcpState, Text, event::OomKill,
+    ChunkBuilder, Clock, Container, Context, ContextRecord, CredentialMarks, Credentials, Endpoint,
+    Event, EventData, Exec, ExecFlags, Exit, Fork, Host, Open, PathCall, PathMarks, Process,
+    ProcessAccess, Resolution, Rights, SealedChunk, SockCall, Syscall, TcpState, Text,
+    event::OomKill,
 };
 
 const START_NS: u64 = 1_000_000_000;
@@ -213,6 +214,7 @@ impl World<'_> {
             "fork" => &["pid", "child", "thread"],
             "closed" => &["pid", "to", "from", "sent", "received"],
             "oom_kill" => &["pid"],
+            "credentials" => &["pid", "name", "before", "uid", "capabilities", "file"],
             _ => return Err(self.file.error(kind.at, kind.what(), KINDS)),
         };
         if let Some((key, _)) = of
@@ -232,6 +234,7 @@ impl World<'_> {
             "closed" => self.closed(item, of),
             "oom_kill" => self.oom_kill(item, of),
             "access" => self.access(item, of),
+            "credentials" => self.credentials(item, of),
             _ => self.call(item, of),
         }
     }
@@ -397,6 +400,7 @@ impl World<'_> {
                 child_tid: pid,
                 child_pid: pid,
                 child_start_ns: self.now_ns + 1,
+                child_ns_tid: 0,
             };
             self.event(item, ppid, EventData::Fork(fork))?;
             let cgroup_id = self.processes.get(&ppid).copied().unwrap_or(HOST_CGROUP);
@@ -459,6 +463,7 @@ impl World<'_> {
             child_tid: child,
             child_pid: if thread { pid } else { child },
             child_start_ns: self.now_ns + 1,
+            child_ns_tid: 0,
         };
         self.event(item, pid, EventData::Fork(fork))?;
         if !thread {
@@ -615,6 +620,48 @@ impl World<'_> {
         self.event(item, pid, EventData::ProcessAccess(access))
     }
 
+    /// A change of rights: from one user (nobody knows which, where `before` is not there) with these
+    /// capabilities to another, by a call or an exec.
+    fn credentials(&mut self, item: &Node, of: &Pairs) -> Result<(), LoadError> {
+        let pid = self.small(of, "pid", -1)?;
+        let rights = |uid, capabilities| Rights {
+            uid,
+            euid: uid,
+            suid: uid,
+            gid: uid,
+            egid: uid,
+            sgid: uid,
+            cap_effective: capabilities,
+            cap_permitted: capabilities,
+            user_ns: 0,
+        };
+        let mut marks = 0;
+        let mut before = Rights::default();
+        if get(of, "before").is_some() {
+            marks |= CredentialMarks::BEFORE_KNOWN;
+            before = rights(
+                self.small(of, "before", 0)?,
+                self.small(of, "capabilities", 0)?,
+            );
+        }
+        match self.text(of, "file").as_str() {
+            "" => {}
+            "setuid" => marks |= CredentialMarks::SET_USER_ID,
+            "setgid" => marks |= CredentialMarks::SET_GROUP_ID,
+            other => {
+                let found = format!("`file` of `{other}`");
+                return Err(self.file.error(item.at, found, "setuid or setgid"));
+            }
+        }
+        let change = Credentials {
+            nr: self.call_number(item, of)?,
+            marks: CredentialMarks(marks),
+            after: rights(self.small(of, "uid", 0)?, 0),
+            before,
+        };
+        self.event(item, pid, EventData::Credentials(change))
+    }
+
     /// Any other call: with paths one that names files, else one with numbers.
     fn call(&mut self, item: &Node, of: &Pairs) -> Result<(), LoadError> {
         let pid = self.small(of, "pid", -1)?;
@@ -647,7 +694,7 @@ impl World<'_> {
 }
 
 const KINDS: &str = "one of container, process, fork, exec, exit, open, connect, closed, call, access, oom_kill, \
-                     wait or repeat";
+                     credentials, wait or repeat";
 
 /// include/net/tcp_states.h
 const TCP_CLOSE: u8 = 7;

@@ -129,7 +129,7 @@ impl<'a> Subject<'a> {
 }
 
 /// Names joined by blanks, lowest number first.
-fn write_capabilities(bits: u64, out: &mut Vec<u8>) {
+pub(super) fn write_capabilities(bits: u64, out: &mut Vec<u8>) {
     for (number, name) in CAPABILITIES.iter().enumerate() {
         if bits >> number & 1 != 0 {
             if !out.is_empty() {

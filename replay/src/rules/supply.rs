@@ -30,10 +30,10 @@ const LIGHT: &[&str] = &[
     "mknodat", "mount", "mount_setattr", "move_mount", "mq_open", "mq_timedreceive", "mq_timedsend", "mq_unlink",
     "msgctl", "msgget", "msgrcv", "msgsnd", "open_by_handle_at", "open_tree", "perf_event_open", "pidfd_getfd",
     "pidfd_open", "pivot_root", "process_vm_readv", "process_vm_writev", "ptrace", "reboot", "rename", "renameat",
-    "renameat2", "rmdir", "semctl", "semget", "semop", "semtimedop", "setgid", "setgroups", "sethostname", "setns",
-    "setregid", "setresgid", "setresuid", "setreuid", "setsid", "setuid", "shmat", "shmctl", "shmdt", "shmget",
-    "socket", "socketpair", "swapoff", "swapon", "symlink", "symlinkat", "tgkill", "tkill", "truncate", "umount2",
-    "unlink", "unlinkat", "unshare", "userfaultfd",
+    "renameat2", "rmdir", "semctl", "semget", "semop", "semtimedop", "setfsgid", "setfsuid", "setgid", "setgroups",
+    "sethostname", "setns", "setregid", "setresgid", "setresuid", "setreuid", "setsid", "setuid", "shmat", "shmctl",
+    "shmdt", "shmget", "socket", "socketpair", "swapoff", "swapon", "symlink", "symlinkat", "tgkill", "tkill",
+    "truncate", "umount2", "unlink", "unlinkat", "unshare", "userfaultfd",
 ];
 const STANDARD: &[&str] = &["creat", "open", "openat", "openat2"];
 

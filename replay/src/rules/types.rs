@@ -20,7 +20,7 @@ use trace_format::{Event, EventData, event::TcpWhat};
 pub(super) struct Type(pub u16);
 
 /// Names that are no system calls. docs/rules.md says which event has which.
-const OWN: [&str; 27] = [
+const OWN: [&str; 28] = [
     "procexit",
     "tcp_connecting",
     "tcp_connect_done",
@@ -48,6 +48,7 @@ const OWN: [&str; 27] = [
     "http_response",
     "udp_peer",
     "unix_peer",
+    "credentials_changed",
 ];
 
 /// Names that Falco has for the same calls.
@@ -124,6 +125,7 @@ const HTTP_REQUEST: Type = own("http_request");
 const HTTP_RESPONSE: Type = own("http_response");
 const UDP_PEER: Type = own("udp_peer");
 const UNIX_PEER: Type = own("unix_peer");
+const CREDENTIALS: Type = own("credentials_changed");
 const AF_UNIX: u16 = 1;
 
 impl Type {
@@ -169,6 +171,7 @@ impl Type {
             EventData::Http(_) => HTTP_REQUEST,
             EventData::Peer(it) if it.family == AF_UNIX => UNIX_PEER,
             EventData::Peer(_) => UDP_PEER,
+            EventData::Credentials(_) => CREDENTIALS,
             EventData::Declared(it) => match capture::Kind::of(it.ty()) {
                 Some(capture::Kind::Event(schema)) => Type::of_schema(schema.number),
                 _ => UNKNOWN,

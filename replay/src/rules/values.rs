@@ -1,12 +1,13 @@
 //! The values of an event's parameters ([`super::arguments`] names them), as numbers and as text.
 
 use super::{
-    arguments::{From, Parameter, Show},
+    arguments::{From, Parameter, Right, Show},
+    details::write_capabilities,
     subject::{Subject, UNKNOWN},
 };
 use crate::{resolve::Process, syscalls::errno};
 use std::io::Write;
-use trace_format::{EventData, IpcMarks, event::ExecFlags};
+use trace_format::{CredentialMarks, Credentials, EventData, IpcMarks, Rights, event::ExecFlags};
 
 impl Subject<'_> {
     /// A parameter as a number.
@@ -71,6 +72,10 @@ impl Subject<'_> {
             (From::SignalCode, EventData::Signal(signal)) => Some(i64::from(signal.code)),
             (From::Target, EventData::Signal(signal)) => Some(i64::from(signal.target_pid)),
             (From::Uid, EventData::OomKill(kill)) => Some(i64::from(kill.uid)),
+            (From::Right(right), EventData::Credentials(change)) => number_of(right, &change.after),
+            (From::OldRight(right), EventData::Credentials(change)) => {
+                number_of(right, before(change)?)
+            }
             (From::Trigger, EventData::OomKill(kill)) => Some(i64::from(kill.trigger_pid)),
             (From::Key, EventData::Ipc(call)) => call
                 .marks
@@ -134,6 +139,26 @@ impl Subject<'_> {
                     view.write_socket_name(out);
                 }
             }
+            (From::Right(right), EventData::Credentials(change)) => {
+                write_capabilities(capabilities_of(right, &change.after), out);
+            }
+            (From::OldRight(right), EventData::Credentials(change)) => {
+                let Some(before) = before(change) else {
+                    return false;
+                };
+                write_capabilities(capabilities_of(right, before), out);
+            }
+            (From::ExecBits, EventData::Credentials(change)) => {
+                let names = [
+                    (CredentialMarks::SET_USER_ID, "setuid"),
+                    (CredentialMarks::SET_GROUP_ID, "setgid"),
+                ];
+                append_names(change.marks.0, &names, out);
+            }
+            (From::Call, EventData::Credentials(change)) => {
+                let name = crate::syscalls::name(self.state.arch(), change.nr).unwrap_or("unknown");
+                out.extend_from_slice(name.as_bytes());
+            }
             (From::Call, EventData::SyscallCount(count)) => {
                 let name = crate::syscalls::name(self.state.arch(), count.nr).unwrap_or("unknown");
                 out.extend_from_slice(name.as_bytes());
@@ -194,5 +219,46 @@ impl Subject<'_> {
                 _ => write!(out, "{value}"),
             },
         };
+    }
+}
+
+/// Of rights that changed, those before.
+fn before(change: &Credentials) -> Option<&Rights> {
+    change
+        .marks
+        .has(CredentialMarks::BEFORE_KNOWN)
+        .then_some(&change.before)
+}
+
+fn number_of(right: Right, rights: &Rights) -> Option<i64> {
+    let value = match right {
+        Right::Uid => rights.uid,
+        Right::EffectiveUid => rights.euid,
+        Right::SavedUid => rights.suid,
+        Right::Gid => rights.gid,
+        Right::EffectiveGid => rights.egid,
+        Right::SavedGid => rights.sgid,
+        Right::UserNamespace => rights.user_ns,
+        Right::Effective | Right::Permitted => return None,
+    };
+    Some(value.into())
+}
+
+fn capabilities_of(right: Right, rights: &Rights) -> u64 {
+    match right {
+        Right::Permitted => rights.cap_permitted,
+        _ => rights.cap_effective,
+    }
+}
+
+fn append_names(bits: u32, names: &[(u32, &str)], out: &mut Vec<u8>) {
+    let start = out.len();
+    for (bit, name) in names {
+        if bits & bit != 0 {
+            if out.len() > start {
+                out.push(b'|');
+            }
+            out.extend_from_slice(name.as_bytes());
+        }
     }
 }

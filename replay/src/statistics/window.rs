@@ -280,6 +280,7 @@ impl Counters {
             | EventData::Dns(_)
             | EventData::Http(_)
             | EventData::Peer(_)
+            | EventData::Credentials(_)
             | EventData::Declared(_) => {}
         }
     }

@@ -236,6 +236,7 @@ pub fn fork(child_pid: u32, child_start_ns: u64) -> EventData {
         child_tid: child_pid,
         child_pid,
         child_start_ns,
+        child_ns_tid: 0,
     })
 }
 

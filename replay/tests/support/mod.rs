@@ -216,6 +216,7 @@ impl Made {
                 child_tid: 1_500,
                 child_pid: 1_500,
                 child_start_ns: at(second, 1_000),
+                child_ns_tid: 0,
             };
             self.event(at(second, 1_000), 1_000, WEB, 1, EventData::Fork(fork));
             let exec = Exec {

@@ -260,6 +260,7 @@ fn born(call: &Call<'_>, state: &State, told: &mut Vec<Told>) {
                 child_tid,
                 child_pid,
                 child_start_ns: event.boot_ns,
+                child_ns_tid: 0,
             }),
             ..event.clone()
         }));

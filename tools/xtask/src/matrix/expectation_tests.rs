@@ -85,6 +85,7 @@ fn perfect() -> Recording {
                 child_tid: 8,
                 child_pid: 8,
                 child_start_ns: 1,
+                child_ns_tid: 0,
             }),
         ),
         (
