@@ -1033,7 +1033,9 @@ pub struct Settings {
     pub filter_min_ns: u64,
     /// Options that name what is wanted.
     pub filter_must: u32,
-    pub reserved_too: u32,
+    /// The hierarchy whose cgroups are told: 0 is v2's; else that of a v1 controller, and
+    /// `css_set_cgroup` leads to the controller's state and not to the cgroup.
+    pub hierarchy: u32,
 }
 
 macro_rules! offsets {
@@ -1072,6 +1074,7 @@ offsets! {
     task_status: "task_struct"."thread_info.status",
     task_cgroups: "task_struct"."cgroups",
     css_set_cgroup: "css_set"."dfl_cgrp",
+    css_cgroup: "cgroup_subsys_state"."cgroup",
     cred_uid: "cred"."uid",
     cred_gid: "cred"."gid",
     cred_euid: "cred"."euid",

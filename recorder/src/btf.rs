@@ -16,6 +16,8 @@ const BTF_BYTES_MAX: u64 = 64 << 20;
 const HELPERS: &[u8] = b"bpf_";
 /// Of the typedefs those of tracepoints.
 const TRACEPOINTS: &[u8] = b"btf_trace_";
+/// The enumeration whose values are kept: places of cgroup controllers in `css_set.subsys`.
+const CONTROLLERS: &[u8] = b"cgroup_subsys_id";
 /// Structures inside structures without a name, at most this deep.
 const NESTING_MAX: u32 = 8;
 
@@ -47,10 +49,13 @@ pub struct Btf {
     functions: HashSet<Vec<u8>>,
     /// Types of tracepoints: typedefs of pointers to functions.
     tracepoints: HashMap<Vec<u8>, u32>,
+    /// Values of [`CONTROLLERS`], by name.
+    controllers: HashMap<Vec<u8>, u32>,
 }
 
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_ENUM: u32 = 6;
 const KIND_TYPEDEF: u32 = 8;
 const KIND_PROTOTYPE: u32 = 13;
 const KIND_FUNCTION: u32 = 12;
@@ -89,6 +94,7 @@ impl Btf {
         let strings_at = at(word(16)?)?;
         let (mut records, mut structs) = (Vec::new(), HashMap::new());
         let (mut functions, mut tracepoints) = (HashSet::new(), HashMap::new());
+        let mut controllers = HashMap::new();
         let mut next = types_at;
         while next + 12 <= types_end {
             let (name, info) = (word(next)?, word(next + 4)?);
@@ -107,6 +113,12 @@ impl Btf {
                     tracepoints.insert(name.to_vec(), word(next + 8)?);
                 }
             }
+            if kind == KIND_ENUM && text_at(&bytes, strings_at + name as usize) == CONTROLLERS {
+                for at in (next + 12..).step_by(8).take(len) {
+                    let name = text_at(&bytes, strings_at + word(at)? as usize);
+                    controllers.insert(name.to_vec(), word(at + 4)?);
+                }
+            }
             if kind == KIND_FUNCTION {
                 let name = text_at(&bytes, strings_at + name as usize);
                 if name.starts_with(HELPERS) {
@@ -118,7 +130,7 @@ impl Btf {
                 2 | 7..=12 | 16 | 18 => 0, // pointer, forward, typedef, qualifiers, func, float, type tag
                 3 => 12,                   // array
                 KIND_STRUCT | KIND_UNION => 12 * len,
-                6 => 8 * len,   // enum
+                KIND_ENUM => 8 * len,
                 13 => 8 * len,  // function prototype
                 15 => 12 * len, // data section
                 19 => 12 * len, // 64-bit enum
@@ -133,6 +145,7 @@ impl Btf {
             structs,
             functions,
             tracepoints,
+            controllers,
             bytes,
         })
     }
@@ -140,6 +153,15 @@ impl Btf {
     /// Has the kernel the eBPF helper `name` (`bpf_…`)?
     pub fn has_helper(&self, name: &str) -> bool {
         self.functions.contains(name.as_bytes())
+    }
+
+    /// Where `css_set.subsys` has the state of a cgroup controller, by the name that /proc/cgroups has.
+    pub fn controller(&self, name: &str) -> Option<u32> {
+        // The only one whose name in the kernel is another.
+        let name = if name == "blkio" { "io" } else { name };
+        self.controllers
+            .get(format!("{name}_cgrp_id").as_bytes())
+            .copied()
     }
 
     /// How many parameters the tracepoint type `name` (`btf_trace_…`) has, the first being its own.
@@ -268,6 +290,9 @@ mod tests {
         assert!(!btf.has_helper("bpf_no_such_helper"));
         assert_eq!(btf.parameters("btf_trace_sys_exit"), Some(3));
         assert_eq!(btf.parameters("btf_trace_no_such_tracepoint"), None);
+        assert_eq!(btf.controller("cpuset"), Some(0), "always the first one");
+        assert!(btf.controller("memory").is_some());
+        assert_eq!(btf.controller("no_such_controller"), None);
         assert_eq!(btf.offset("no_such_struct", "next"), None);
     }
 

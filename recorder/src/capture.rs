@@ -492,11 +492,11 @@ impl Capture<'_> {
         for user in host::users() {
             self.out.now(user);
         }
-        if self.containers.cgroups().v2.is_none() {
+        if self.containers.cgroups().told.is_none() {
             // Its ids are what the probes report.
             notice::say(
-                "rec: no cgroup v2 hierarchy is mounted: containers cannot be told apart; beside v1 \
-                 controllers an empty one does: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified",
+                "rec: no cgroup hierarchy is mounted: containers cannot be told apart; an empty one \
+                 does: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified",
             );
         }
         for (id, path) in self.containers.cgroups().walk() {

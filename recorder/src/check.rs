@@ -191,10 +191,8 @@ fn btf_feature(file: Option<&std::path::Path>) -> Feature {
 fn cgroup_feature() -> Feature {
     let cgroups = Cgroups::open();
     let ok = cgroups::handles_work(&cgroups);
-    let detail = match (&cgroups.v2, ok) {
-        (None, _) => {
-            "no cgroup v2 hierarchy is mounted: containers cannot be told apart".to_owned()
-        }
+    let detail = match (&cgroups.told, ok) {
+        (None, _) => "no cgroup hierarchy is mounted: containers cannot be told apart".to_owned(),
         (Some(path), false) => format!(
             "{} is mounted, but cgroups cannot be opened by id (not root?)",
             path.display()
@@ -205,7 +203,11 @@ fn cgroup_feature() -> Feature {
                 .iter()
                 .filter(|(_, path)| cgroups::identify(path).is_some())
                 .count();
-            format!("{} ({containers} containers)", path.display())
+            let which = match cgroups.v1_hierarchy() {
+                Some(v1) => format!("v1 only, by the controller {}, ", v1.controller),
+                None => String::new(),
+            };
+            format!("{} ({which}{containers} containers)", path.display())
         }
     };
     Feature {

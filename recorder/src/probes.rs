@@ -19,7 +19,7 @@ use crate::{
     btf::{self, Btf},
     calls::{CallRings, RingSizes},
     details,
-    observe::{counts::CallCounts, descriptors::Descriptors},
+    observe::{cgroups::Cgroups, counts::CallCounts, descriptors::Descriptors},
 };
 
 /// The object that was built from `recorder-ebpf/src/probes`.
@@ -64,6 +64,8 @@ fn tracepoint(spec: &ProbeSpec, types: &Btf) -> &'static str {
         _ => spec.tracepoint,
     }
 }
+
+const POINTER_BYTES: u32 = 8;
 
 /// Structures that lead from the current task to its cgroup, where it is read without helpers.
 const TYPED_TASK: &[&str] = &["task_struct", "css_set", "cgroup", "kernfs_node"];
@@ -244,12 +246,28 @@ impl Probes {
             .clone()
             .unwrap_or_else(|| btf::KERNEL_BTF.into());
         let types = Btf::load(&btf_path)?;
-        let found: Vec<u32> = Offsets::MEMBERS
+        let mut found: Vec<u32> = Offsets::MEMBERS
             .iter()
             .map(|(name, member)| types.offset(name, member).unwrap_or(Offsets::MISSING))
             .collect();
+        let mut hierarchy = 0;
+        if let Some(v1) = Cgroups::open().v1_hierarchy()
+            && let Some(subsys) = types.offset("css_set", "subsys")
+            && let Some(place) = types.controller(&v1.controller)
+        {
+            let member = ("css_set", "dfl_cgrp");
+            for (known, offset) in Offsets::MEMBERS.iter().zip(&mut found) {
+                if *known == member {
+                    *offset = subsys + place * POINTER_BYTES;
+                }
+            }
+            hierarchy = v1.number;
+        }
+        // What leads to a v1 cgroup is not of the types that are followed there.
         let task_btf = u32::from(
-            types.has_helper("bpf_get_current_task_btf") && missing(TYPED_TASK, &found).is_none(),
+            hierarchy == 0
+                && types.has_helper("bpf_get_current_task_btf")
+                && missing(TYPED_TASK, &found).is_none(),
         );
         // Before 6.9 it has the pid alone. The first parameter is the tracepoint's own.
         let victim_task = u32::from(types.parameters("btf_trace_mark_victim") == Some(3));
@@ -319,7 +337,7 @@ impl Probes {
                     filter_min_ns as u32,
                     (filter_min_ns >> 32) as u32,
                     filter_must,
-                    0,
+                    hierarchy,
                 ][..],
                 true,
             )

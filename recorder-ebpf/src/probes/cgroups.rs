@@ -25,9 +25,9 @@ fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
 fn change(ctx: &BtfTracePointContext, probe: u8, removed: u32) -> Option<()> {
     let cgroup: u64 = ctx.arg(0);
     let path: u64 = ctx.arg(1);
-    // Only the v2 hierarchy has ids that bpf_get_current_cgroup_id knows; its number is 0.
+    // Of the others nothing is told.
     let root: u64 = read(cgroup, offset!(cgroup_root));
-    if read::<u32>(root, offset!(cgroup_root_hierarchy)) != 0 {
+    if read::<u32>(root, offset!(cgroup_root_hierarchy)) != setting!(hierarchy) {
         return None;
     }
     let node: u64 = read(cgroup, offset!(cgroup_kn));

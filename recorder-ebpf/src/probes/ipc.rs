@@ -16,7 +16,7 @@ use crate::{
     counts::count,
     filter, header_of_wanted,
     idr::{idr_find, task_of_file, task_of_id},
-    kernel::{component, file, file_of, inode_identity, read, user_string},
+    kernel::{cgroup_of, component, file, file_of, inode_identity, read, user_string},
     offset, scratch, send, setting,
     syscalls::Call,
 };
@@ -290,10 +290,7 @@ pub fn access(policy: u32, call: Call, current: Current) -> Option<()> {
     if task != 0 {
         target_pid = read(task, offset!(task_tgid));
         target_tid = read(task, offset!(task_pid));
-        let set: u64 = read(task, offset!(task_cgroups));
-        let group: u64 = read(set, offset!(css_set_cgroup));
-        let node: u64 = read(group, offset!(cgroup_kn));
-        target_cgroup = read(node, offset!(kernfs_id));
+        target_cgroup = cgroup_of(task);
     }
     let failed = u64::from(call.ret < 0);
     let calls = is_event(

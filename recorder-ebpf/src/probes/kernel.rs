@@ -82,6 +82,27 @@ fn of_task<const N: usize>(task_offset: usize, offsets: [usize; N]) -> [u64; N] 
     }
 }
 
+/// The id of a task's cgroup.
+///
+/// Seen from outside, so that it costs its callers no stack: see `ipc::use_of`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn cgroup_of(task: u64) -> u64 {
+    cgroup_of_typed(task)
+}
+
+/// The same for a pointer whose type the verifier knows: only plain numbers go into a function.
+#[inline(always)]
+pub fn cgroup_of_typed(task: u64) -> u64 {
+    let set: u64 = read(task, offset!(task_cgroups));
+    let mut group: u64 = read(set, offset!(css_set_cgroup));
+    if setting!(hierarchy) != 0 {
+        group = read(group, offset!(css_cgroup));
+    }
+    let node: u64 = read(group, offset!(cgroup_kn));
+    read(node, offset!(kernfs_id))
+}
+
 /// Number of descriptors and the array of their `struct file`s.
 #[inline(always)]
 fn descriptors() -> (u32, u64) {

@@ -32,7 +32,10 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_RB_NO_WAKEUP},
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_smp_processor_id,
-        generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns, bpf_ringbuf_output},
+        generated::{
+            bpf_get_current_cgroup_id, bpf_get_current_task, bpf_ktime_get_boot_ns,
+            bpf_ringbuf_output,
+        },
     },
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
@@ -144,7 +147,7 @@ static SETTINGS: Settings = Settings {
     filter_kinds: u64::MAX,
     filter_min_ns: 0,
     filter_must: 0,
-    reserved_too: 0,
+    hierarchy: 0,
 };
 
 /// A member's offset: a constant to the verifier, because the map behind it is frozen.
@@ -248,10 +251,17 @@ fn typed() -> Current {
 
 #[inline(always)]
 fn helped() -> Current {
+    let hierarchy = setting!(hierarchy);
     Current {
         pid_tgid: bpf_get_current_pid_tgid(),
-        // SAFETY: a helper without preconditions.
-        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+        // SAFETY: helpers without preconditions.
+        cgroup_id: unsafe {
+            if hierarchy == 0 {
+                bpf_get_current_cgroup_id()
+            } else {
+                kernel::cgroup_of(bpf_get_current_task())
+            }
+        },
     }
 }
 

@@ -3,7 +3,11 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use recorder_ebpf::{OomKillRecord, SignalRecord, kind, probe};
 
-use crate::{Current, Ring, current, header, kernel::read, offset, setting, submit};
+use crate::{
+    Current, Ring, current, header,
+    kernel::{cgroup_of_typed, read},
+    offset, setting, submit,
+};
 
 /// `SEND_SIG_NOINFO`: kill(2) by a process; `SEND_SIG_PRIV`: the kernel (include/linux/sched/signal.h).
 const NO_INFO: u64 = 0;
@@ -78,10 +82,7 @@ fn victim(ctx: &BtfTracePointContext) -> Option<()> {
         comm: [0; 16],
     };
     if task != 0 {
-        let set: u64 = read(task, offset!(task_cgroups));
-        let group: u64 = read(set, offset!(css_set_cgroup));
-        let node: u64 = read(group, offset!(cgroup_kn));
-        victim.cgroup_id = read(node, offset!(kernfs_id));
+        victim.cgroup_id = cgroup_of_typed(task);
         let mm: u64 = read(task, offset!(task_mm));
         let cred: u64 = read(task, offset!(task_cred));
         let signal: u64 = read(task, offset!(task_signal));

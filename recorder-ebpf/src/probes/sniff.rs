@@ -16,7 +16,7 @@ use recorder_ebpf::{
 
 use crate::{
     Current, PEERS, Ring, counters, header, io,
-    kernel::{bounded, read},
+    kernel::{bounded, cgroup_of, read},
     offset, scratch_of, send,
     sockets::{AF_INET, AF_INET6, AF_UNIX, S_IFMT, S_IFSOCK, sock_of},
 };
@@ -384,10 +384,7 @@ fn other_end(fd: u32, sent: u64, current: Current) -> Option<()> {
     let mut cgroup = 0;
     if first != 0 {
         let task = first.wrapping_sub((links + PIDTYPE_TGID * HLIST_NODE) as u64);
-        let set: u64 = read(task, offset!(task_cgroups));
-        let group: u64 = read(set, offset!(css_set_cgroup));
-        let node: u64 = read(group, offset!(cgroup_kn));
-        cgroup = read(node, offset!(kernfs_id));
+        cgroup = cgroup_of(task);
     }
     // The listening socket's address, which an accepted one shares.
     let listening: u64 = if sent != 0 { read(sk, peer) } else { sk };

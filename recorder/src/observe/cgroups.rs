@@ -15,13 +15,42 @@ const FILEID_KERNFS: i32 = 0xfe;
 const WALK_MAX: usize = 10_000;
 const WALK_DEPTH_MAX: usize = 16;
 
+/// Controllers of v1 in the order in which their hierarchies are asked who is in which container: first
+/// those that container runtimes cannot do without.
+const V1_CONTROLLERS: [&str; 12] = [
+    "pids",
+    "memory",
+    "devices",
+    "freezer",
+    "cpuacct",
+    "cpu",
+    "blkio",
+    "cpuset",
+    "perf_event",
+    "net_cls",
+    "net_prio",
+    "hugetlb",
+];
+
 /// Where the hierarchies are mounted.
 pub struct Cgroups {
-    /// The v2 hierarchy: its ids are what the probes report.
-    pub v2: Option<PathBuf>,
-    v2_dir: Option<fs::File>,
+    /// The hierarchy whose ids the probes report: v2's, and where there is none that of a v1 controller.
+    pub told: Option<PathBuf>,
+    told_dir: Option<fs::File>,
+    /// The controller, if it is one of v1.
+    told_v1: Option<V1>,
+    /// The v2 hierarchy.
+    v2: Option<PathBuf>,
     /// v1 controllers by name (`cpuacct`, `memory`, `pids`, …).
     v1: Vec<(String, PathBuf)>,
+}
+
+/// A hierarchy of v1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct V1 {
+    /// One of its controllers, by the name that /proc/cgroups has.
+    pub controller: String,
+    pub number: u32,
 }
 
 impl Cgroups {
@@ -48,8 +77,33 @@ impl Cgroups {
                 _ => {}
             }
         }
-        let v2_dir = v2.as_ref().and_then(|path| fs::File::open(path).ok());
-        Cgroups { v2, v2_dir, v1 }
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let mut told_v1 = None;
+        let mut told = v2.clone();
+        if told.is_none() {
+            let found = V1_CONTROLLERS.iter().find_map(|name| {
+                let mount = v1.iter().find(|(known, _)| known == name)?.1.clone();
+                let (number, _) = line_of(&own, name)?;
+                Some((mount, (*name).to_owned(), number))
+            });
+            if let Some((mount, controller, number)) = found {
+                told = Some(mount);
+                told_v1 = Some(V1 { controller, number });
+            }
+        }
+        let told_dir = told.as_ref().and_then(|path| fs::File::open(path).ok());
+        Cgroups {
+            told,
+            told_dir,
+            told_v1,
+            v2,
+            v1,
+        }
+    }
+
+    /// The hierarchy whose ids the probes report, where there is no v2.
+    pub fn v1_hierarchy(&self) -> Option<&V1> {
+        self.told_v1.as_ref()
     }
 
     /// The directory of a cgroup in the hierarchy that has `controller`: the v1 one, else v2.
@@ -68,22 +122,26 @@ impl Cgroups {
         self.v1.iter().any(|(name, _)| name == controller)
     }
 
-    /// Id of the v2 cgroup at `path`; None if there is none.
+    /// Id of the cgroup at `path`; None if there is none.
     pub fn id(&self, path: &str) -> Option<u64> {
         Some(
-            fs::metadata(self.v2.as_ref()?.join(path.trim_start_matches('/')))
+            fs::metadata(self.told.as_ref()?.join(path.trim_start_matches('/')))
                 .ok()?
                 .ino(),
         )
     }
 
-    /// Id of the v2 cgroup that a process is in.
+    /// Id of the cgroup that a process is in.
     pub fn of_process(&self, pid: u32) -> Option<u64> {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        self.id(text.lines().find_map(|line| line.strip_prefix("0::"))?)
+        let path = match &self.told_v1 {
+            None => text.lines().find_map(|line| line.strip_prefix("0::"))?,
+            Some(v1) => line_of(&text, &v1.controller)?.1,
+        };
+        self.id(path)
     }
 
-    /// Path of the v2 cgroup with this id, relative to the hierarchy's root; None once it is removed.
+    /// Path of the cgroup with this id, relative to the hierarchy's root; None once it is removed.
     ///
     /// open_by_handle_at on kernfs (since 5.5) finds it without a walk.
     pub fn path(&self, id: u64) -> Option<String> {
@@ -102,7 +160,7 @@ impl Cgroups {
         let fd = unsafe {
             let fd = libc::syscall(
                 libc::SYS_open_by_handle_at,
-                self.v2_dir.as_ref()?.as_raw_fd(),
+                self.told_dir.as_ref()?.as_raw_fd(),
                 &raw mut handle,
                 libc::O_PATH | libc::O_CLOEXEC,
             );
@@ -112,14 +170,14 @@ impl Cgroups {
             OwnedFd::from_raw_fd(fd as i32)
         };
         let link = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
-        let inside = link.strip_prefix(self.v2.as_ref()?).ok()?;
+        let inside = link.strip_prefix(self.told.as_ref()?).ok()?;
         let path = format!("/{}", inside.to_string_lossy());
         (!path.ends_with(" (deleted)")).then_some(path)
     }
 
-    /// Every v2 cgroup there is now: (id, path).
+    /// Every cgroup of the hierarchy there is now: (id, path).
     pub fn walk(&self) -> Vec<(u64, String)> {
-        let Some(root) = &self.v2 else {
+        let Some(root) = &self.told else {
             return Vec::new();
         };
         let (mut found, mut queue) = (Vec::new(), vec![(root.clone(), 0)]);
@@ -149,9 +207,22 @@ impl Cgroups {
     }
 }
 
+/// Number and path of the hierarchy with a controller, in a text such as /proc/PID/cgroup
+/// (`4:cpu,cpuacct:/docker/…`).
+fn line_of<'a>(text: &'a str, controller: &str) -> Option<(u32, &'a str)> {
+    text.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':');
+        let number = fields.next()?.parse().ok()?;
+        let mut controllers = fields.next()?.split(',');
+        controllers
+            .any(|name| name == controller)
+            .then_some((number, fields.next()?))
+    })
+}
+
 /// Does this kernel resolve cgroup ids? (For `rec check`.)
 pub fn handles_work(cgroups: &Cgroups) -> bool {
-    let Some(root) = &cgroups.v2 else {
+    let Some(root) = &cgroups.told else {
         return false;
     };
     fs::metadata(root).is_ok_and(|meta| cgroups.path(meta.ino()).is_some())
@@ -246,10 +317,19 @@ mod tests {
     }
 
     #[test]
+    fn a_controller_has_its_line() {
+        let text = "12:pids:/docker/1\n4:cpu,cpuacct:/a:b\n1:name=systemd:/\n0::/unified\n";
+        assert_eq!(line_of(text, "pids"), Some((12, "/docker/1")));
+        assert_eq!(line_of(text, "cpuacct"), Some((4, "/a:b")));
+        assert_eq!(line_of(text, "memory"), None);
+        assert_eq!(line_of("no line", "memory"), None);
+    }
+
+    #[test]
     fn an_id_leads_back_to_its_path() {
         let cgroups = Cgroups::open();
         if !handles_work(&cgroups) {
-            eprintln!("skipped: no cgroup v2 hierarchy here, or no permission to open by handle");
+            eprintln!("skipped: no cgroup hierarchy here, or no permission to open by handle");
             return;
         }
         for (id, path) in cgroups.walk() {

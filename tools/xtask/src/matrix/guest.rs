@@ -38,7 +38,17 @@ mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 mount -t tracefs trace /sys/kernel/tracing
 mount -t bpf bpf /sys/fs/bpf
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
+if grep -q trailcam.cgroup=v1 /proc/cmdline; then
+  mount -t tmpfs cgroup /sys/fs/cgroup
+  for controllers in pids memory cpu,cpuacct; do
+    mkdir /sys/fs/cgroup/$controllers
+    mount -t cgroup -o $controllers cgroup /sys/fs/cgroup/$controllers || rmdir /sys/fs/cgroup/$controllers
+  done
+  export CGROUPS="/sys/fs/cgroup/*"
+else
+  mount -t cgroup2 cgroup2 /sys/fs/cgroup
+  export CGROUPS=/sys/fs/cgroup
+fi
 ip link set lo up
 mkdir -p /out
 uname -r > /out/uname
@@ -117,9 +127,14 @@ fn shared_libraries(program: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Boots, waits for the end, unpacks the results. The directory it returns holds what the guest's
-/// script left in /out, and `console.log`.
-pub fn boot(kernel: &Kernel, initramfs: &Path, work: &Path) -> Result<PathBuf> {
-    let out = work.join(format!("out-{}", kernel.series));
+/// script left in /out, and `console.log`. `v1`: only hierarchies of cgroup v1 are mounted there.
+pub fn boot(kernel: &Kernel, v1: bool, initramfs: &Path, work: &Path) -> Result<PathBuf> {
+    let (name, option) = if v1 {
+        ("-v1", " trailcam.cgroup=v1")
+    } else {
+        ("", "")
+    };
+    let out = work.join(format!("out-{}{name}", kernel.series));
     if out.exists() {
         fs::remove_dir_all(&out)?;
     }
@@ -137,7 +152,10 @@ pub fn boot(kernel: &Kernel, initramfs: &Path, work: &Path) -> Result<PathBuf> {
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check"])
+        .arg("-append")
+        .arg(format!(
+            "console=ttyS0 quiet panic=-1 no_timer_check{option}"
+        ))
         .args(["-serial", &format!("file:{}", console.display())])
         .args(["-serial", &format!("file:{}", results.display())])
         .stdout(Stdio::null())

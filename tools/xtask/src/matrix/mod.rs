@@ -18,8 +18,8 @@ use recording::Recording;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Kernel series to boot
-    #[arg(long, value_delimiter = ',', default_value = "5.10,6.1,6.12")]
+    /// Kernel series to boot; `-v1`: with cgroup v1 only
+    #[arg(long, value_delimiter = ',', default_value = "5.10,5.10-v1,6.1,6.12")]
     kernels: Vec<String>,
     /// Probe object to load instead of the one built into rec
     #[arg(long)]
@@ -40,8 +40,9 @@ const FILTER: &str = "--container $CONTAINER --tree 1 --uid 0 --comm sh --kind o
 
 /// What happens in the guest. The recorder counts as started when its first chunk is in the file.
 const SCRIPT: &str = r#"
-cgroup=/sys/fs/cgroup/docker/$CONTAINER
-mkdir -p $cgroup
+for hierarchy in $CGROUPS; do
+  mkdir -p $hierarchy/docker/$CONTAINER
+done
 [ -e /recorder.bpf.o ] && export TRAILCAM_PROBES=/recorder.bpf.o
 rec check --json > /out/check.json 2> /out/check.log
 echo $? > /out/check.status
@@ -52,7 +53,7 @@ while [ ! -s /out/trace.zst ] && [ $tries -lt 600 ] && kill -0 $rec; do
   sleep 0.1
   tries=$((tries + 1))
 done
-sh -c "echo \$\$ > $cgroup/cgroup.procs; exec known-sequence --threads 2 --refused 2 --i386 2" > /out/known.json
+sh -c "for hierarchy in \$CGROUPS; do echo \$\$ > \$hierarchy/docker/$CONTAINER/cgroup.procs; done; exec known-sequence --threads 2 --refused 2 --i386 2" > /out/known.json
 sleep 1
 kill -INT $rec
 wait $rec
@@ -68,9 +69,13 @@ pub fn main(args: &Args) -> Result<()> {
     let initramfs = pack(args, &work)?;
     let mut failed = Vec::new();
     for series in &args.kernels {
-        let result = kernels::fetch(series, &cache).and_then(|kernel| {
+        let (number, v1) = match series.strip_suffix("-v1") {
+            Some(number) => (number, true),
+            None => (series.as_str(), false),
+        };
+        let result = kernels::fetch(number, &cache).and_then(|kernel| {
             eprintln!("kernel {series}: booting {}", kernel.package);
-            judge(&guest::boot(&kernel, &initramfs, &work)?)
+            judge(&guest::boot(&kernel, v1, &initramfs, &work)?)
         });
         match result {
             Ok(summary) => println!("kernel {series}: ok ({summary})"),
