@@ -595,6 +595,8 @@ def decode(frame):
     for row, seq in zip(order, numbers):
         if row in events:  # The others are of families that this version does not know.
             name, fields = events[row]
+            if name == "timed_syscall" and fields["duration_ns"] == 0:
+                name, fields = "syscall", {key: fields[key] for key in fields if key != "duration_ns"}
             lines.append({"event": name, "row": row,
                           **{field[1]: table[field[1]][row] for field in COMMON if field[1] != "family"},
                           "seq": seq, "fields": fields})

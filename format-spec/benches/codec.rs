@@ -42,8 +42,14 @@ fn nginx_like() -> Vec<Event> {
         clock[thread] += 1_500 + jitter.below(4_000);
         let stack = 0x7ffd_1000_0000 + (thread as u64) * 0x10_0000;
         let heap = 0x5581_2000_0000 + jitter.below(64) * 0x1000;
-        let call =
-            |nr: u32, ret: i64, args: [u64; 6]| EventData::Syscall(Syscall { nr, ret, args });
+        let call = |nr: u32, ret: i64, args: [u64; 6]| {
+            EventData::Syscall(Syscall {
+                nr,
+                ret,
+                args,
+                duration_ns: 0,
+            })
+        };
         let data = match step[thread] % 6 {
             0 => call(232, 1, [11, 0x5581_2abc_d000, 512, u64::MAX, 0, 0]),
             1 => {
@@ -70,6 +76,7 @@ fn nginx_like() -> Vec<Event> {
                     dev: 0x35,
                     ino: 1_000 + file,
                     marks: PathMarks(0),
+                    duration_ns: 0,
                 })
             }
             4 => call(

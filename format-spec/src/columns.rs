@@ -125,9 +125,11 @@ pub const DNS: u16 = 18;
 pub const HTTP: u16 = 19;
 pub const PEER: u16 = 20;
 pub const CREDENTIALS: u16 = 21;
+/// A [`SYSCALL`] whose duration is known.
+pub const TIMED_SYSCALL: u16 = 22;
 
 /// Ascending by id. Ids that are not here were never given out.
-pub const FAMILIES: [Family; 21] = [
+pub const FAMILIES: [Family; 22] = [
     Family {
         id: SYSCALL,
         name: "syscall",
@@ -221,6 +223,7 @@ pub const FAMILIES: [Family; 21] = [
             column(21, "dev", U64, Plain),
             column(22, "ino", U64, Plain),
             column(23, "marks", U32, Plain),
+            column(24, "duration_ns", U64, Plain),
         ],
     },
     Family {
@@ -233,6 +236,7 @@ pub const FAMILIES: [Family; 21] = [
             column(19, "path", Text, Plain),
             column(20, "path2", Text, Plain),
             column(21, "marks", U32, Plain),
+            column(22, "duration_ns", U64, Plain),
         ],
     },
     Family {
@@ -251,6 +255,7 @@ pub const FAMILIES: [Family; 21] = [
             column(25, "unix_path", Text, Plain),
             column(26, "marks", U32, Plain),
             column(27, "interface", U32, Plain),
+            column(28, "duration_ns", U64, Plain),
         ],
     },
     Family {
@@ -454,6 +459,21 @@ pub const FAMILIES: [Family; 21] = [
             column(33, "old_cap_effective", U64, Plain),
             column(34, "old_cap_permitted", U64, Plain),
             column(35, "old_user_ns", U32, Plain),
+        ],
+    },
+    Family {
+        id: TIMED_SYSCALL,
+        name: "timed_syscall",
+        fields: &[
+            column(16, "nr", U32, Plain),
+            column(17, "ret", I64, DeltaBy(NR)),
+            column(18, "arg0", U64, DeltaBy(NR)),
+            column(19, "arg1", U64, DeltaBy(NR)),
+            column(20, "arg2", U64, DeltaBy(NR)),
+            column(21, "arg3", U64, DeltaBy(NR)),
+            column(22, "arg4", U64, DeltaBy(NR)),
+            column(23, "arg5", U64, DeltaBy(NR)),
+            column(24, "duration_ns", U64, Plain),
         ],
     },
 ];

@@ -64,6 +64,8 @@ pub struct Syscall {
     /// Negative: -errno.
     pub ret: i64,
     pub args: [u64; 6],
+    /// From its beginning to its end; 0: unknown.
+    pub duration_ns: u64,
 }
 
 /// Calls of one number by one cgroup since the previous count of that pair.
@@ -162,6 +164,8 @@ pub struct Open {
     pub dev: u64,
     pub ino: u64,
     pub marks: PathMarks,
+    /// As in [`Syscall::duration_ns`].
+    pub duration_ns: u64,
 }
 
 /// A call that names files: unlink, rename, mkdir, rmdir, link, symlink, chmod, chown, truncate, mount, a failed execve …
@@ -175,6 +179,8 @@ pub struct PathCall {
     /// Second path (rename, link, symlink, mount); empty when the call has one.
     pub path2: Text,
     pub marks: PathMarks,
+    /// As in [`Syscall::duration_ns`].
+    pub duration_ns: u64,
 }
 
 /// Bits that qualify a path.
@@ -214,6 +220,8 @@ pub struct SockCall {
     pub marks: PathMarks,
     /// Number of the network interface that an `AF_PACKET` socket was bound to; 0: none, or all.
     pub interface: u32,
+    /// As in [`Syscall::duration_ns`].
+    pub duration_ns: u64,
 }
 
 /// An address and port. Empty address: none. 4 bytes: IPv4. 16 bytes: IPv6.

@@ -96,6 +96,7 @@ mod tests {
                 nr: 0,
                 ret: 0,
                 args: [0; 6],
+                duration_ns: 0,
             }),
         }
     }

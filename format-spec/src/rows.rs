@@ -142,6 +142,7 @@ pub fn read_dictionary(bytes: &[u8], entries: u32) -> Result<Vec<Text>, Error> {
 /// Number of the family an event belongs to.
 pub fn family_of(data: &EventData) -> u16 {
     match data {
+        EventData::Syscall(call) if call.duration_ns != 0 => columns::TIMED_SYSCALL,
         EventData::Syscall(_) => columns::SYSCALL,
         EventData::SyscallCount(_) => columns::SYSCALL_COUNT,
         EventData::Fork(_) => columns::FORK,
@@ -185,9 +186,12 @@ pub fn put_common(event: &Event, out: &mut Vec<u64>) {
 #[inline]
 pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, out: &mut Vec<u64>) {
     match data {
-        EventData::Syscall(Syscall { nr, ret, args }) => {
-            let [a, b, c, d, e, f] = *args;
-            out.extend_from_slice(&[(*nr).into(), *ret as u64, a, b, c, d, e, f]);
+        EventData::Syscall(call) => {
+            let [a, b, c, d, e, f] = call.args;
+            out.extend_from_slice(&[call.nr.into(), call.ret as u64, a, b, c, d, e, f]);
+            if call.duration_ns != 0 {
+                out.push(call.duration_ns);
+            }
         }
         EventData::SyscallCount(SyscallCount { nr, calls }) => {
             out.extend_from_slice(&[(*nr).into(), *calls]);
@@ -232,6 +236,7 @@ pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, out: &mut Vec<u
             open.dev,
             open.ino,
             open.marks.0.into(),
+            open.duration_ns,
         ]),
         EventData::PathCall(call) => out.extend_from_slice(&[
             call.nr.into(),
@@ -240,6 +245,7 @@ pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, out: &mut Vec<u
             dictionary.id(&call.path),
             dictionary.id(&call.path2),
             call.marks.0.into(),
+            call.duration_ns,
         ]),
         EventData::SockCall(call) => out.extend_from_slice(&[
             call.nr.into(),
@@ -254,6 +260,7 @@ pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, out: &mut Vec<u
             dictionary.id(&call.unix_path),
             call.marks.0.into(),
             call.interface.into(),
+            call.duration_ns,
         ]),
         EventData::TcpState(state) => out.extend_from_slice(&[
             state.old.into(),
@@ -529,10 +536,15 @@ impl Row<'_> {
 pub fn take_fields(family: u16, fields: &[Vec<u64>], texts: &[Text], row: usize) -> EventData {
     let row = Row { fields, texts, row };
     match family {
-        columns::SYSCALL => EventData::Syscall(Syscall {
+        columns::SYSCALL | columns::TIMED_SYSCALL => EventData::Syscall(Syscall {
             nr: row.at(0) as u32,
             ret: row.at(1) as i64,
             args: std::array::from_fn(|arg| row.at(2 + arg)),
+            duration_ns: if family == columns::TIMED_SYSCALL {
+                row.at(8)
+            } else {
+                0
+            },
         }),
         columns::SYSCALL_COUNT => EventData::SyscallCount(SyscallCount {
             nr: row.at(0) as u32,
@@ -573,6 +585,7 @@ pub fn take_fields(family: u16, fields: &[Vec<u64>], texts: &[Text], row: usize)
             dev: row.at(5),
             ino: row.at(6),
             marks: PathMarks(row.at(7) as u32),
+            duration_ns: row.at(8),
         }),
         columns::PATH_CALL => EventData::PathCall(PathCall {
             nr: row.at(0) as u32,
@@ -581,6 +594,7 @@ pub fn take_fields(family: u16, fields: &[Vec<u64>], texts: &[Text], row: usize)
             path: row.text(3),
             path2: row.text(4),
             marks: PathMarks(row.at(5) as u32),
+            duration_ns: row.at(6),
         }),
         columns::SOCK_CALL => EventData::SockCall(SockCall {
             nr: row.at(0) as u32,
@@ -593,6 +607,7 @@ pub fn take_fields(family: u16, fields: &[Vec<u64>], texts: &[Text], row: usize)
             unix_path: row.text(9),
             marks: PathMarks(row.at(10) as u32),
             interface: row.at(11) as u32,
+            duration_ns: row.at(12),
         }),
         columns::TCP_STATE => EventData::TcpState(TcpState {
             old: row.at(0) as u8,

@@ -367,6 +367,7 @@ fn a_marker_inside_a_body_misleads_nobody() {
                 path: Text::new(&bait),
                 path2: Text::default(),
                 marks: PathMarks(0),
+                duration_ns: 0,
             }),
             ..read_call(boot_ns, 1, boot_ns)
         });

@@ -50,6 +50,7 @@ fn a_chunk() -> Forge {
             dev: 1,
             ino: 2,
             marks: PathMarks(1),
+            duration_ns: 0,
         }),
         ..read_call(11, 1, 1)
     });

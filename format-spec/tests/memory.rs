@@ -154,6 +154,7 @@ fn the_largest_chunks_that_a_writer_makes() {
             nr: number as u32 % 400,
             ret: number as i64,
             args: wide().map(|arg| arg ^ number),
+            duration_ns: 0,
         })
     });
     within(

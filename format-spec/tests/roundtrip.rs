@@ -234,6 +234,7 @@ fn a_capture_without_loss_spends_nothing_on_sequence_numbers() {
                     path: "/tmp/x".into(),
                     path2: Text::default(),
                     marks: PathMarks(0),
+                    duration_ns: 0,
                 });
             }
             builder.push(event);

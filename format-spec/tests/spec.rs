@@ -67,6 +67,7 @@ fn the_worked_examples_are_what_the_codec_writes() {
             nr,
             ret,
             args: [0; 6],
+            duration_ns: 0,
         })
     };
     let cgroup = |path: &str| {
@@ -86,6 +87,7 @@ fn the_worked_examples_are_what_the_codec_writes() {
             dev: 0,
             ino: 0,
             marks: PathMarks(0),
+            duration_ns: 0,
         })
     };
     // Rows that an example does not have are of another family, where its column has no value.

@@ -57,6 +57,7 @@ fn bytes_belong_to_the_column_that_needs_them() {
                 // Seven bytes of noise, everything else follows from the row.
                 ret: (noise >> 8) as i64,
                 args: [3, 0, 0, 0, 0, 0],
+                duration_ns: 0,
             }),
         });
     }

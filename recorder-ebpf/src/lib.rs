@@ -21,8 +21,10 @@ pub mod probe {
     pub const TCP_RESET_RECEIVED: u8 = 12;
     pub const URING_SUBMIT: u8 = 13;
     pub const URING_COMPLETE: u8 = 14;
+    /// Writes no events.
+    pub const SYS_ENTER: u8 = 15;
     /// One more than the highest id: the length of the per-CPU counter array.
-    pub const COUNT: u32 = 15;
+    pub const COUNT: u32 = 16;
 }
 
 /// Layout of a record of the ring buffers, in [`Header::kind`].
@@ -635,8 +637,13 @@ pub mod abi {
     pub const SHIFT: u32 = 30;
 }
 
+/// Places for the times at which threads began the calls that they are in: one for each value of the low 16
+/// bits of a thread's id. What there is then is whose it is (the other bits, in 6) and when (58 bits, nanoseconds).
+pub const ENTERED_MAX: u32 = 1 << 16;
+pub const ENTERED_TIME_BITS: u32 = 58;
+
 /// Bytes of the largest call record.
-pub const CALL_BYTES_MAX: usize = size_of::<CallRecord>() + 6 * 8;
+pub const CALL_BYTES_MAX: usize = size_of::<CallRecord>() + 7 * 8;
 /// A CPU's ring is made of pages: position `at` (which only grows) is byte `at % CALL_PAGE_BYTES` of page
 /// `at / CALL_PAGE_BYTES` modulo their number.
 pub const CALL_PAGE_BYTES: usize = 4096;
@@ -679,6 +686,8 @@ pub struct OpenRecord {
     /// Length of the caller's path with its NUL; 0: the data is a resolved path.
     pub user_len: u32,
     pub marks: u32,
+    /// How long the call took; 0: unknown.
+    pub duration_ns: u64,
 }
 
 /// Followed by path 1 (`user_len[0]` bytes), its directory's components (`dir_len[0]`), path 2, its directory's components.
@@ -692,6 +701,8 @@ pub struct PathCallRecord {
     pub marks: u32,
     pub user_len: [u32; 2],
     pub dir_len: [u32; 2],
+    /// How long the call took; 0: unknown.
+    pub duration_ns: u64,
 }
 
 /// Followed by `sun_path` where the caller's address was a unix socket's.
@@ -712,6 +723,8 @@ pub struct SockCallRecord {
     pub marks: u32,
     /// Of a bind of a packet socket.
     pub interface: u32,
+    /// How long the call took; 0: unknown.
+    pub duration_ns: u64,
 }
 
 /// A DNS or HTTP message, or who is at the other end: followed by the message's beginning, or by a unix
@@ -1036,6 +1049,9 @@ pub struct Settings {
     /// The hierarchy whose cgroups are told: 0 is v2's; else that of a v1 controller, and
     /// `css_set_cgroup` leads to the controller's state and not to the cgroup.
     pub hierarchy: u32,
+    /// 1: how long calls last is measured. Behind a [`CallRecord`] stands that, before the arguments.
+    pub durations: u32,
+    pub reserved_too: u32,
 }
 
 macro_rules! offsets {

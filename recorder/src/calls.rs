@@ -66,12 +66,14 @@ pub struct CallRings {
     /// Kept open, so that /proc says what the process holds.
     _maps: [MapData; 2],
     sizes: RingSizes,
+    /// Records have a word for how long the call took.
+    durations: bool,
     /// Next to be read, per CPU; ahead of the shared `tail` until [`CallRings::give_back`].
     next: Vec<u64>,
 }
 
 impl CallRings {
-    pub fn map(states: Map, pages: Map, sizes: RingSizes) -> io::Result<Self> {
+    pub fn map(states: Map, pages: Map, sizes: RingSizes, durations: bool) -> io::Result<Self> {
         let (Map::Array(states), Map::Array(pages)) = (states, pages) else {
             return Err(io::Error::other(
                 "they are no arrays: the object is of another version",
@@ -94,6 +96,7 @@ impl CallRings {
             )?,
             _maps: [states, pages],
             sizes,
+            durations,
             next: vec![0; rings],
         })
     }
@@ -133,22 +136,32 @@ impl CallRings {
             + at as usize % CALL_PAGE_BYTES;
         // SAFETY: a page has room for the largest record behind any offset below CALL_PAGE_BYTES, and
         // the probe does not write between tail and head. Any bits are a valid record.
-        let (record, args) = unsafe {
+        let (record, duration_ns, args) = unsafe {
             let start = self.pages.start.as_ptr().cast::<u8>().add(place);
             let record = start.cast::<CallRecord>().read_unaligned();
-            let words = start.add(size_of::<CallRecord>()).cast::<[u64; 6]>();
-            (record, words.read_unaligned())
+            let words = start.add(size_of::<CallRecord>()).cast::<u64>();
+            let (duration_ns, args) = match self.durations {
+                true => (words.read_unaligned(), words.add(1)),
+                false => (0, words),
+            };
+            (
+                record,
+                duration_ns,
+                args.cast::<[u64; 6]>().read_unaligned(),
+            )
         };
         let count = usize::from(record.args.min(6));
         let mut call = Call {
             record,
             seq: filled.full(record.seq),
+            duration_ns,
             args: [0; 6],
         };
         for (to, from) in call.args.iter_mut().zip(args).take(count) {
             *to = from;
         }
-        self.next[cpu] = at + (size_of::<CallRecord>() + count * 8) as u64;
+        let words = count + usize::from(self.durations);
+        self.next[cpu] = at + (size_of::<CallRecord>() + words * 8) as u64;
         Some(call)
     }
 
@@ -187,6 +200,8 @@ impl Filled {
 pub struct Call {
     pub record: CallRecord,
     pub seq: u64,
+    /// 0: unknown.
+    pub duration_ns: u64,
     pub args: [u64; 6],
 }
 

@@ -80,6 +80,8 @@ pub struct Options {
     pub profile: Profile,
     /// Look for HTTP/1 in what goes through TCP sockets; `None`: as the profile does.
     pub http: Option<bool>,
+    /// Measure how long system calls take.
+    pub durations: bool,
     /// Ids of the probes.
     pub probes: Vec<u8>,
     /// Only this.
@@ -119,6 +121,7 @@ impl Default for Options {
         Options {
             profile: Profile::Standard,
             http: None,
+            durations: false,
             probes: probes::PROBES.iter().map(|probe| probe.id).collect(),
             filter: Resolved::default(),
             duration: None,
@@ -209,10 +212,11 @@ pub fn run(
             foreign: policy::foreign(options.profile),
             quiet_signals: policy::quiet_signals(options.profile),
             names: list.bits,
+            durations: u32::from(options.durations),
             ..Settings::default()
         },
         rings: sizes,
-        wanted: [&options.probes[..], &filter.needs()].concat(),
+        wanted: wanted(options, &filter.needs()),
     })?;
     let mut table = probes.policy()?;
     let actions = policy_table(options.profile, arch, options.http);
@@ -227,7 +231,7 @@ pub fn run(
     let counters = probes.counters()?;
     let drain = Drain::new(
         Rings {
-            calls: probes.call_rings(sizes)?,
+            calls: probes.call_rings(sizes, options.durations)?,
             bulk: probes.ring("BULK")?,
             urgent: probes.ring("URGENT")?,
         },
@@ -323,6 +327,14 @@ struct Switchboard<'a> {
     filter: &'a Filter,
     lists: Lists,
     http: Option<bool>,
+}
+
+/// Ids of the probes to attach: those that were asked for, and what the filter needs.
+fn wanted(options: &Options, needed: &[u8]) -> Vec<u8> {
+    let mut wanted = options.probes.clone();
+    wanted.retain(|id| options.durations || *id != probe::SYS_ENTER);
+    wanted.extend(needed);
+    wanted
 }
 
 fn policy_table(profile: Profile, arch: Arch, http: Option<bool>) -> Vec<u32> {

@@ -250,6 +250,9 @@ pub struct WhatArgs {
     /// --profile full). Costs a look at each payload that may begin a message
     #[arg(long, value_name = "on|off", value_parser = on_off, num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     pub http: Option<bool>,
+    /// Measure how long each recorded system call takes. Costs every call a second probe, at its beginning
+    #[arg(long)]
+    pub durations: bool,
     /// Options from this TOML file; those of the command line win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -29,7 +29,12 @@ const PAGE_BYTES: u64 = 4_096;
 /// The event of a plain system call.
 #[inline]
 pub fn call(cpu: usize, call: Call) -> Event {
-    let Call { record, seq, args } = call;
+    let Call {
+        record,
+        seq,
+        duration_ns,
+        args,
+    } = call;
     Event {
         boot_ns: record.boot_ns,
         cpu: cpu as u16,
@@ -42,6 +47,7 @@ pub fn call(cpu: usize, call: Call) -> Event {
             nr: u32::from(record.nr) | u32::from(record.abi) << abi::SHIFT,
             ret: record.ret,
             args,
+            duration_ns,
         }),
     }
 }
@@ -215,6 +221,7 @@ fn open(record: &OpenRecord, mut data: &[u8]) -> Option<EventData> {
         dev: device(record.dev),
         ino: record.ino,
         marks: PathMarks(marks),
+        duration_ns: record.duration_ns,
     }))
 }
 
@@ -233,6 +240,7 @@ fn path_call(record: &PathCallRecord, mut data: &[u8]) -> Option<EventData> {
         path,
         path2,
         marks: PathMarks(marks),
+        duration_ns: record.duration_ns,
     }))
 }
 
@@ -266,6 +274,7 @@ fn sock_call(record: &SockCallRecord, sun_path: &[u8]) -> EventData {
         unix_path: Text::new(unix_path),
         marks: PathMarks(path_marks(record.marks)),
         interface: record.interface,
+        duration_ns: record.duration_ns,
     })
 }
 
@@ -478,6 +487,7 @@ fn uring(record: &UringRecord) -> EventData {
         nr: syscalls::IO_URING | record.opcode,
         ret: 0,
         args: [record.fd as i64 as u64, record.user_data, 0, 0, 0, 0],
+        duration_ns: 0,
     })
 }
 
@@ -576,6 +586,7 @@ mod tests {
             mode: 0,
             user_len: 0,
             marks: 0,
+            duration_ns: 0,
         };
         // SAFETY: a repr(C) struct without padding, read as its bytes.
         let fixed = unsafe {

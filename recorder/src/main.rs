@@ -217,6 +217,7 @@ fn options(what: &WhatArgs) -> anyhow::Result<Options> {
     let mut options = Options {
         profile: what.profile.unwrap_or(Profile::Standard),
         http: what.http,
+        durations: what.durations,
         redact: redact(what)?,
         ring_bytes: what.ring,
         btf: what.btf.clone(),

@@ -13,7 +13,9 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, tp_btf::BtfTracePointLinkId},
 };
-use recorder_ebpf::{COUNTED_CALLS, FILTER_PIDS_MAX, Offsets, Settings, filter as option, probe};
+use recorder_ebpf::{
+    COUNTED_CALLS, ENTERED_MAX, FILTER_PIDS_MAX, Offsets, Settings, filter as option, probe,
+};
 
 use crate::{
     btf::{self, Btf},
@@ -77,6 +79,13 @@ pub const PROBES: &[ProbeSpec] = &[
         tracepoint: "sys_exit",
         what: "system calls, opened files, socket calls",
         needs: PATHS,
+    },
+    ProbeSpec {
+        id: probe::SYS_ENTER,
+        family: "syscall",
+        tracepoint: "sys_enter",
+        what: "beginnings of system calls, for their durations (--durations)",
+        needs: &[],
     },
     ProbeSpec {
         id: probe::FORK,
@@ -304,6 +313,7 @@ impl Probes {
             filter_kinds,
             filter_min_ns,
             filter_must,
+            durations,
             ..
         } = options.settings;
         let RingSizes {
@@ -338,12 +348,15 @@ impl Probes {
                     (filter_min_ns >> 32) as u32,
                     filter_must,
                     hierarchy,
+                    durations,
+                    0,
                 ][..],
                 true,
             )
             .map_max_entries("CALL_RINGS", cpus)
             .map_max_entries("CALL_PAGES", cpus * call_pages)
             .map_max_entries("COUNT_SLOTS", cpus * 2 * COUNTED_CALLS)
+            .map_max_entries("ENTERED", if durations == 0 { 1 } else { ENTERED_MAX })
             .map_max_entries("BULK", bulk_bytes)
             .map_max_entries("URGENT", urgent_bytes)
             .map_max_entries(
@@ -461,10 +474,10 @@ impl Probes {
     }
 
     /// The rings of plain system calls.
-    pub fn call_rings(&mut self, sizes: RingSizes) -> Result<CallRings, Error> {
+    pub fn call_rings(&mut self, sizes: RingSizes, durations: bool) -> Result<CallRings, Error> {
         let rings = self.take("CALL_RINGS")?;
         let pages = self.take("CALL_PAGES")?;
-        CallRings::map(rings, pages, sizes).map_err(|source| Error::CallRings { source })
+        CallRings::map(rings, pages, sizes, durations).map_err(|source| Error::CallRings { source })
     }
 
     /// Per CPU and probe id: seen, dropped, filtered.

@@ -5,6 +5,8 @@
 
 #[path = "kinds/credentials.rs"]
 mod credentials;
+#[path = "kinds/durations.rs"]
+mod durations;
 #[path = "kinds/ipc.rs"]
 mod ipc;
 mod support;
@@ -26,6 +28,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
+    sync::Mutex,
     thread,
     time::Duration,
 };
@@ -88,7 +91,7 @@ struct Sum {
 type Check = fn(&Trace, &Done);
 
 /// Family, and what must have come of it.
-const ROWS: [(&str, Check); 21] = [
+const ROWS: [(&str, Check); 22] = [
     ("syscall", syscalls),
     ("syscall_count", counts),
     ("fork", forks),
@@ -110,7 +113,11 @@ const ROWS: [(&str, Check); 21] = [
     ("http", http),
     ("peer", peers),
     ("credentials", credentials::changes),
+    ("timed_syscall", durations::unasked),
 ];
+
+/// Two recordings of the whole machine at once would have each other's events.
+static MACHINE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn every_kind_comes_as_often_as_it_happens() {
@@ -122,6 +129,7 @@ fn every_kind_comes_as_often_as_it_happens() {
         );
     }
     needs_kernel!();
+    let _machine = MACHINE.lock();
     let dir = tempfile::tempdir().unwrap();
     let recording = Recording::start(&dir.path().join("trace.zst"), &["--http"]);
     let path = recording.trace.clone();

@@ -142,6 +142,7 @@ fn trace() -> Vec<SealedChunk> {
                     nr,
                     ret: 512,
                     args: [roll % 64, 0x7f00_0000_0000 + roll % 4096, 4096, 0, 0, 0],
+                    duration_ns: 0,
                 })
             }
             900..990 => EventData::Open(Open {
@@ -153,6 +154,7 @@ fn trace() -> Vec<SealedChunk> {
                 dev: 1,
                 ino: roll / 1000 % 200,
                 marks: PathMarks::default(),
+                duration_ns: 0,
             }),
             990..994 => EventData::Fork(Fork {
                 child_tid: 50_000 + worker,

@@ -119,6 +119,10 @@ fn place(family: u16) -> usize {
 fn is_call(family: u16) -> bool {
     matches!(
         family,
-        columns::SYSCALL | columns::OPEN | columns::PATH_CALL | columns::SOCK_CALL
+        columns::SYSCALL
+            | columns::TIMED_SYSCALL
+            | columns::OPEN
+            | columns::PATH_CALL
+            | columns::SOCK_CALL
     )
 }

@@ -150,7 +150,7 @@ fn write_what(view: &EventView<'_>, out: &mut Vec<u8>) {
             }
             out.push(b')');
             result(call.ret, out);
-            Ok(())
+            lasted(call.duration_ns, out)
         }
         EventData::SyscallCount(count) => {
             name(view, count.nr, out);
@@ -191,7 +191,8 @@ fn write_what(view: &EventView<'_>, out: &mut Vec<u8>) {
             }
             out.push(b')');
             result(open.ret, out);
-            marks(open.marks, out)
+            let _ = marks(open.marks, out);
+            lasted(open.duration_ns, out)
         }
         EventData::PathCall(call) => {
             name(view, call.nr, out);
@@ -206,7 +207,8 @@ fn write_what(view: &EventView<'_>, out: &mut Vec<u8>) {
             }
             out.push(b')');
             result(call.ret, out);
-            marks(call.marks, out)
+            let _ = marks(call.marks, out);
+            lasted(call.duration_ns, out)
         }
         EventData::SockCall(call) => {
             name(view, call.nr, out);
@@ -222,7 +224,8 @@ fn write_what(view: &EventView<'_>, out: &mut Vec<u8>) {
             endpoint(", remote ", &call.remote, out);
             out.push(b')');
             result(call.ret, out);
-            marks(call.marks, out)
+            let _ = marks(call.marks, out);
+            lasted(call.duration_ns, out)
         }
         EventData::Ipc(call) => {
             name(view, call.nr, out);
@@ -463,6 +466,15 @@ fn after(latency_ns: u64, out: &mut Vec<u8>) -> std::io::Result<()> {
     match latency_ns {
         0 => Ok(()),
         latency_ns => write!(out, ", after {} µs", latency_ns / 1000),
+    }
+}
+
+/// How long a call took, where that is known.
+fn lasted(duration_ns: u64, out: &mut Vec<u8>) -> std::io::Result<()> {
+    match duration_ns {
+        0 => Ok(()),
+        1..1_000 => write!(out, ", took {duration_ns} ns"),
+        _ => write!(out, ", took {} µs", duration_ns / 1000),
     }
 }
 

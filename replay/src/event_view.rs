@@ -989,12 +989,30 @@ pub const COLUMNS: &[Column] = &[
         |view| Cell::some(before(view), |before| Cell::Unsigned(before.user_ns.into())),
     ),
     column(
+        "call_ns",
+        Unsigned,
+        "how long the system call took; empty: unknown",
+        |view| Cell::some(call_ns(&view.event.data), Cell::Unsigned),
+    ),
+    column(
         "ns_tid",
         Unsigned,
         "the new thread in its own pid namespace",
         of!(EventData::Fork(fork) => Cell::nonzero(fork.child_ns_tid)),
     ),
 ];
+
+/// How long a system call took, where that is known.
+pub fn call_ns(data: &EventData) -> Option<u64> {
+    let duration_ns = match data {
+        EventData::Syscall(call) => call.duration_ns,
+        EventData::Open(call) => call.duration_ns,
+        EventData::PathCall(call) => call.duration_ns,
+        EventData::SockCall(call) => call.duration_ns,
+        _ => 0,
+    };
+    (duration_ns != 0).then_some(duration_ns)
+}
 
 /// Rights before they changed, where they are known.
 fn before<'a>(view: &EventView<'a>) -> Option<&'a Rights> {

@@ -483,7 +483,7 @@ impl Fold for Engines {
     #[inline]
     fn takes(&mut self, chunk: &ChunkEvents, index: usize, at: EventRef) -> bool {
         match at.family {
-            columns::SYSCALL => self.takes_call(chunk, index, at),
+            columns::SYSCALL | columns::TIMED_SYSCALL => self.takes_call(chunk, index, at),
             columns::DECLARED.. => self.takes_block(chunk, index, at),
             _ => false,
         }

@@ -36,8 +36,7 @@ static TRACE: LazyLock<(Vec<SealedChunk>, Vec<u8>)> = LazyLock::new(|| {
                     data: EventData::Syscall(Syscall {
                         nr: 1,
                         ret: 2,
-                        args: [seq; 6],
-                    }),
+                        args: [seq; 6], duration_ns: 0, }),
                 });
             }
             builder.seal((chunk + 1) * 12)

@@ -56,6 +56,7 @@ pub fn data() -> impl Strategy<Value = EventData> {
                 nr,
                 ret: ret as i64,
                 args,
+                duration_ns: 0,
             })
         }),
         (w(), n()).prop_map(|(nr, calls)| EventData::SyscallCount(SyscallCount { nr, calls })),
@@ -109,6 +110,7 @@ pub fn data() -> impl Strategy<Value = EventData> {
                     dev,
                     ino,
                     marks: PathMarks(marks),
+                    duration_ns: 0,
                 })
             }
         ),
@@ -120,6 +122,7 @@ pub fn data() -> impl Strategy<Value = EventData> {
                 path,
                 path2,
                 marks: PathMarks(marks),
+                duration_ns: 0,
             })
         }),
         (
@@ -146,6 +149,7 @@ pub fn data() -> impl Strategy<Value = EventData> {
                         unix_path,
                         marks: PathMarks(marks),
                         interface,
+                        duration_ns: 0,
                     })
                 }
             ),
@@ -443,6 +447,7 @@ pub fn read_call(boot_ns: u64, tid: u32, seq: u64) -> Event {
             nr: 0,
             ret: 100,
             args: [3, 0x7f00_1234_5678, 4096, 0, 0, 0],
+            duration_ns: 0,
         }),
     }
 }

@@ -45,6 +45,7 @@ pub fn one_of_each() -> Vec<EventData> {
             nr: 9,
             ret: i64::MIN,
             args: [1, u64::MAX, 1 << 63, 0x7fff_1234_5678, 0, 6],
+            duration_ns: 0,
         }),
         EventData::SyscallCount(SyscallCount {
             nr: u32::MAX,
@@ -89,6 +90,7 @@ pub fn one_of_each() -> Vec<EventData> {
             dev: 5,
             ino: u64::MAX,
             marks: PathMarks(PathMarks::UNTRUSTED | PathMarks::CREATED),
+            duration_ns: 0,
         }),
         EventData::PathCall(PathCall {
             nr: 82,
@@ -97,6 +99,7 @@ pub fn one_of_each() -> Vec<EventData> {
             path: "a".into(),
             path2: "b".into(),
             marks: PathMarks(PathMarks::RELATIVE),
+            duration_ns: 0,
         }),
         EventData::SockCall(SockCall {
             nr: 42,
@@ -112,6 +115,7 @@ pub fn one_of_each() -> Vec<EventData> {
             unix_path: Text::new(b"\0abstract"),
             marks: PathMarks(PathMarks::CUT),
             interface: u32::MAX,
+            duration_ns: 0,
         }),
         EventData::TcpState(TcpState {
             old: 2,
@@ -231,6 +235,12 @@ pub fn one_of_each() -> Vec<EventData> {
             unix_path: "/run/app.sock".into(),
             peer_pid: 70,
             peer_cgroup_id: 8_811,
+        }),
+        EventData::Syscall(Syscall {
+            nr: 35,
+            ret: -4,
+            args: [0; 6],
+            duration_ns: u64::MAX,
         }),
         EventData::Credentials(Credentials {
             nr: 117,

@@ -289,6 +289,7 @@ pub fn read() -> EventData {
         nr: 0,
         ret: 10,
         args: [3, 0, 10, 0, 0, 0],
+        duration_ns: 0,
     })
 }
 
@@ -302,5 +303,6 @@ pub fn open(path: &str) -> EventData {
         dev: 1,
         ino: 3,
         marks: PathMarks(0),
+        duration_ns: 0,
     })
 }

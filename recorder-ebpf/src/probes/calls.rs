@@ -10,7 +10,9 @@ use recorder_ebpf::{
     CALL_BYTES_MAX, CALL_PAGE_BYTES, CallPage, CallRecord, CallRing, abi, action, probe,
 };
 
-use crate::{CALL_PAGES, CALL_RINGS, Current, counters, kernel::bounded, setting, syscalls::Call};
+use crate::{
+    CALL_PAGES, CALL_RINGS, Current, counters, durations, kernel::bounded, setting, syscalls::Call,
+};
 
 /// Writes the record of a call from table `abi`, or counts it as dropped where user space is a whole ring behind.
 #[inline(always)]
@@ -48,7 +50,9 @@ pub fn plain(policy: u32, call: Call, abi: u8, current: Current) -> Option<()> {
             call.arg::<5>(),
         ]
     };
-    let end = at + (size_of::<CallRecord>() as u64) + u64::from(args) * 8;
+    let measured = setting!(durations) != 0;
+    let end =
+        at + (size_of::<CallRecord>() as u64) + u64::from(args) * 8 + if measured { 8 } else { 0 };
     // SAFETY: any offset below CALL_PAGE_BYTES has room for CALL_BYTES_MAX behind it; the state is
     // this CPU's, and only `tail` is written by anyone else.
     unsafe {
@@ -57,7 +61,11 @@ pub fn plain(policy: u32, call: Call, abi: u8, current: Current) -> Option<()> {
             .add(bounded(at as usize, CALL_PAGE_BYTES - 1));
         start.cast::<CallRecord>().write_volatile(record);
         // All six, because storing is cheaper than deciding: those beyond `args` are overwritten by the next record.
-        let words = start.add(size_of::<CallRecord>()).cast::<u64>();
+        let mut words = start.add(size_of::<CallRecord>()).cast::<u64>();
+        if measured {
+            words.write_volatile(durations::of_call());
+            words = words.add(1);
+        }
         words.write_volatile(values[0]);
         words.add(1).write_volatile(values[1]);
         words.add(2).write_volatile(values[2]);

@@ -9,7 +9,7 @@ use recorder_ebpf::{
 };
 
 use crate::{
-    Current, LISTED_FILES, Ring, Scratch, filter, header_of_wanted, io,
+    Current, LISTED_FILES, Ring, Scratch, durations, filter, header_of_wanted, io,
     kernel::{
         cwd_path, dentry_listed, file, file_of, file_path, inode_identity, is_relative,
         path_listed, user_string, walk,
@@ -110,6 +110,7 @@ pub fn open(call: Call, current: Current) -> Option<()> {
     record.mode = mode;
     record.user_len = user_len as u32;
     record.marks = marks;
+    record.duration_ns = durations::of_call();
     let ring = if marks & marks::LISTED != 0 {
         Ring::Urgent
     } else {
@@ -143,7 +144,7 @@ fn place_wanted(
         // Its beginning is not known: what cannot be decided is recorded.
         found = u64::from(listing::WANTED);
     }
-    filter::place_wanted(probe::SYS_EXIT, found, 0)
+    filter::place_wanted(probe::SYS_EXIT, found, durations::of_call())
 }
 
 /// Is what an open returned on the list, or was it refused for want of rights (what may be on it)?
@@ -217,6 +218,7 @@ pub fn path_call(policy: u32, call: Call, current: Current) -> Option<()> {
     record.nr = call.nr;
     record.marks = marks;
     record.user_len = [user_end as u32, (user2_end - dir_end) as u32];
+    record.duration_ns = durations::of_call();
     record.dir_len = [(dir_end - user_end) as u32, (dir2_end - user2_end) as u32];
     send::<PathCallRecord>(Ring::Bulk, probe::SYS_EXIT, scratch);
     Some(())

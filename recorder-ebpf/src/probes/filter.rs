@@ -27,7 +27,7 @@ use recorder_ebpf::{
 };
 
 use crate::{
-    Current, counters, credentials, files, io, ipc,
+    Current, counters, credentials, durations, files, io, ipc,
     kernel::{bounded, read},
     offset, scratch_of, setting, sockets,
     syscalls::Call,
@@ -330,7 +330,13 @@ extern "C" fn call_kind_wanted(kind: u64, nr: u64, ret: u64) -> u64 {
     let has_place = kind == u64::from(kind::OPEN)
         || kind == u64::from(kind::PATH_CALL)
         || kind == u64::from(kind::SOCK_CALL);
-    u64::from(has_place || setting!(filter_must) & option::WHERE == 0)
+    let must = setting!(filter_must);
+    u64::from(
+        has_place
+            || must & (option::PATH | option::ADDRESS) == 0
+                && (given & option::DURATION == 0
+                    || durations::of_call() >= setting!(filter_min_ns)),
+    )
 }
 
 /// A call that is not recorded changes what others mean: a descriptor has another file, a connection

@@ -15,6 +15,7 @@ mod cgroups;
 mod counts;
 mod credentials;
 mod details;
+mod durations;
 mod files;
 mod filter;
 mod idr;
@@ -100,6 +101,10 @@ static USES: LruHashMap<UseKey, Use> = LruHashMap::with_max_entries(USES_MAX, 0)
 #[map]
 static ATTACHED: LruHashMap<[u64; 2], u64> = LruHashMap::with_max_entries(ATTACHED_MAX, 0);
 
+/// When threads began the calls that they are in: [`recorder_ebpf::ENTERED_MAX`]. User space makes it that
+/// large where durations are asked for.
+#[map]
+static ENTERED: Array<u64> = Array::with_max_entries(1, 0);
 /// Rights of threads, by tid, as they were when they were last looked at.
 #[map]
 static RIGHTS: LruHashMap<u32, KnownRights> = LruHashMap::with_max_entries(RIGHTS_MAX, 0);
@@ -115,6 +120,8 @@ pub struct Scratch {
     at: u64,
     /// Whose it is.
     probe: u64,
+    /// Of `sys_exit`: how long the call took, where that is measured; 0: unknown.
+    pub duration_ns: u64,
     /// Components of paths so far, and where they begin.
     components: u64,
     starts: [u16; COMPONENTS],
@@ -148,6 +155,8 @@ static SETTINGS: Settings = Settings {
     filter_min_ns: 0,
     filter_must: 0,
     hierarchy: 0,
+    durations: 0,
+    reserved_too: 0,
 };
 
 /// A member's offset: a constant to the verifier, because the map behind it is frozen.

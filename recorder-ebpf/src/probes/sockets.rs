@@ -18,7 +18,7 @@ use recorder_ebpf::{
 };
 
 use crate::{
-    Current, Ring, SOCKETS, Scratch, filter, header_of_wanted, is_recorder,
+    Current, Ring, SOCKETS, Scratch, durations, filter, header_of_wanted, is_recorder,
     kernel::{bounded, file_of, read},
     offset, scratch, send, setting,
     sniff::unix_peer,
@@ -126,6 +126,7 @@ pub fn sock_call(call: Call, current: Current) -> Option<()> {
     record.remote = socket.remote;
     record.marks = 0;
     record.interface = 0;
+    record.duration_ns = durations::of_call();
     if call.nr == nr::SOCKET {
         // A refused socket call has no socket to look at: what was asked for is what counts.
         record.family = call.arg::<0>() as u16;
@@ -184,7 +185,7 @@ fn call_wanted(scratch: &mut Scratch) -> bool {
             remote: record.remote,
         })
     };
-    filter::place_wanted(probe::SYS_EXIT, found, 0)
+    filter::place_wanted(probe::SYS_EXIT, found, durations::of_call())
 }
 
 /// What the filter's list of addresses says of both ends.

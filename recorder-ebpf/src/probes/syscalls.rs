@@ -7,8 +7,8 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use recorder_ebpf::{Offsets, abi, action, filter as option, probe, reuse};
 
 use crate::{
-    Current, POLICY, calls, counts::count, credentials, current, files, filter, io, ipc, kernel,
-    offset, setting, sockets,
+    Current, POLICY, calls, counts::count, credentials, current, durations, files, filter, io, ipc,
+    kernel, offset, setting, sockets,
 };
 
 /// The registers at a system call, in the order of its arguments.
@@ -77,6 +77,7 @@ impl Call {
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let regs: *const Registers = ctx.arg(0);
     let nr = Call::number(regs);
+    durations::ended(nr, ctx.arg(1));
     let abi = abi(nr);
     if abi != abi::NATIVE {
         foreign(&ctx, abi, regs);

@@ -83,13 +83,11 @@ fn judge(mut each: impl FnMut(&Event, &State) -> usize) {
         dev: 1,
         ino: 8,
         path: text("/etc/shadow"),
-        marks: PathMarks::default(),
-    };
+        marks: PathMarks::default(), duration_ns: 0, };
     let call = Syscall {
         nr: nr("dup2"),
         ret: 1,
-        args: [3, 1, 0, 0, 0, 0],
-    };
+        args: [3, 1, 0, 0, 0, 0], duration_ns: 0, };
     let events = [
         EventData::Exec(exec),
         EventData::Open(open),

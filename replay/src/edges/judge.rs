@@ -164,6 +164,7 @@ impl Judge {
             unix_path: Text::default(),
             marks: PathMarks::default(),
             interface: 0,
+            duration_ns: 0,
         };
         let asked = Event {
             boot_ns: seen.first_ns,

@@ -129,6 +129,7 @@ mod tests {
                 nr: 8,
                 ret: 9,
                 args: [10, 11, 12, 13, 14, 15],
+                duration_ns: 0,
             }),
         };
         let state = State::new();

@@ -56,7 +56,7 @@ impl Depth {
         effects: &Effects,
     ) -> Depth {
         match family {
-            columns::SYSCALL => match nr() {
+            columns::SYSCALL | columns::TIMED_SYSCALL => match nr() {
                 Some(nr) => Depth::of_effect(effects.of(nr)),
                 None => Depth::Who,
             },

@@ -309,6 +309,7 @@ fn holes_and_loss_records_mark_a_gap_once() {
                 nr: 39,
                 ret: 1,
                 args: [0; 6],
+                duration_ns: 0,
             }),
         )
     };
@@ -373,6 +374,7 @@ fn descriptors_follow_open_dup_close_and_fork() {
                     nr: nr(name),
                     ret,
                     args,
+                    duration_ns: 0,
                 }),
             ),
         );
@@ -387,6 +389,7 @@ fn descriptors_follow_open_dup_close_and_fork() {
         dev: 0,
         ino: 0,
         marks: PathMarks::default(),
+        duration_ns: 0,
     };
     apply(&mut state, &event(S, 10, EventData::Open(open("/a", 3))));
     apply(
@@ -442,6 +445,7 @@ fn the_architecture_selects_the_table() {
         nr: 146,
         ret: 0,
         args: [33, 0, 0, 0, 0, 0],
+        duration_ns: 0,
     };
     apply(&mut state, &event(S, 10, EventData::Syscall(setuid)));
     assert_eq!(state.process(10).unwrap().uid, Some(33));

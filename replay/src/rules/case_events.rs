@@ -534,6 +534,7 @@ impl World<'_> {
             dev: 1,
             ino: self.small(of, "ino", 500)?,
             marks: PathMarks(created),
+            duration_ns: 0,
         };
         self.event(item, pid, EventData::Open(open))
     }
@@ -564,6 +565,7 @@ impl World<'_> {
             unix_path: Text::new(unix.as_bytes()),
             marks: PathMarks::default(),
             interface: 0,
+            duration_ns: 0,
         };
         self.event(item, pid, EventData::SockCall(call))
     }
@@ -686,8 +688,14 @@ impl World<'_> {
                 path: Text::new(self.text(of, "path").as_bytes()),
                 path2: Text::new(self.text(of, "path2").as_bytes()),
                 marks: PathMarks::default(),
+                duration_ns: 0,
             }),
-            None => EventData::Syscall(Syscall { nr, ret, args }),
+            None => EventData::Syscall(Syscall {
+                nr,
+                ret,
+                args,
+                duration_ns: 0,
+            }),
         };
         self.event(item, pid, data)
     }

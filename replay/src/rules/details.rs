@@ -6,7 +6,7 @@ use super::{
     fields::Id,
     subject::{Subject, UNKNOWN},
 };
-use crate::resolve::Process;
+use crate::{event_view::call_ns, resolve::Process};
 use trace_format::{Details, Known, event::ExecFlags};
 
 /// By number (include/uapi/linux/capability.h).
@@ -56,6 +56,7 @@ impl<'a> Subject<'a> {
                 let started = self.state.wall_ns(start_ns).filter(|_| start_ns != 0)?;
                 i64::try_from(started).ok()
             }
+            Id::CallLatency => call_ns(&self.event.data).and_then(|ns| i64::try_from(ns).ok()),
             id => self.target_number(id),
         }
     }

@@ -538,6 +538,7 @@ mod tests {
             nr: fsync,
             ret: 0,
             args: [0; 6],
+            duration_ns: 0,
         });
         let event = Event {
             data,

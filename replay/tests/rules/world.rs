@@ -287,6 +287,7 @@ pub fn open_data(path: &str, ret: i64, flags: u32) -> Open {
         dev: 1,
         ino: 500,
         marks: PathMarks::default(),
+        duration_ns: 0,
     }
 }
 
@@ -299,6 +300,7 @@ pub fn call(name: &str, ret: i64, args: [u64; 6]) -> EventData {
         nr: nr(name),
         ret,
         args,
+        duration_ns: 0,
     })
 }
 
@@ -310,6 +312,7 @@ pub fn path_call(name: &str, ret: i64, path: &str, path2: &str, arg: u64) -> Eve
         path: path.into(),
         path2: path2.into(),
         marks: PathMarks::default(),
+        duration_ns: 0,
     })
 }
 
@@ -325,6 +328,7 @@ pub fn sock_data(name: &str, ret: i64, fd: i32, local: Endpoint, remote: Endpoin
         unix_path: Text::default(),
         marks: PathMarks::default(),
         interface: 0,
+        duration_ns: 0,
     }
 }
 

@@ -188,6 +188,7 @@ impl Made {
                     nr: READ,
                     ret: 64,
                     args: [self.random(20), 0x7fff_0000, 64, 0, 0, 0],
+                    duration_ns: 0,
                 };
                 self.event(boot_ns, pid, cgroup_id, 2, EventData::Syscall(syscall));
             }
@@ -206,6 +207,7 @@ impl Made {
             dev: 1,
             ino: 2,
             marks: PathMarks::default(),
+            duration_ns: 0,
         };
         self.event(boot_ns, pid, cgroup_id, 3, EventData::Open(open));
     }
@@ -253,6 +255,7 @@ impl Made {
                 unix_path: Text::default(),
                 marks: PathMarks::default(),
                 interface: 0,
+                duration_ns: 0,
             };
             self.event(
                 at(second, 3_000 + port * 3_900_000),

@@ -143,6 +143,7 @@ fn open(call: &Call<'_>, state: &State) -> Option<EventData> {
         dev: call.number("dev").unwrap_or(0) as u64,
         ino: call.number("ino").unwrap_or(0) as u64,
         marks,
+        duration_ns: 0,
     }))
 }
 
@@ -271,6 +272,7 @@ fn born(call: &Call<'_>, state: &State, told: &mut Vec<Told>) {
             nr,
             ret: result,
             args,
+            duration_ns: 0,
         });
         told.push(Told::Event(with(event, data)));
     }
@@ -331,6 +333,7 @@ fn sock_call(call: &Call<'_>, state: &State) -> Option<EventData> {
         },
         marks: PathMarks::default(),
         interface: 0,
+        duration_ns: 0,
     }))
 }
 
@@ -362,6 +365,7 @@ fn path_call(call: &Call<'_>, state: &State) -> Option<EventData> {
         path,
         path2: path2.unwrap_or_default(),
         marks,
+        duration_ns: 0,
     }))
 }
 
@@ -372,6 +376,7 @@ fn generic(call: &Call<'_>) -> Option<EventData> {
         nr,
         ret: 0,
         args: [0; 6],
+        duration_ns: 0,
     }))
 }
 
@@ -442,5 +447,10 @@ fn syscall(call: &Call<'_>, state: &State) -> Option<EventData> {
         ("mmap" | "brk", Parameter::Value(Value::Unsigned(address))) => *address as i64,
         _ => call.result(),
     };
-    Some(EventData::Syscall(Syscall { nr, ret, args }))
+    Some(EventData::Syscall(Syscall {
+        nr,
+        ret,
+        args,
+        duration_ns: 0,
+    }))
 }

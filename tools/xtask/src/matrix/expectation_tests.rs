@@ -29,6 +29,7 @@ fn perfect() -> Recording {
             unix_path: Default::default(),
             marks: Default::default(),
             interface: 0,
+            duration_ns: 0,
         })
     };
     let data = [
@@ -43,6 +44,7 @@ fn perfect() -> Recording {
                 dev: 0,
                 ino: 1,
                 marks: Default::default(),
+                duration_ns: 0,
             }),
         ),
         (
@@ -54,6 +56,7 @@ fn perfect() -> Recording {
                 path: "/tmp/ks-open-0".into(),
                 path2: Default::default(),
                 marks: Default::default(),
+                duration_ns: 0,
             }),
         ),
         (
@@ -77,6 +80,7 @@ fn perfect() -> Recording {
                 nr: syscalls::I386 | 20,
                 ret: 7,
                 args: [0; 6],
+                duration_ns: 0,
             }),
         ),
         (

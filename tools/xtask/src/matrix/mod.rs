@@ -46,7 +46,7 @@ done
 [ -e /recorder.bpf.o ] && export TRAILCAM_PROBES=/recorder.bpf.o
 rec check --json > /out/check.json 2> /out/check.log
 echo $? > /out/check.status
-rec capture --profile full --duration 120s -o /out/trace.zst > /out/rec.out 2> /out/rec.log &
+rec capture --profile full --durations --duration 120s -o /out/trace.zst > /out/rec.out 2> /out/rec.log &
 rec=$!
 tries=0
 while [ ! -s /out/trace.zst ] && [ $tries -lt 600 ] && kill -0 $rec; do

@@ -176,6 +176,7 @@ mod tests {
                 nr: 257,
                 ret: -2,
                 args,
+                duration_ns: 0,
             }),
         };
         let mut row = Vec::new();
