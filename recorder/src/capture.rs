@@ -281,6 +281,11 @@ pub fn run(
     };
     capture.before_probes();
     probes.attach()?;
+    if let Err(error) = probes.learn_rights() {
+        notice::say(format_args!(
+            "rec: what processes that run already may do is not known before it changes: {error}"
+        ));
+    }
     // The duration is that of recording, not of starting to.
     let started = Instant::now();
     lists.seed(&options.filter);

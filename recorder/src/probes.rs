@@ -11,7 +11,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, tp_btf::BtfTracePointLinkId},
+    programs::{BtfTracePoint, Iter, tp_btf::BtfTracePointLinkId},
 };
 use recorder_ebpf::{
     COUNTED_CALLS, ENTERED_MAX, FILTER_PIDS_MAX, Offsets, Settings, filter as option, probe,
@@ -386,10 +386,12 @@ impl Probes {
                     }),
             })
             .collect();
+        let mut details_left_out = details::left_out(&found);
+        details_left_out.extend(load_iterator(&mut ebpf, &kernel).err());
         Ok(Probes {
             ebpf,
             attached,
-            details_left_out: details::left_out(&found),
+            details_left_out,
             links: Links::new(),
         })
     }
@@ -412,6 +414,22 @@ impl Probes {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Has the kernel go through all threads once, so that the probes know the rights of those that run
+    /// already. Where it cannot, that has been said when the program was loaded.
+    pub fn learn_rights(&mut self) -> Result<(), String> {
+        let program = iterator(&mut self.ebpf)?;
+        if program.fd().is_err() {
+            return Ok(());
+        }
+        let link = program.attach().map_err(|error| chain(&error))?;
+        let link = program.take_link(link).map_err(|error| chain(&error))?;
+        let mut threads = link.into_file().map_err(|error| chain(&error))?;
+        // The program writes nothing: to read is to run it.
+        std::io::copy(&mut threads, &mut std::io::sink())
+            .map(drop)
+            .map_err(|error| format!("{RUNNING_TASKS} cannot be read: {error}"))
     }
 
     /// Attaches or detaches one probe; what is so already stays so.
@@ -585,6 +603,23 @@ fn load_program(ebpf: &mut Ebpf, tracepoint: &str, kernel: &aya::Btf) -> Result<
     program(ebpf, tracepoint)?
         .load(tracepoint, kernel)
         .map_err(|error| chain(&error))
+}
+
+/// The program that goes through the threads that run.
+const RUNNING_TASKS: &str = "running_tasks";
+
+fn iterator(ebpf: &mut Ebpf) -> Result<&mut Iter, String> {
+    ebpf.program_mut(RUNNING_TASKS)
+        .ok_or_else(|| format!("the probe object has no program {RUNNING_TASKS}"))?
+        .try_into()
+        .map_err(|error| chain(&error))
+}
+
+fn load_iterator(ebpf: &mut Ebpf, kernel: &aya::Btf) -> Result<(), String> {
+    let what = "rights of processes that run already, before they change";
+    iterator(ebpf)
+        .and_then(|program| program.load("task", kernel).map_err(|error| chain(&error)))
+        .map_err(|error| format!("{what}: {error}"))
 }
 
 fn attach_program(ebpf: &mut Ebpf, tracepoint: &str) -> Result<BtfTracePointLinkId, String> {

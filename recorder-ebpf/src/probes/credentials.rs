@@ -2,10 +2,11 @@
 //!
 //! When a call ends or a program starts the kernel has the new rights only. So those of each thread are
 //! remembered from its fork on, and compared where they can change: after the calls that are made for it,
-//! and at an exec. What changed in between, without such a call, shows there too. A thread that ran before
-//! the probes, or that had to make room, is not known: that is said, and nothing is guessed.
+//! and at an exec. What changed in between, without such a call, shows there too. Those of the
+//! threads that run already are gone through once, by an iterator, when all probes are attached. A thread
+//! that had to make room is not known: that is said, and nothing is guessed.
 
-use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_get_current_task};
 use recorder_ebpf::{CredentialsRecord, KnownRights, detail, kind, probe};
 
 use crate::{
@@ -35,6 +36,29 @@ fn fill(known: &mut KnownRights, task: u64) {
     let space: u64 = read(cred, offset!(cred_user_ns));
     rights.user_ns = read(space, offset!(user_ns_inum));
     rights.reserved = 0;
+}
+
+/// `struct bpf_iter__task` (kernel/bpf/task_iter.c); user space sees each pointer as 8 bytes.
+#[repr(C)]
+struct TaskContext {
+    meta: u64,
+    /// 0 at the end.
+    task: u64,
+}
+
+/// Remembers those of a thread that runs, unless it is known: what a call or a fork noted meanwhile is newer.
+#[unsafe(link_section = "iter/task")]
+#[unsafe(no_mangle)]
+extern "C" fn running_tasks(context: *const TaskContext) -> i32 {
+    // SAFETY: the kernel's, of this layout.
+    let task = unsafe { core::ptr::read_volatile(&raw const (*context).task) };
+    if task != 0 && readable() {
+        let mut known = KnownRights::default();
+        fill(&mut known, task);
+        let tid: u32 = read(task, offset!(task_pid));
+        let _ = RIGHTS.insert(tid, known, u64::from(BPF_NOEXIST));
+    }
+    0
 }
 
 /// Remembers those of a new thread.

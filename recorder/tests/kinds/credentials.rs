@@ -12,8 +12,8 @@ use trace_format::{
 };
 
 use super::{
-    of, pipe,
-    support::{self, Trace},
+    MACHINE, of, pipe,
+    support::{self, Recording, Trace, read},
 };
 
 const USER: u32 = 4_242;
@@ -147,4 +147,51 @@ pub fn changes(trace: &Trace, done: &super::Done) {
         Some(id) => assert_eq!(id, 1, "the first of its namespace"),
         None => support::skip("no pid namespaces here"),
     }
+}
+
+/// What ran before the recording: a child that waits for it to begin.
+#[test]
+fn rights_of_what_runs_already_are_known() {
+    crate::needs_kernel!();
+    let _machine = MACHINE.lock();
+    let (from, into) = pipe();
+    // SAFETY: the child makes system calls only.
+    let child = unsafe {
+        let child = libc::fork();
+        assert!(child >= 0);
+        if child == 0 {
+            let mut byte = 0u8;
+            libc::read(from.as_raw_fd(), (&raw mut byte).cast(), 1);
+            libc::_exit(i32::from(libc::syscall(libc::SYS_setgid, GROUP) != 0));
+        }
+        child
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("trace.zst");
+    let recording = Recording::start(&path, &[]);
+    // SAFETY: one byte of this process; its own child.
+    unsafe {
+        assert_eq!(libc::write(into.as_raw_fd(), [1u8].as_ptr().cast(), 1), 1);
+        let mut status = -1;
+        assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+        assert_eq!(status, 0);
+    }
+    recording.stop();
+    let trace = read(&path);
+    let found: Vec<Credentials> = of(&trace, child as u32)
+        .filter_map(|event| match event.data {
+            EventData::Credentials(change) => Some(change),
+            _ => None,
+        })
+        .collect();
+    let [change] = found[..] else {
+        panic!("one setgid: {found:?}");
+    };
+    assert!(
+        change.marks.has(CredentialMarks::BEFORE_KNOWN),
+        "{change:?}"
+    );
+    assert_eq!((change.before.gid, change.after.gid), (0, GROUP));
+    assert_eq!(change.before.cap_effective, change.after.cap_effective);
+    assert!(change.before.cap_effective > 0);
 }
