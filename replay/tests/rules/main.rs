@@ -1,6 +1,7 @@
 //! The rule language and the shipped rules, over events made by hand.
 
 mod behaviour;
+mod calls;
 mod details;
 mod language;
 mod loading;
