@@ -3,22 +3,21 @@
 use arrow::{
     array::{
         ArrayRef, BooleanBuilder, DictionaryArray, Int32Builder, Int64Builder, RecordBatch,
-        StringBuilder, TimestampNanosecondBuilder, UInt64Builder,
+        TimestampNanosecondBuilder, UInt64Builder,
     },
     datatypes::{DataType, Field, Int32Type, Schema, TimeUnit},
     error::ArrowError,
 };
-use hashbrown::HashMap;
 use std::sync::Arc;
 
-use super::{Error, Row, Table, table::Head};
+use super::{Error, Row, Table, table::Head, texts::Texts};
 use crate::{
     event_json::fields_text,
     event_view::{Cell, ColumnType},
 };
 
 /// Rows in a batch: some 60 columns of 8 bytes, 8 MB.
-pub const BATCH_ROWS: usize = 16_384;
+const BATCH_ROWS: usize = 16_384;
 
 /// Collects rows into batches.
 pub struct Batches {
@@ -40,18 +39,13 @@ enum Values {
     Unsigned(UInt64Builder),
     Signed(Int64Builder),
     Flag(BooleanBuilder),
-    Text(Box<Texts>),
+    Text(Box<Keyed>),
 }
 
 impl Batches {
     pub fn new(table: &Table) -> Batches {
-        let fields: Vec<Field> = table
-            .heads
-            .iter()
-            .map(|head| Field::new(head.name, data_type(head.ty), true))
-            .collect();
         Batches {
-            schema: Arc::new(Schema::new(fields)),
+            schema: schema(table),
             builders: table.heads.iter().map(Builder::new).collect(),
             heads: table.heads.clone(),
             rows: 0,
@@ -87,7 +81,14 @@ impl Batches {
     }
 }
 
-fn data_type(ty: ColumnType) -> DataType {
+/// What is said of a table's columns.
+pub fn schema(table: &Table) -> Arc<Schema> {
+    let field = |head: &Head| Field::new(head.name, data_type(head.ty), true);
+    let fields: Vec<Field> = table.heads.iter().map(field).collect();
+    Arc::new(Schema::new(fields))
+}
+
+pub fn data_type(ty: ColumnType) -> DataType {
     match ty {
         ColumnType::Time => DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
         ColumnType::Unsigned => DataType::UInt64,
@@ -165,52 +166,21 @@ impl Builder {
     }
 }
 
-/// A column of texts: each one once, and its number in every row. The same few come again and again.
+/// A column of texts: each one once, and its number in every row.
 #[derive(Default)]
-struct Texts {
+struct Keyed {
     keys: Int32Builder,
-    values: StringBuilder,
-    /// As the rows gave them, which need not be UTF-8.
-    numbers: HashMap<Box<[u8]>, i32>,
-    /// Looked at first: the text that came last from about the same place in memory.
-    recent: [Option<(Box<[u8]>, i32)>; RECENT],
+    texts: Texts,
 }
 
-/// More than the texts that alternate in a busy server's column.
-const RECENT: usize = 32;
-
-impl Texts {
+impl Keyed {
     #[inline]
     fn append(&mut self, text: &[u8]) {
-        // Where a text lies says only where to look for it: what lies there is compared.
-        let place = (text.as_ptr() as usize >> 3) ^ (text.as_ptr() as usize >> 8);
-        let place = place % RECENT;
-        let key = match &self.recent[place] {
-            Some((recent, key)) if **recent == *text => *key,
-            _ => self.look_up(text, place),
-        };
-        self.keys.append_value(key);
-    }
-
-    fn look_up(&mut self, text: &[u8], place: usize) -> i32 {
-        let key = match self.numbers.get(text) {
-            Some(key) => *key,
-            None => {
-                // A batch has no more texts than rows.
-                let key = self.numbers.len() as i32;
-                self.values.append_value(String::from_utf8_lossy(text));
-                self.numbers.insert(text.into(), key);
-                key
-            }
-        };
-        self.recent[place] = Some((text.into(), key));
-        key
+        self.keys.append_value(self.texts.number(text));
     }
 
     fn finish(&mut self) -> Result<DictionaryArray<Int32Type>, ArrowError> {
-        self.numbers.clear();
-        self.recent = Default::default();
-        let values = Arc::new(self.values.finish());
-        DictionaryArray::try_new(self.keys.finish(), values)
+        let texts = Arc::new(self.texts.take());
+        DictionaryArray::try_new(self.keys.finish(), texts)
     }
 }

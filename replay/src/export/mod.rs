@@ -1,18 +1,20 @@
 //! Traces as tables: Parquet, Arrow, CSV, JSON lines and SQLite, all from the same columns.
 //!
-//! Rows are written as they come; a writer holds at most one batch. `docs/export.md` describes the
+//! Rows are written as they come; a writer holds at most one batch, that of Parquet two row groups. `docs/export.md` describes the
 //! tables.
 
 mod arrow;
 mod batches;
 mod csv;
 mod findings;
+mod group;
 mod jsonl;
 mod parquet;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 pub mod table;
 pub mod tables;
+mod texts;
 
 use std::io::{self, Write};
 
