@@ -1,32 +1,45 @@
 //! A byte string, shared: what the kernel calls a path, a name or an argument list.
 
-use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{Hash, Hasher},
+    ops::Deref,
+    sync::Arc,
+};
 
 /// Immutable bytes, cheap to clone. Usually UTF-8, but the kernel does not promise it; `Display` replaces what is not.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Text(Arc<[u8]>);
+///
+/// The empty string, which most fields of most events hold, is nothing to allocate or count references of.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Text(Option<Arc<[u8]>>);
 
 impl Text {
     pub fn new(bytes: &[u8]) -> Self {
-        Text(Arc::from(bytes))
+        Text((!bytes.is_empty()).then(|| Arc::from(bytes)))
     }
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.0.as_deref().unwrap_or_default()
     }
     /// Whether both are one string in memory. Equal ones need not be.
     pub fn is_same(&self, other: &Text) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
     }
     pub fn to_string_lossy(&self) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(&self.0)
+        String::from_utf8_lossy(self)
     }
 }
 
-impl Default for Text {
-    fn default() -> Self {
-        Text(Arc::from(&[][..]))
+/// As its bytes: they are looked up by it.
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
+
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
         Text::new(text.as_bytes())
@@ -39,23 +52,23 @@ impl From<&[u8]> for Text {
 }
 impl From<Vec<u8>> for Text {
     fn from(bytes: Vec<u8>) -> Self {
-        Text(Arc::from(bytes))
+        Text((!bytes.is_empty()).then(|| Arc::from(bytes)))
     }
 }
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Text(Arc::from(text.into_bytes()))
+        Text::from(text.into_bytes())
     }
 }
 impl Deref for Text {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.0
+        self.as_bytes()
     }
 }
 impl Borrow<[u8]> for Text {
     fn borrow(&self) -> &[u8] {
-        &self.0
+        self.as_bytes()
     }
 }
 impl fmt::Display for Text {
@@ -105,7 +118,23 @@ pub(crate) fn as_hex<S: serde::Serializer, const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use super::escaped;
+    use super::{Text, escaped};
+    use std::collections::HashMap;
+
+    #[test]
+    fn a_text_is_looked_up_and_sorted_by_its_bytes() {
+        let texts = ["", "a", "ab", "b"].map(Text::from);
+        assert!(texts.is_sorted());
+        let places: HashMap<Text, usize> = texts.into_iter().zip(0..).collect();
+        for (bytes, place) in [&b""[..], b"a", b"ab", b"b"].into_iter().zip(0..) {
+            assert_eq!(places[bytes], place);
+            assert_eq!(&*Text::from(bytes.to_vec()), bytes);
+        }
+        assert_eq!(Text::from(Vec::new()), Text::default());
+        assert!(
+            Text::from("").is_same(&Text::default()) && !Text::from("a").is_same(&Text::from("a"))
+        );
+    }
 
     #[test]
     fn escapes_are_reversible_and_valid_text_is_left_alone() {
