@@ -24,8 +24,10 @@ pub struct Engine {
     rules: RuleSet,
     /// For each event type, the enabled rules that can match it, in their order.
     by_type: Vec<Box<[u32]>>,
-    /// Of them, those to ask about an open even when it is a repetition.
+    /// Of them, those to ask about an open even when it is a repetition …
     not_repeatable: Vec<Box<[u32]>>,
+    /// … and the sequences among the others, which have to know how late it is.
+    passed: Vec<Box<[u32]>>,
     repeats: Repeats,
     first_match: bool,
     /// For each rule, what it remembers.
@@ -74,12 +76,22 @@ impl Engine {
         let by_type: Vec<Box<[u32]>> = (0..TYPES as u16)
             .map(|number| of_type(Type(number)))
             .collect();
-        let repeatable: Vec<bool> = rules.rules.iter().map(is_repeatable).collect();
-        let not_repeatable = by_type.iter().map(|of_type| {
-            let indices = of_type.iter().copied();
-            indices
-                .filter(|index| !repeatable[*index as usize])
+        let of_types = |wanted: &dyn Fn(&Compiled, Type) -> bool| -> Vec<Box<[u32]>> {
+            let of_type = |(number, indices): (usize, &[u32])| {
+                let kind = Type(number as u16);
+                let wanted = |index: &u32| wanted(&rules.rules[*index as usize], kind);
+                indices.iter().copied().filter(wanted).collect()
+            };
+            by_type
+                .iter()
+                .map(|it| &**it)
+                .enumerate()
+                .map(of_type)
                 .collect()
+        };
+        let not_repeatable = of_types(&|rule, kind| !is_repeatable(rule, kind));
+        let passed = of_types(&|rule, kind| {
+            matches!(rule.work, Work::Sequence(_)) && is_repeatable(rule, kind)
         });
         let memories: Vec<Memory> = rules.rules.iter().map(Memory::of).collect();
         let waiting = memories.iter().enumerate();
@@ -87,7 +99,8 @@ impl Engine {
         Engine {
             waiting: waiting.map(|memory| memory.0 as u32).collect(),
             first_match: rules.first_match,
-            not_repeatable: not_repeatable.collect(),
+            not_repeatable,
+            passed,
             repeats: Repeats::default(),
             rules,
             by_type,
@@ -133,6 +146,11 @@ impl Engine {
         };
         let version = state.version();
         let again = self.repeats.has(event, open, version);
+        if again {
+            for index in &self.passed[kind.0 as usize] {
+                self.memories[*index as usize].pass(event.boot_ns);
+            }
+        }
         if !self.judge(&subject, at, again, matches) && !again {
             self.repeats.note(event, open, version);
         }
@@ -211,7 +229,7 @@ impl Engine {
         })
     }
 
-    /// Whether a rule matched that remembers nothing. `again`: none of the repeatable ones does.
+    /// Whether a condition of a rule held. `again`: none of the repeatable ones' does.
     fn judge(
         &mut self,
         subject: &Subject<'_>,
@@ -219,7 +237,7 @@ impl Engine {
         again: bool,
         matches: &mut Vec<RuleMatch>,
     ) -> bool {
-        let mut told = false;
+        let (mut told, mut touched) = (false, false);
         let indices = match again {
             true => &self.not_repeatable,
             false => &self.by_type,
@@ -234,6 +252,7 @@ impl Engine {
                     if !compiled.condition.holds(subject, scratch) {
                         continue;
                     }
+                    touched = true;
                     let step = memory.take(window, subject, scratch);
                     forgotten.note(step.lost, now_ns);
                     if let Some(value) = step.reached {
@@ -246,6 +265,7 @@ impl Engine {
                 (Work::Sequence(sequence), Memory::Sequence(memory, forgotten)) => {
                     let outcome = memory.take(sequence, subject, scratch);
                     forgotten.note(outcome.lost, now_ns);
+                    touched |= outcome.touched;
                     let took_ns = outcome.done_ns.or(outcome.waits.map(|wait| wait.took_ns));
                     let Some(took_ns) = took_ns else { continue };
                     let mut matched = tell(compiled, index, subject, scratch);
@@ -274,11 +294,20 @@ impl Engine {
                 }
             }
         }
-        told
+        told || touched
     }
 }
 
 impl Memory {
+    /// An event of this time is left out.
+    fn pass(&mut self, boot_ns: u64) {
+        match self {
+            // A window's time is that of what fulfils its condition.
+            Memory::None | Memory::Window(..) => {}
+            Memory::Sequence(memory, _) => memory.pass(boot_ns),
+        }
+    }
+
     fn of(compiled: &Compiled) -> Memory {
         match compiled.work {
             Work::Tell => Memory::None,

@@ -1,10 +1,14 @@
-//! Opens that no rule matched: a server opens the same files again and again, and as long as neither the open
+//! Opens that no rule's condition holds for: a server opens the same files again and again, and as long as neither the open
 //! nor anything about who opens differs, neither does the answer.
 //!
-//! That holds for rules whose conditions look at nothing else ([`is_repeatable`]). Others, and those that
-//! remember, are asked every time.
+//! That holds for rules whose conditions look at nothing else ([`is_repeatable`]), also for those that
+//! remember: what fulfils none of their conditions they pass over. Others are asked every time.
 
-use super::load::{Compiled, Work};
+use super::{
+    load::{Compiled, Work},
+    node::Node,
+    types::Type,
+};
 use crate::resolve::Version;
 use trace_format::{Event, event::Open};
 
@@ -47,7 +51,7 @@ impl Repeats {
         })
     }
 
-    /// No repeatable rule matched this open.
+    /// No condition of a repeatable rule holds for this open.
     pub fn note(&mut self, event: &Event, open: &Open, version: Version) {
         if open.path.len() > PATH_BYTES_MAX {
             return;
@@ -72,11 +76,16 @@ fn place(event: &Event, open: &Open) -> usize {
     ((mixed ^ (len << 17)).wrapping_mul(SPREAD) >> 56) as usize % SEEN
 }
 
-/// Whether the rule's answer to an open follows from the open and from who opens alone.
-pub(super) fn is_repeatable(compiled: &Compiled) -> bool {
-    let mut repeatable = matches!(compiled.work, Work::Tell);
-    compiled
-        .condition
-        .fields(&mut |field| repeatable &= field.id.is_of_open());
-    repeatable
+/// Whether it follows from an open of this type and from who opens alone whether any condition of the rule
+/// holds.
+pub(super) fn is_repeatable(compiled: &Compiled, kind: Type) -> bool {
+    let of_open = |condition: &Node| {
+        let mut of_open = true;
+        condition.fields(&mut |field| of_open &= field.id.is_of_open());
+        of_open || !condition.event_types().contains(kind)
+    };
+    match &compiled.work {
+        Work::Tell | Work::Window(_) => of_open(&compiled.condition),
+        Work::Sequence(sequence) => sequence.conditions().all(of_open),
+    }
 }

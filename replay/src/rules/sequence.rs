@@ -37,6 +37,15 @@ pub(super) struct Step {
 }
 
 impl Sequence {
+    /// All of them, of steps and of what must not happen.
+    pub fn conditions(&self) -> impl Iterator<Item = &Node> {
+        let steps = self.steps.iter().flat_map(|step| {
+            let absent = step.absent.iter().map(|absent| &absent.0);
+            absent.chain([&step.condition])
+        });
+        steps.chain(self.before.iter().map(|before| &before.0))
+    }
+
     /// Nothing may follow the last step: the rule fires when its time is over.
     fn waits(&self) -> bool {
         self.steps
@@ -93,6 +102,8 @@ pub(super) struct Outcome {
     pub waits: Option<Wait>,
     /// A key that still mattered was forgotten.
     pub lost: bool,
+    /// A condition held: one that none holds for changes nothing.
+    pub touched: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +112,20 @@ pub(super) struct Wait {
     pub until_ns: u64,
 }
 
+impl Outcome {
+    /// A condition held; true.
+    fn touch(&mut self) -> bool {
+        self.touched = true;
+        true
+    }
+}
+
 impl<M> SequenceMemory<M> {
+    /// An event of this time is left out, because no condition holds for it.
+    pub fn pass(&mut self, boot_ns: u64) {
+        self.now_ns = self.now_ns.max(boot_ns);
+    }
+
     pub fn take(
         &mut self,
         sequence: &Sequence,
@@ -114,6 +138,7 @@ impl<M> SequenceMemory<M> {
         for (at, step) in sequence.steps.iter().enumerate() {
             for (condition, by) in &step.absent {
                 if condition.holds(subject, scratch)
+                    && outcome.touch()
                     && let Some(key) = window::key(by, subject, scratch)
                     && let Some(attempts) = self.keys.get(&key)
                 {
@@ -135,6 +160,7 @@ impl<M> SequenceMemory<M> {
             if !step.condition.holds(subject, scratch) {
                 continue;
             }
+            outcome.touch();
             let Some(key) = window::key(&step.by, subject, scratch) else {
                 continue;
             };
@@ -169,6 +195,7 @@ impl<M> SequenceMemory<M> {
         }
         for (condition, by) in &sequence.before {
             if condition.holds(subject, scratch)
+                && outcome.touch()
                 && let Some(key) = window::key(by, subject, scratch)
             {
                 let (attempts, lost) = self.keys.entry(&key, now_ns);
