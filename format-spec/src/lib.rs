@@ -8,6 +8,7 @@
 //! Promises: whatever bytes come in, nothing panics and no event is handed out whose chunk fails its
 //! hash; every size is checked against [`limits`] before anything is allocated.
 
+pub mod civil;
 pub mod columns;
 pub mod context;
 pub mod doctor;

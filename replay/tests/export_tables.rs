@@ -1,38 +1,20 @@
 //! What is exported is what the trace has, read back by other programs: row counts, types and sums, in every
 //! format; and readers of today read files with a column more.
 
+mod place;
 mod program;
 mod support;
 
+use place::Place;
 use program::replay;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
-    path::PathBuf,
     process::{Command, Output},
 };
-use support::{Scenario, items, seal};
-use tempfile::TempDir;
-
-struct Place(TempDir);
 
 impl Place {
-    fn new() -> Place {
-        let place = Place(tempfile::tempdir().unwrap());
-        let trace = support::file(&seal(&items(Scenario::ATTACKED), |_| 2000));
-        fs::write(place.path("trace.zst"), trace).unwrap();
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-
     fn export(&self, table: &str, format: &str) -> String {
         let file = self.text(&format!("{table}.{format}"));
         let output = replay(

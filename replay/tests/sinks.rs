@@ -1,42 +1,24 @@
 //! What is found reaches where it is sent: files that other programs read back, receivers on the network,
 //! one that is down for a while, and a real Alertmanager.
 
+mod place;
 mod support;
 
+use place::Place;
 use serde_json::Value;
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, UdpSocket},
     os::unix::net::UnixDatagram,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output, Stdio},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
-use support::{Scenario, items, seal};
-use tempfile::TempDir;
-
-/// A directory with a trace in it.
-struct Place(TempDir);
 
 impl Place {
-    fn new() -> Place {
-        let place = Place(tempfile::tempdir().unwrap());
-        let trace = support::file(&seal(&items(Scenario::ATTACKED), |_| 2000));
-        fs::write(place.path("trace.zst"), trace).unwrap();
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-
     /// Detects with these sinks; what is printed is what they should have.
     fn detect(&self, sinks: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_replay"));

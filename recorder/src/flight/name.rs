@@ -5,7 +5,8 @@ use std::{
     str::FromStr,
 };
 
-const SECONDS_PER_DAY: u64 = 86_400;
+use trace_format::civil::{DAY_SECONDS, civil_of_days};
+
 /// Dumps of one name: whoever has that many has other troubles.
 const NUMBERS_MAX: u32 = 100_000;
 
@@ -51,22 +52,11 @@ impl Pattern {
     }
 }
 
-/// `20261123T024500Z`. Days to a date as in "chrono-Compatible Low-Level Date Algorithms", H. Hinnant.
+/// `20261123T024500Z`.
 fn utc(seconds: u64) -> String {
-    let (day, second) = (seconds / SECONDS_PER_DAY, seconds % SECONDS_PER_DAY);
-    let shifted = day + 719_468;
-    let era = shifted / 146_097;
-    let of_era = shifted % 146_097;
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    let (year, month, day) = civil_of_days(seconds.div_euclid(DAY_SECONDS));
+    let second = seconds.rem_euclid(DAY_SECONDS);
     format!(
         "{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z",
         second / 3600,
