@@ -37,6 +37,9 @@ const LIGHT: &[&str] = &[
 ];
 const STANDARD: &[&str] = &["creat", "open", "openat", "openat2"];
 
+/// What was read and written, summed per descriptor; `light` has counts of calls only.
+const STANDARD_SUMS: &[&str] = &["io"];
+
 /// What is looked for in the payloads of sockets.
 const STANDARD_MESSAGES: &[&str] = &["dns_question", "dns_answer", "udp_peer"];
 /// `rec --http` records these in `standard` too.
@@ -47,7 +50,10 @@ pub fn recorded_from(event_type: &str) -> Profile {
     if LIGHT.binary_search(&event_type).is_ok() {
         return Profile::Light;
     }
-    if STANDARD.contains(&event_type) || STANDARD_MESSAGES.contains(&event_type) {
+    if [STANDARD, STANDARD_SUMS, STANDARD_MESSAGES]
+        .iter()
+        .any(|types| types.contains(&event_type))
+    {
         return Profile::Standard;
     }
     if FULL_MESSAGES.contains(&event_type) {
@@ -71,6 +77,7 @@ mod tests {
             assert!(crate::syscalls::row_named(name).is_some(), "{name}");
         }
         assert_eq!(recorded_from("read"), Profile::Full);
+        assert_eq!(recorded_from("io"), Profile::Standard);
         assert_eq!(recorded_from("tcp_accepted"), Profile::Light);
         assert_eq!(recorded_from("clone"), Profile::Light);
     }
