@@ -9,7 +9,7 @@ pub mod artifact;
 pub mod decode_ahead;
 pub mod edges;
 pub mod event_json;
-mod event_names;
+pub mod event_names;
 pub mod event_text;
 pub mod event_view;
 #[cfg(feature = "export")]

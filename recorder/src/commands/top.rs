@@ -9,7 +9,7 @@ use recorder::{
     capture::Progress,
     policy::Profile,
     sinks::Sink,
-    top::{Enough, Shown, Snapshot, Table, TopSink, show},
+    top::{Enough, Shown, Snapshot, TopSink, show},
 };
 
 use crate::{
@@ -46,11 +46,7 @@ pub fn run(cli: &Cli, args: &TopArgs) -> anyhow::Result<u8> {
         }
     };
     let mut options = options(&args.what)?;
-    // Reads and writes of files stand in the trace call by call in `full` only.
-    options.profile = args.what.profile.unwrap_or(match args.table {
-        Table::File => Profile::Full,
-        _ => Profile::Standard,
-    });
+    options.profile = args.what.profile.unwrap_or(Profile::Standard);
     options.chunk_age = args.interval / 4;
     let uuid = *uuid::Uuid::new_v4().as_bytes();
     let progress = Arc::new(Progress::default());

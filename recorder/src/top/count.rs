@@ -1,7 +1,12 @@
 //! What an interval's events add to a table.
 
 use hashbrown::HashMap;
-use replay::resolve::{DescriptorKind, State};
+use replay::{
+    event_names::io_kind,
+    performance::transfers::{Side, sides},
+    resolve::{DescriptorKind, State},
+    syscalls::Transfers,
+};
 use trace_format::{
     Endpoint, Event, EventData, Ipc, IpcMarks, ProcessAccess, Sample, Syscall, SyscallCount,
     TcpState, Text, syscalls,
@@ -36,6 +41,7 @@ pub struct Counting {
     left_out: u64,
     /// Per cgroup: the newest sample, and that of the interval before.
     samples: HashMap<u64, (Sample, Option<Sample>)>,
+    transfers: Transfers,
 }
 
 impl Counting {
@@ -45,6 +51,7 @@ impl Counting {
             rows: HashMap::new(),
             left_out: 0,
             samples: HashMap::new(),
+            transfers: Transfers::default(),
         }
     }
 
@@ -116,58 +123,39 @@ impl Counting {
 
     /// reads, writes, read_bytes, write_bytes.
     fn file(&mut self, event: &Event, state: &State) {
-        let EventData::Syscall(call) = &event.data else {
-            return;
-        };
-        if call.ret < 0 || call.nr & (syscalls::I386 | syscalls::X32) != 0 {
-            return;
+        if self.transfers.arch() != state.arch() {
+            self.transfers = Transfers::new(state.arch());
         }
-        let Some(name) = syscalls::name(state.arch(), call.nr) else {
-            return;
-        };
-        let (from, to) = match name {
-            "read" | "readv" | "pread64" | "preadv" | "preadv2" => (Some(0), None),
-            "write" | "writev" | "pwrite64" | "pwritev" | "pwritev2" => (None, Some(0)),
-            "sendfile" => (Some(1), Some(0)),
-            "splice" | "copy_file_range" => (Some(0), Some(2)),
-            _ => return,
-        };
-        let bytes = call.ret as u64;
-        if let Some(at) = from {
-            self.transfer(event, call.args[at] as i32, [1, 0, bytes, 0], state);
-        }
-        if let Some(at) = to {
-            self.transfer(event, call.args[at] as i32, [0, 1, 0, bytes], state);
-        }
+        let transfers = std::mem::take(&mut self.transfers);
+        sides(event, state, &transfers, |side| {
+            self.transfer(event, &side, state);
+        });
+        self.transfers = transfers;
     }
 
-    fn transfer(&mut self, event: &Event, fd: i32, numbers: [u64; 4], state: &State) {
-        let descriptor = state
-            .process_of(event)
-            .and_then(|process| state.descriptor(process, fd));
-        let path = descriptor.map_or_else(Text::default, |descriptor| descriptor.path.clone());
+    fn transfer(&mut self, event: &Event, side: &Side<'_>, state: &State) {
+        let path = side
+            .descriptor
+            .map_or_else(Text::default, |descriptor| descriptor.path.clone());
         // Without a name the descriptor's number stands for it.
         let number = if path.is_empty() {
-            fd as u32 as u64 + 1
+            side.fd as u32 as u64 + 1
         } else {
             0
         };
         let key = (event.pid.into(), number, path.clone());
-        let numbers: Vec<(usize, u64)> = numbers.into_iter().enumerate().collect();
+        let moved = &side.moved;
         self.add(
             key,
             || {
-                let kind = match descriptor.map(|descriptor| descriptor.kind) {
-                    Some(DescriptorKind::File) => "file",
+                let kind = match side.descriptor.map(|descriptor| descriptor.kind) {
                     Some(DescriptorKind::Directory) => "directory",
-                    Some(DescriptorKind::Socket) => "socket",
-                    Some(DescriptorKind::Other(_)) => "other",
-                    None => "unknown",
+                    _ => io_kind(side.kind),
                 };
-                let name = match (path.is_empty(), descriptor) {
+                let name = match (path.is_empty(), side.descriptor) {
                     (false, _) => path.to_string_lossy().into_owned(),
                     (true, Some(found)) if !found.remote.addr.is_empty() => endpoint(&found.remote),
-                    (true, _) => format!("descriptor {fd}"),
+                    (true, _) => format!("descriptor {}", side.fd),
                 };
                 vec![
                     event.pid.to_string(),
@@ -177,7 +165,12 @@ impl Counting {
                     name,
                 ]
             },
-            &numbers,
+            &[
+                (0, moved.reads),
+                (1, moved.writes),
+                (2, moved.read_bytes),
+                (3, moved.written_bytes),
+            ],
         );
     }
 

@@ -32,5 +32,7 @@ pub mod rules;
 mod sinks;
 pub mod slice;
 pub mod stats;
+mod stats_json;
+mod stats_text;
 pub mod tree;
 pub mod verify;

@@ -54,8 +54,8 @@ pub enum Told {
 #[derive(Default)]
 pub struct Native {
     kinds: Kinds,
-    /// By thread: the call it is in.
-    entered: HashMap<u32, Declared>,
+    /// By thread: the call it is in, and since when.
+    entered: HashMap<u32, (u64, Declared)>,
 }
 
 impl Native {
@@ -81,9 +81,11 @@ impl Native {
                 };
                 let (cpu, hidden) = (block.cpu, block.flags & 1 != 0);
                 let from = told.len();
+                let mut duration_ns = 0;
                 if schema.has_exit() {
                     if self.entered.len() < ENTERED_MAX || self.entered.contains_key(&event.tid) {
-                        self.entered.insert(event.tid, data.clone());
+                        self.entered
+                            .insert(event.tid, (event.boot_ns, data.clone()));
                     }
                     if JUDGED_EARLY.contains(&schema.name) {
                         told.push(Told::Event(event.clone()));
@@ -93,10 +95,14 @@ impl Native {
                         true => None,
                         false => self.entered.remove(&event.tid),
                     };
-                    let entered = entered.as_ref().and_then(|entered| {
+                    let entered_ns = entered.as_ref().map(|entered| entered.0);
+                    let entered = entered.as_ref().and_then(|(_, entered)| {
                         StoredBlock::of_kind(entered, self.kinds.of(entered.ty())?)
                     });
                     let entered = entered.filter(|entered| entered.number == block.number & !1);
+                    if let (Some(_), Some(ns)) = (&entered, entered_ns) {
+                        duration_ns = event.boot_ns.saturating_sub(ns);
+                    }
                     let call = values::Call {
                         name: schema.name,
                         event,
@@ -106,7 +112,7 @@ impl Native {
                     calls::fold(&call, state, told);
                 }
                 for one in &mut told[from..] {
-                    finish(one, cpu, hidden);
+                    finish(one, cpu, duration_ns, hidden);
                 }
             }
         }
@@ -123,15 +129,22 @@ impl Native {
     }
 }
 
-/// The block's CPU, and whether it is hidden. Numbers of blocks stay with the blocks: the folded
+/// The block's CPU, how long the call took that it ends, and whether it is hidden. Numbers of blocks stay with the blocks: the folded
 /// events leave them out on purpose, which is no loss.
-fn finish(told: &mut Told, cpu: u16, hidden: bool) {
+fn finish(told: &mut Told, cpu: u16, duration_ns: u64, hidden: bool) {
     let (Told::Event(event) | Told::Bare(event)) = told else {
         return;
     };
     event.probe = 0;
     event.seq = 0;
     event.cpu = cpu;
+    match &mut event.data {
+        EventData::Syscall(call) => call.duration_ns = duration_ns,
+        EventData::Open(call) => call.duration_ns = duration_ns,
+        EventData::PathCall(call) => call.duration_ns = duration_ns,
+        EventData::SockCall(call) => call.duration_ns = duration_ns,
+        _ => {}
+    }
     if hidden {
         *told = Told::Silent(event.clone());
     }
