@@ -3,19 +3,28 @@
 //! Made from connections ([`crate::lives`]) of one trace or several. A TCP connection that both ends show is
 //! one edge between them: its two rows have the same addresses, turned round. Ends are looked for in the
 //! same container first, then on the same host, then, except for loopback addresses, on the others. What has
-//! no recorded other end ends at its address.
+//! no recorded other end ends at its address. Ends of UDP are joined likewise; a socket that is bound to no
+//! address of its own is the one that datagrams to its port reach. A unix socket is a node between who
+//! connected and who listens, and belongs to the listener's container.
 //!
 //! Besides connections it has what processes share and do to each other ([`contact`]): an object of IPC is a
 //! node where two programs use it, and a call into another process or a signal across containers is an edge.
 
+mod building;
 pub mod contact;
+mod ends;
 mod fold;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use self::contact::{Contact, Object, With};
+use self::{
+    building::Building,
+    contact::{Contact, Object, With},
+    ends::{Datagrams, End, Ends, is_loopback},
+};
 use crate::{
-    lives::{Connection, Went},
+    findings::short_id,
+    lives::{Connection, Listener, Place, Went},
     resolve::Role,
 };
 
@@ -42,8 +51,13 @@ pub enum Node {
     },
     /// An end that no trace recorded.
     Address(String),
-    /// A unix socket of a host.
-    Socket { host: String, path: String },
+    /// A unix socket, of the container that listens there; where nobody shows who does, of the one that
+    /// connects. `host` for the host itself.
+    Socket {
+        host: String,
+        container: String,
+        path: String,
+    },
     /// An object of IPC of a host that several programs use.
     Object { host: String, name: String },
     /// Addresses of one network with the same neighbours, in a graph that is [folded](Graph::folded).
@@ -72,20 +86,12 @@ pub struct Weight {
     pub across: bool,
 }
 
-/// The addresses of one end: its own and the other's.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Ends {
-    own: (String, u16),
-    other: (String, u16),
-}
-
-struct End {
-    host: String,
-    node: Node,
-    protocol: String,
-    role: Option<Role>,
-    ends: Option<Ends>,
-    failed: bool,
+impl Weight {
+    fn add(&mut self, more: Weight) {
+        self.connections += more.connections;
+        self.failed += more.failed;
+        self.joined += more.joined;
+    }
 }
 
 /// Collects connections.
@@ -97,6 +103,10 @@ pub struct Collector {
     /// Programs and the objects (of hosts) that they use.
     uses: HashMap<(Node, (String, Object)), Weight>,
     names: HashMap<(String, Object), String>,
+    /// By host, client and path: who listens at a unix socket. At most as many as connections.
+    listeners: HashMap<(String, (u32, u64), String), Node>,
+    /// By host and label from before its name was known: what a container is called.
+    called: HashMap<(String, String), String>,
     by_container: bool,
     left_out: u64,
 }
@@ -125,11 +135,12 @@ impl Collector {
             self.left_out += 1;
             return;
         }
-        let node = self.program(host, connection.place.label(), &connection.comm);
+        let node = self.program(host, &connection.place, &connection.comm);
         let own = connection.local_addr.clone().unwrap_or_default();
         self.ends.push(End {
             host: host.to_owned(),
             node,
+            whose: (connection.pid, connection.start_ns),
             protocol: connection.protocol.clone(),
             role: connection.role,
             ends: connection.remote_addr.clone().map(|other| Ends {
@@ -140,10 +151,33 @@ impl Collector {
         });
     }
 
-    fn program(&self, host: &str, container: &str, comm: &str) -> Node {
+    /// Somebody listens at a unix socket.
+    pub fn listens(&mut self, host: &str, listener: &Listener) {
+        if self.listeners.len() >= CONNECTIONS_MAX {
+            self.left_out += 1;
+            return;
+        }
+        let program = self.program(host, &listener.place, &listener.comm);
+        let key = (host.to_owned(), listener.client, listener.path.clone());
+        self.listeners.insert(key, program);
+    }
+
+    fn program(&mut self, host: &str, place: &Place, comm: &str) -> Node {
+        let label = place.label();
+        if !place.container_name.is_empty() && self.called.len() < NODES_MAX {
+            let before = short_id(&place.container_id);
+            if before != label
+                && !self
+                    .called
+                    .contains_key(&(host.to_owned(), before.to_owned()))
+            {
+                let key = (host.to_owned(), before.to_owned());
+                self.called.insert(key, label.to_owned());
+            }
+        }
         Node::Program {
             host: host.to_owned(),
-            container: container.to_owned(),
+            container: label.to_owned(),
             comm: match (self.by_container, comm) {
                 (true, _) => String::new(),
                 // Nobody in process context was seen with the socket.
@@ -155,11 +189,11 @@ impl Collector {
 
     /// Adds what is no connection.
     pub fn touch(&mut self, host: &str, contact: &Contact) {
-        let from = self.program(host, contact.place.label(), &contact.comm);
+        let from = self.program(host, &contact.place, &contact.comm);
         let full = self.direct.len() + self.uses.len() >= EDGES_MAX;
         let weight = match &contact.with {
             With::Process { place, comm } => {
-                let to = self.program(host, place.label(), comm);
+                let to = self.program(host, place, comm);
                 // Programs of one node that have to do with each other say nothing about it.
                 if self.by_container && from == to {
                     return;
@@ -189,8 +223,34 @@ impl Collector {
         weight.failed += if contact.failed { contact.calls } else { 0 };
     }
 
+    /// Containers that were met before their names were known are the same ones.
+    fn name_containers(&mut self) {
+        let called = std::mem::take(&mut self.called);
+        let name = |node: &mut Node| {
+            if let Node::Program {
+                host, container, ..
+            } = node
+                && let Some(name) = called.get(&(host.clone(), container.clone()))
+            {
+                container.clone_from(name);
+            }
+        };
+        self.ends.iter_mut().for_each(|end| name(&mut end.node));
+        self.listeners.values_mut().for_each(name);
+        for ((mut from, mut to, how), weight) in std::mem::take(&mut self.direct) {
+            name(&mut from);
+            name(&mut to);
+            self.direct.entry((from, to, how)).or_default().add(weight);
+        }
+        for ((mut from, object), weight) in std::mem::take(&mut self.uses) {
+            name(&mut from);
+            self.uses.entry((from, object)).or_default().add(weight);
+        }
+    }
+
     /// Joins the ends.
     pub fn finish(mut self) -> Graph {
+        self.name_containers();
         let direct = std::mem::take(&mut self.direct);
         let uses = std::mem::take(&mut self.uses);
         // Servers by their ends; several hosts may have the same private addresses.
@@ -203,6 +263,7 @@ impl Collector {
                 servers.entry(ends.clone()).or_default().push(at);
             }
         }
+        let datagrams = Datagrams::of(&self.ends);
         let mut taken = vec![false; self.ends.len()];
         let mut building = Building::new(self.left_out);
         for end in &self.ends {
@@ -210,11 +271,19 @@ impl Collector {
                 continue;
             }
             let Some(ends) = &end.ends else { continue };
+            if end.protocol == "unix" {
+                self.unix(end, &ends.other.0, &mut building);
+                continue;
+            }
             let turned = Ends {
                 own: ends.other.clone(),
                 other: ends.own.clone(),
             };
-            let found = servers.get(&turned).and_then(|found| {
+            let candidates = match end.protocol.as_str() {
+                "udp" => datagrams.answering(&turned, &self.ends),
+                _ => servers.get(&turned).cloned(),
+            };
+            let found = candidates.and_then(|found| {
                 let free = |at: &&usize| !taken[**at];
                 let here = |at: &&usize| self.ends[**at].host == end.host;
                 let inside = |at: &&usize| self.ends[**at].node.container() == end.node.container();
@@ -246,6 +315,22 @@ impl Collector {
         }
         contacts(direct, &uses, &self.names, &mut building);
         building.finish()
+    }
+
+    /// A connection to a unix socket, and to who listens there.
+    fn unix(&self, end: &End, path: &str, building: &mut Building) {
+        let key = (end.host.clone(), end.whose, path.to_owned());
+        let listener = self.listeners.get(&key).filter(|_| !end.failed);
+        let container = listener.unwrap_or(&end.node).container().unwrap_or(HOST);
+        let socket = Node::Socket {
+            host: end.host.clone(),
+            container: container.to_owned(),
+            path: path.to_owned(),
+        };
+        building.add(&end.node, &socket, end, 0, listener.is_some());
+        if let Some(listener) = listener {
+            building.add(&socket, listener, end, 0, true);
+        }
     }
 }
 
@@ -287,130 +372,6 @@ fn contacts(
     }
 }
 
-impl End {
-    /// The node of an end that nobody recorded.
-    fn elsewhere(&self, address: &str) -> Node {
-        match self.protocol.as_str() {
-            "unix" => Node::Socket {
-                host: self.host.clone(),
-                path: address.to_owned(),
-            },
-            // A loopback address is another one on every host, and in every container.
-            _ if is_loopback(address) => Node::Address(match self.node.container() {
-                Some(container) if container != HOST => {
-                    format!("{address} of {container} on {}", self.host)
-                }
-                _ => format!("{address} of {}", self.host),
-            }),
-            _ => Node::Address(address.to_owned()),
-        }
-    }
-}
-
-fn is_loopback(address: &str) -> bool {
-    address
-        .parse()
-        .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-}
-
-/// Nodes by number while edges are added; numbers follow the nodes' order in the end.
-struct Building {
-    numbers: BTreeMap<Node, usize>,
-    edges: HashMap<Edge, Weight>,
-    left_out: u64,
-}
-
-impl Building {
-    fn new(left_out: u64) -> Building {
-        Building {
-            numbers: BTreeMap::new(),
-            edges: HashMap::new(),
-            left_out,
-        }
-    }
-
-    fn number(&mut self, node: &Node) -> Option<usize> {
-        if let Some(number) = self.numbers.get(node) {
-            return Some(*number);
-        }
-        let number = self.numbers.len();
-        (number < NODES_MAX).then(|| {
-            self.numbers.insert(node.clone(), number);
-            number
-        })
-    }
-
-    fn add(&mut self, from: &Node, to: &Node, end: &End, port: u16, joined: bool) {
-        let weight = Weight {
-            connections: 1,
-            failed: u64::from(end.failed),
-            joined: u64::from(joined),
-            across: false,
-        };
-        self.weigh(from, to, end.protocol.clone(), port, weight);
-    }
-
-    fn weigh(&mut self, from: &Node, to: &Node, protocol: String, port: u16, more: Weight) {
-        let (Some(from), Some(to)) = (self.number(from), self.number(to)) else {
-            self.left_out += 1;
-            return;
-        };
-        let edge = Edge {
-            from,
-            to,
-            protocol,
-            port,
-        };
-        if self.edges.len() >= EDGES_MAX && !self.edges.contains_key(&edge) {
-            self.left_out += 1;
-            return;
-        }
-        let weight = self.edges.entry(edge).or_default();
-        weight.connections += more.connections;
-        weight.failed += more.failed;
-        weight.joined += more.joined;
-    }
-
-    fn finish(self) -> Graph {
-        let mut places = vec![0; self.numbers.len()];
-        let mut nodes = Vec::new();
-        for (place, (node, number)) in self.numbers.into_iter().enumerate() {
-            places[number] = place;
-            nodes.push(node);
-        }
-        let edges = self.edges.into_iter().map(|(edge, weight)| {
-            let edge = Edge {
-                from: places[edge.from],
-                to: places[edge.to],
-                ..edge
-            };
-            (edge, weight)
-        });
-        let mut edges: BTreeMap<Edge, Weight> = edges.collect();
-        mark_across(&nodes, &mut edges);
-        Graph {
-            nodes,
-            edges,
-            left_out: self.left_out,
-        }
-    }
-}
-
-fn mark_across(nodes: &[Node], edges: &mut BTreeMap<Edge, Weight>) {
-    let place = |node: usize| (nodes[node].host(), nodes[node].container());
-    let mut users: HashMap<usize, BTreeSet<_>> = HashMap::new();
-    for edge in edges.keys() {
-        users.entry(edge.to).or_default().insert(place(edge.from));
-    }
-    for (edge, weight) in edges {
-        weight.across = match (&nodes[edge.from], &nodes[edge.to]) {
-            (Node::Program { .. }, Node::Program { .. }) => place(edge.from) != place(edge.to),
-            (_, Node::Object { .. }) => users[&edge.to].len() > 1,
-            _ => false,
-        };
-    }
-}
-
 impl Node {
     /// How to name it to people, where there are several hosts or only one.
     pub fn label(&self, hosts: bool) -> String {
@@ -430,15 +391,25 @@ impl Node {
                 comm,
             } => format!("{}{comm} [{container}]", of(host)),
             Node::Address(address) => address.clone(),
-            Node::Socket { host, path } => format!("{}{path}", of(host)),
+            Node::Socket {
+                host,
+                container,
+                path,
+            } if container == HOST => format!("{}{path}", of(host)),
+            Node::Socket {
+                host,
+                container,
+                path,
+            } => format!("{}{path} [{container}]", of(host)),
             Node::Object { host, name } => format!("{}{name}", of(host)),
             Node::Network { prefix, addresses } => format!("{prefix} ({addresses} addresses)"),
         }
     }
 
-    fn container(&self) -> Option<&str> {
+    /// `host` for the host itself.
+    pub fn container(&self) -> Option<&str> {
         match self {
-            Node::Program { container, .. } => Some(container),
+            Node::Program { container, .. } | Node::Socket { container, .. } => Some(container),
             _ => None,
         }
     }

@@ -7,8 +7,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use hashbrown::HashMap;
-use trace_format::{Event, EventData, event::Endpoint};
+use hashbrown::{HashMap, HashSet};
+use trace_format::{
+    Event, EventData, Text,
+    event::{Endpoint, Peer},
+};
 
 use crate::{
     event_names::{address_text, family_text},
@@ -21,6 +24,8 @@ use crate::{
 
 /// TCP connections that are open at a time; past it, the oldest is handed out as it is.
 pub const CONNECTIONS_MAX: usize = 65_536;
+/// Ends of UDP that are known from before; past it, each is handed out once more.
+pub const DATAGRAMS_MAX: usize = 65_536;
 
 /// Linux `TCP_*`.
 const ESTABLISHED: u8 = 1;
@@ -114,7 +119,7 @@ impl Went {
     }
 }
 
-/// A TCP connection, or a connect call on another kind of socket.
+/// A TCP connection, an exchange of datagrams, or a connect call on another kind of socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     pub boot_ns: u64,
@@ -140,11 +145,23 @@ pub struct Connection {
     pub ret: Option<i64>,
 }
 
+/// Who listens at a unix socket, as a connection to it shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// As [`Connection::remote_addr`] has it.
+    pub path: String,
+    pub comm: String,
+    pub place: Place,
+    /// Who connected: pid, and start where the trace tells.
+    pub client: (u32, u64),
+}
+
 /// What ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Life {
     Process(Box<ProcessLife>),
     Connection(Box<Connection>),
+    Listener(Box<Listener>),
 }
 
 /// The detector. `take` gets what ended, in the order of its end; what is left at the end of the trace
@@ -156,7 +173,11 @@ pub struct Lives<T> {
     /// By socket.
     open: HashMap<u64, Connection>,
     order: VecDeque<u64>,
+    datagrams: HashSet<FarEnd>,
 }
+
+/// What tells ends of UDP apart: process, descriptor, own port, address and port of the other.
+type FarEnd = (u32, i32, u16, Text, u16);
 
 impl<T: FnMut(Life) + Send> Lives<T> {
     pub fn new(processes: bool, connections: bool, take: T) -> Lives<T> {
@@ -166,6 +187,7 @@ impl<T: FnMut(Life) + Send> Lives<T> {
             connections,
             open: HashMap::new(),
             order: VecDeque::new(),
+            datagrams: HashSet::new(),
         }
     }
 
@@ -240,11 +262,10 @@ impl<T: FnMut(Life) + Send> Lives<T> {
         let mut connection = begin(event, protocol, state);
         ends(&mut connection, &call.local, &call.remote);
         if call.family == UNIX {
-            let path = match call.unix_path.strip_prefix(&[0]) {
-                Some(name) => format!("@{}", String::from_utf8_lossy(name)),
-                None => String::from_utf8_lossy(&call.unix_path).into_owned(),
-            };
+            let path = unix_name(&call.unix_path);
             connection.remote_addr = (!path.is_empty()).then_some(path);
+        } else if INET.contains(&call.family) && call.ret >= 0 {
+            self.is_new(far_end(event.pid, call.fd, &call.local, &call.remote));
         }
         connection.role = Some(Role::Client);
         connection.ret = Some(call.ret);
@@ -253,6 +274,71 @@ impl<T: FnMut(Life) + Send> Lives<T> {
             connection.end_ns = Some(event.boot_ns);
         }
         (self.take)(Life::Connection(Box::new(connection)));
+    }
+}
+
+impl<T: FnMut(Life) + Send> Lives<T> {
+    fn is_new(&mut self, end: FarEnd) -> bool {
+        if self.datagrams.len() >= DATAGRAMS_MAX {
+            self.datagrams.clear();
+        }
+        self.datagrams.insert(end)
+    }
+
+    /// Datagrams to or from an address: a connection for each process, descriptor and address.
+    fn datagram(
+        &mut self,
+        event: &Event,
+        fd: i32,
+        asks: bool,
+        [local, remote]: [&Endpoint; 2],
+        state: &State,
+    ) {
+        if !self.is_new(far_end(event.pid, fd, local, remote)) {
+            return;
+        }
+        let mut connection = begin(event, "udp".to_owned(), state);
+        ends(&mut connection, local, remote);
+        connection.role = Some(if asks { Role::Client } else { Role::Server });
+        (self.take)(Life::Connection(Box::new(connection)));
+    }
+
+    fn peer(&mut self, event: &Event, peer: &Peer, state: &State) {
+        if peer.family != UNIX {
+            let ends = [&peer.local, &peer.remote];
+            return self.datagram(event, peer.fd, peer.sent, ends, state);
+        }
+        if peer.unix_path.is_empty() {
+            return;
+        }
+        // The one who connected says it, and so does the one who accepted.
+        let (client, listener, cgroup_id) = match peer.sent {
+            true => (event.pid, peer.peer_pid, peer.peer_cgroup_id),
+            false => (peer.peer_pid, event.pid, event.cgroup_id),
+        };
+        if client == 0 || listener == 0 {
+            return;
+        }
+        let comm = state.process(listener).map(|it| it.comm.to_string());
+        let start_ns = state.process(client).map_or(0, |it| it.start_ns);
+        (self.take)(Life::Listener(Box::new(Listener {
+            path: unix_name(&peer.unix_path),
+            comm: comm.unwrap_or_default(),
+            place: Place::of(state, cgroup_id),
+            client: (client, start_ns),
+        })));
+    }
+}
+
+fn far_end(pid: u32, fd: i32, local: &Endpoint, remote: &Endpoint) -> FarEnd {
+    (pid, fd, local.port, remote.addr.clone(), remote.port)
+}
+
+/// A leading NUL, which says that the name is on no file system, is written `@`.
+fn unix_name(path: &[u8]) -> String {
+    match path.strip_prefix(&[0]) {
+        Some(name) => format!("@{}", String::from_utf8_lossy(name)),
+        None => String::from_utf8_lossy(path).into_owned(),
     }
 }
 
@@ -270,6 +356,11 @@ impl<T: FnMut(Life) + Send> Detector for Lives<T> {
             }
             EventData::TcpState(tcp) if self.connections => self.tcp(event, tcp, state),
             EventData::SockCall(call) if self.connections => self.call(event, call, state),
+            EventData::Peer(peer) if self.connections => self.peer(event, peer, state),
+            EventData::Dns(dns) if self.connections => {
+                let asks = dns.sent != dns.is_answer();
+                self.datagram(event, dns.fd, asks, [&dns.local, &dns.remote], state);
+            }
             _ => {}
         }
     }

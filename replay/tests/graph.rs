@@ -10,7 +10,7 @@ use replay::{
         Collector, Graph, Node, Weight,
         contact::{Contact, Object, With},
     },
-    lives::{Connection, Place, Went},
+    lives::{Connection, Listener, Place, Went},
     resolve::Role,
 };
 use serde_json::Value;
@@ -126,6 +126,155 @@ fn loopback_joins_within_a_container() {
             .all(|(from, to, _, weight)| from == to && weight.joined == 1),
         "{edges:?}"
     );
+}
+
+/// A name server is bound to no address of its own, and a client that never connects knows none of its own
+/// either: ports tell, as far as the addresses do not differ.
+#[test]
+fn ends_of_datagrams_are_joined_by_what_each_knows() {
+    let udp = |comm: &str, role, own, other| Connection {
+        protocol: "udp".into(),
+        ..tcp(comm, role, own, other)
+    };
+    let mut collector = Collector::new(true);
+    collector.add(
+        "a",
+        &udp("named", Role::Server, ("0.0.0.0", 53), ("10.0.0.1", 40_000)),
+    );
+    collector.add(
+        "a",
+        &udp("app", Role::Client, ("10.0.0.1", 40_000), ("10.0.0.2", 53)),
+    );
+    collector.add(
+        "a",
+        &udp(
+            "statsd",
+            Role::Server,
+            ("10.0.0.3", 8_125),
+            ("10.0.0.1", 40_001),
+        ),
+    );
+    collector.add(
+        "a",
+        &udp(
+            "app",
+            Role::Client,
+            ("0.0.0.0", 40_001),
+            ("10.0.0.3", 8_125),
+        ),
+    );
+    // The same ports, another server.
+    collector.add(
+        "a",
+        &udp(
+            "app",
+            Role::Client,
+            ("10.0.0.1", 40_001),
+            ("10.0.0.9", 8_125),
+        ),
+    );
+    let told: Vec<(String, String, u64)> = edges(&collector.finish())
+        .into_iter()
+        .map(|(from, to, _, weight)| (from, to, weight.joined))
+        .collect();
+    let of = |name: &str| format!("a: {name}-1");
+    for edge in [
+        (of("app"), of("named"), 1),
+        (of("app"), of("statsd"), 1),
+        (of("app"), "10.0.0.9".to_owned(), 0),
+    ] {
+        assert!(told.contains(&edge), "{edge:?}: {told:?}");
+    }
+    assert_eq!(told.len(), 3);
+}
+
+/// A socket belongs to who listens there; the same path in another container is another socket.
+#[test]
+fn a_unix_socket_leads_to_who_listens() {
+    let unix = |comm: &str, pid| Connection {
+        protocol: "unix".into(),
+        pid,
+        local_addr: None,
+        remote_addr: Some("/run/db.sock".into()),
+        remote_port: 0,
+        ..tcp(comm, Role::Client, ("", 0), ("", 0))
+    };
+    let mut collector = Collector::new(false);
+    collector.add("h", &unix("web", 7));
+    collector.add("h", &unix("cron", 8));
+    // Both the one who connected and the one who accepted say it.
+    for _ in 0..2 {
+        collector.listens(
+            "h",
+            &Listener {
+                path: "/run/db.sock".into(),
+                comm: "postgres".into(),
+                place: place("db"),
+                client: (7, 1),
+            },
+        );
+    }
+    let told: Vec<(String, String, u64, bool)> = edges(&collector.finish())
+        .into_iter()
+        .map(|(from, to, _, weight)| (from, to, weight.joined, weight.across))
+        .collect();
+    let (socket, own) = ("h: /run/db.sock [db]", "h: /run/db.sock [cron-1]");
+    let mut wanted = [
+        ("h: web [web-1]", socket, 1, true),
+        (socket, "h: postgres [db]", 1, true),
+        ("h: cron [cron-1]", own, 0, false),
+    ]
+    .map(|(from, to, joined, across)| (from.to_owned(), to.to_owned(), joined, across));
+    wanted.sort();
+    let mut told = told;
+    told.sort();
+    assert_eq!(told, wanted);
+}
+
+/// What a container did before its name was known is the container's all the same, and no other's.
+#[test]
+fn a_container_is_one_before_and_after_its_name_is_known() {
+    let unnamed = Place {
+        container_id: "c".repeat(64),
+        ..Place::default()
+    };
+    let named = Place {
+        container_name: "web".into(),
+        ..unnamed.clone()
+    };
+    let with = |place: &Place| With::Process {
+        place: place.clone(),
+        comm: "worker".into(),
+    };
+    let contact = |place: &Place, with| Contact {
+        place: place.clone(),
+        ..contact("", "master", with, "ptrace")
+    };
+    let mut collector = Collector::new(false);
+    collector.touch("h", &contact(&unnamed, with(&unnamed)));
+    collector.touch("h", &contact(&named, with(&unnamed)));
+    collector.touch("h", &contact(&named, with(&named)));
+    collector.add(
+        "h",
+        &Connection {
+            place: unnamed,
+            ..tcp("master", Role::Client, ("10.0.0.1", 4), ("10.0.0.2", 5))
+        },
+    );
+    let told = edges(&collector.finish());
+    let (master, worker) = ("h: master [web]".to_owned(), "h: worker [web]".to_owned());
+    let weight = |connections, joined| Weight {
+        connections,
+        failed: 0,
+        joined,
+        across: false,
+    };
+    assert_eq!(told.len(), 2);
+    assert!(
+        told.contains(&(master.clone(), worker, 0, weight(9, 9))),
+        "{told:?}"
+    );
+    assert!(told.contains(&(master, "10.0.0.2".into(), 5, weight(1, 0))));
 }
 
 fn contact(container: &str, comm: &str, with: With, how: &'static str) -> Contact {

@@ -66,6 +66,8 @@ pub fn write(
                 Life::Connection(connection) => {
                     row(&RowOf(&**connection, tables::CONNECTION_COLUMNS))?;
                 }
+                // The connect call is the connection.
+                Life::Listener(_) => {}
             }
         }
         if last && table == TableName::Containers {

@@ -11,6 +11,7 @@ use replay::{
 };
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     io::Write,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -72,8 +73,10 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
         let host = pipeline.state().host().map_or("", |host| &host.hostname);
         let mut ended = ended.lock().unwrap_or_else(|error| error.into_inner());
         for life in ended.drain(..) {
-            if let Life::Connection(connection) = life {
-                collector.add(host, &connection);
+            match life {
+                Life::Connection(connection) => collector.add(host, &connection),
+                Life::Listener(listener) => collector.listens(host, &listener),
+                Life::Process(_) => {}
             }
         }
         let mut touched = touched.lock().unwrap_or_else(|error| error.into_inner());
@@ -117,18 +120,16 @@ fn to_json(graph: &Graph) -> Value {
         .iter()
         .enumerate()
         .map(|(id, node)| {
-            let (container, comm) = match node {
-                Node::Program {
-                    container, comm, ..
-                } => (Some(container), Some(comm)),
-                _ => (None, None),
+            let comm = match node {
+                Node::Program { comm, .. } => Some(comm),
+                _ => None,
             };
             json!({
                 "id": id,
                 "kind": node.kind(),
                 "label": node.label(hosts),
                 "host": node.host(),
-                "container": container,
+                "container": node.container(),
                 "comm": comm,
             })
         })
@@ -160,16 +161,39 @@ fn to_dot(graph: &Graph) -> String {
     };
     let hosts = graph.several_hosts();
     let mut text = "digraph trace {\n  rankdir=LR;\n  node [shape=box];\n".to_owned();
+    // A box around the nodes of each container.
+    let mut places: BTreeMap<Option<(&str, &str)>, Vec<usize>> = BTreeMap::new();
     for (id, node) in graph.nodes.iter().enumerate() {
-        let shape = match node {
-            Node::Program { .. } => "box",
-            Node::Address(_) => "ellipse",
-            Node::Socket { .. } => "note",
-            Node::Object { .. } => "component",
-            Node::Network { .. } => "tab",
-        };
-        let label = quoted(&node.label(hosts));
-        let _ = writeln!(text, "  n{id} [label={label}, shape={shape}];");
+        let container = node.container().filter(|container| *container != "host");
+        let place = container.map(|container| (node.host(), container));
+        places.entry(place).or_default().push(id);
+    }
+    for (number, (place, ids)) in places.iter().enumerate() {
+        if let Some((host, container)) = place {
+            let label = match hosts {
+                true => quoted(&format!("{host}: {container}")),
+                false => quoted(container),
+            };
+            let _ = writeln!(
+                text,
+                "  subgraph cluster_{number} {{\n  label={label}; style=\"rounded,filled\"; color=\"#d5dae1\"; fillcolor=\"#f4f6f9\";"
+            );
+        }
+        for id in ids {
+            let node = &graph.nodes[*id];
+            let shape = match node {
+                Node::Program { .. } => "box",
+                Node::Address(_) => "ellipse",
+                Node::Socket { .. } => "note",
+                Node::Object { .. } => "component",
+                Node::Network { .. } => "tab",
+            };
+            let label = quoted(&node.label(hosts));
+            let _ = writeln!(text, "  n{id} [label={label}, shape={shape}];");
+        }
+        if place.is_some() {
+            text.push_str("  }\n");
+        }
     }
     for (edge, weight) in &graph.edges {
         let mut label = edge.protocol.clone();

@@ -98,7 +98,7 @@ fn tcp(told: &TcpUse, text: &mut String) {
     if told.closed > 0 {
         let _ = write!(
             text,
-            "  closed     {}, {} sent, {} received; they stood",
+            "  closed     {}, {} sent, {} received",
             told.closed,
             bytes(told.sent_bytes),
             bytes(told.received_bytes)

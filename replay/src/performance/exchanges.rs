@@ -10,7 +10,6 @@ use super::histogram::Histogram;
 /// Linux `TCP_*`.
 const ESTABLISHED: u8 = 1;
 const SYN_SENT: u8 = 2;
-const SYN_RECV: u8 = 3;
 const CLOSE: u8 = 7;
 
 /// TCP connections.
@@ -20,6 +19,7 @@ pub struct TcpUse {
     pub connects: u64,
     pub connects_failed: u64,
     pub connect_latency: Histogram,
+    /// By calls: the kernel's own change of state is nobody's.
     pub accepts: u64,
     /// Connections that ended, and from when to when they stood where their beginning was seen.
     pub closed: u64,
@@ -42,7 +42,6 @@ impl TcpUse {
                 self.connects += 1;
                 self.connects_failed += 1;
             }
-            (SYN_RECV, ESTABLISHED) => self.accepts += 1,
             (_, CLOSE) if tcp.duration_ns > 0 || tcp.sent_bytes > 0 || tcp.received_bytes > 0 => {
                 self.closed += 1;
                 if tcp.duration_ns > 0 {
@@ -232,7 +231,6 @@ mod tests {
             (7, SYN_SENT, 0, 0),
             (SYN_SENT, ESTABLISHED, 900, 0),
             (SYN_SENT, CLOSE, 5, 0),
-            (SYN_RECV, ESTABLISHED, 0, 0),
             (9, CLOSE, 0, 4_000),
             // A listener ends.
             (10, CLOSE, 0, 0),
@@ -246,7 +244,7 @@ mod tests {
                 ..TcpState::default()
             });
         }
-        assert_eq!((tcp.connects, tcp.connects_failed, tcp.accepts), (2, 1, 1));
+        assert_eq!((tcp.connects, tcp.connects_failed), (2, 1));
         assert_eq!((tcp.connect_latency.count, tcp.closed), (1, 1));
         assert_eq!((tcp.duration.max_ns, tcp.sent_bytes), (4_000, 2_000));
     }

@@ -12,7 +12,10 @@ pub mod transfers;
 use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
-use trace_format::{Event, EventData, event::Sample};
+use trace_format::{
+    Event, EventData,
+    event::{Sample, SockCall},
+};
 
 use self::{
     exchanges::Exchanges,
@@ -162,6 +165,17 @@ impl Performance {
     }
 }
 
+/// A TCP connection from elsewhere was taken.
+fn is_accepted(call: &SockCall, state: &State) -> bool {
+    const INET: [u16; 2] = [2, 10];
+    const STREAM: u16 = 1;
+    let name = syscalls::name(state.arch(), call.nr);
+    call.ret >= 0
+        && INET.contains(&call.family)
+        && call.sock_type == STREAM
+        && matches!(name, Some("accept" | "accept4"))
+}
+
 /// What an event tells of system calls: one number, how many calls, and the result of a single one.
 fn calls_of(event: &Event) -> Option<(u32, u64, Option<i64>)> {
     match &event.data {
@@ -270,6 +284,7 @@ impl Detector for Performance {
             EventData::Exit(exit) if exit.last_thread => container.exits += 1,
             EventData::TcpState(tcp) => exchanges.tcp.state(tcp),
             EventData::TcpEvent(tcp) => exchanges.tcp.event(tcp),
+            EventData::SockCall(call) if is_accepted(call, state) => exchanges.tcp.accepts += 1,
             EventData::Dns(dns) => exchanges.dns(dns),
             EventData::Http(http) => exchanges.http(http, event.boot_ns),
             _ => {}
