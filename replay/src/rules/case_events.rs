@@ -5,16 +5,16 @@
 
 use super::{
     LoadError,
+    case_network::DNS_KEYS,
     items::{get, texts},
     yaml::{File, Node, Value},
 };
 use crate::syscalls::{Arch, errno, flags, number};
 use hashbrown::HashMap;
 use trace_format::{
-    ChunkBuilder, Clock, Container, Context, ContextRecord, CredentialMarks, Credentials, Endpoint,
-    Event, EventData, Exec, ExecFlags, Exit, Fork, Host, Open, PathCall, PathMarks, Process,
-    ProcessAccess, Resolution, Rights, SealedChunk, SockCall, Syscall, TcpState, Text,
-    event::OomKill,
+    ChunkBuilder, Clock, Container, Context, ContextRecord, CredentialMarks, Credentials, Event,
+    EventData, Exec, ExecFlags, Exit, Fork, Host, Open, PathCall, PathMarks, Process,
+    ProcessAccess, Resolution, Rights, SealedChunk, Syscall, Text, event::OomKill,
 };
 
 const START_NS: u64 = 1_000_000_000;
@@ -27,8 +27,8 @@ const EVENTS_MAX: usize = 10_000;
 /// Waiting longer makes a tick a second: an hour is what windows are tested with.
 const WAIT_NS_MAX: u64 = 3_600 * SECOND_NS;
 
-struct World<'f> {
-    file: &'f File<'f>,
+pub(super) struct World<'f> {
+    pub(super) file: &'f File<'f>,
     builder: ChunkBuilder,
     chunks: Vec<SealedChunk>,
     now_ns: u64,
@@ -82,7 +82,7 @@ pub(super) fn chunks(file: &File<'_>, node: &Node) -> Result<Vec<SealedChunk>, L
     Ok(world.chunks)
 }
 
-type Pairs = [(Node, Node)];
+pub(super) type Pairs = [(Node, Node)];
 
 impl World<'_> {
     fn seal(&mut self) {
@@ -131,7 +131,12 @@ impl World<'_> {
         Ok(())
     }
 
-    fn event(&mut self, node: &Node, pid: u32, data: EventData) -> Result<(), LoadError> {
+    pub(super) fn event(
+        &mut self,
+        node: &Node,
+        pid: u32,
+        data: EventData,
+    ) -> Result<(), LoadError> {
         let Some(&cgroup_id) = self.processes.get(&pid) else {
             let expected = "a process that `process` or `exec` brought in before";
             return Err(self.file.error(node.at, format!("pid {pid}"), expected));
@@ -213,6 +218,7 @@ impl World<'_> {
             "access" => &["pid", "name", "target", "arg", "result"],
             "fork" => &["pid", "child", "thread"],
             "closed" => &["pid", "to", "from", "sent", "received"],
+            "dns" => DNS_KEYS,
             "oom_kill" => &["pid"],
             "credentials" => &["pid", "name", "before", "uid", "capabilities", "file"],
             _ => return Err(self.file.error(kind.at, kind.what(), KINDS)),
@@ -232,6 +238,7 @@ impl World<'_> {
             "connect" => self.connect(item, of),
             "fork" => self.fork(item, of),
             "closed" => self.closed(item, of),
+            "dns" => self.dns(item, of),
             "oom_kill" => self.oom_kill(item, of),
             "access" => self.access(item, of),
             "credentials" => self.credentials(item, of),
@@ -276,7 +283,7 @@ impl World<'_> {
         Ok(())
     }
 
-    fn text(&self, of: &Pairs, key: &str) -> String {
+    pub(super) fn text(&self, of: &Pairs, key: &str) -> String {
         let node = get(of, key).and_then(Node::scalar);
         node.unwrap_or_default().to_owned()
     }
@@ -294,7 +301,12 @@ impl World<'_> {
     }
 
     /// A number that fits its place in a record.
-    fn small<T: TryFrom<i64>>(&self, of: &Pairs, key: &str, default: i64) -> Result<T, LoadError> {
+    pub(super) fn small<T: TryFrom<i64>>(
+        &self,
+        of: &Pairs,
+        key: &str,
+        default: i64,
+    ) -> Result<T, LoadError> {
         let number = self.number(of, key, default)?;
         T::try_from(number).map_err(|_| {
             let at = get(of, key).map(|node| node.at).unwrap_or_default();
@@ -306,7 +318,7 @@ impl World<'_> {
         })
     }
 
-    fn flag(&self, of: &Pairs, key: &str) -> Result<bool, LoadError> {
+    pub(super) fn flag(&self, of: &Pairs, key: &str) -> Result<bool, LoadError> {
         match get(of, key).map(|node| (node.scalar(), node)) {
             None | Some((Some("false"), _)) => Ok(false),
             Some((Some("true"), _)) => Ok(true),
@@ -319,7 +331,7 @@ impl World<'_> {
     }
 
     /// `0`, a descriptor, or the name of an error.
-    fn result(&self, of: &Pairs, default: i64) -> Result<i64, LoadError> {
+    pub(super) fn result(&self, of: &Pairs, default: i64) -> Result<i64, LoadError> {
         match get(of, "result")
             .and_then(Node::scalar)
             .and_then(errno::number)
@@ -473,27 +485,6 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A TCP connection ended.
-    fn closed(&mut self, item: &Node, of: &Pairs) -> Result<(), LoadError> {
-        let pid = self.small(of, "pid", -1)?;
-        let (local, local_is_v4) = self.endpoint(of, "from", false)?;
-        let (remote, is_v4) = self.endpoint(of, "to", false)?;
-        let state = TcpState {
-            old: TCP_LAST_ACK,
-            new: TCP_CLOSE,
-            family: if is_v4 && local_is_v4 { 2 } else { 10 },
-            local,
-            remote,
-            sock: 1,
-            latency_ns: 0,
-            sent_bytes: self.small(of, "sent", 0)?,
-            received_bytes: self.small(of, "received", 0)?,
-            duration_ns: 0,
-            error: 0,
-        };
-        self.event(item, pid, EventData::TcpState(state))
-    }
-
     fn oom_kill(&mut self, item: &Node, of: &Pairs) -> Result<(), LoadError> {
         let pid = self.small(of, "pid", -1)?;
         self.event(item, pid, EventData::OomKill(OomKill::default()))
@@ -537,61 +528,6 @@ impl World<'_> {
             duration_ns: 0,
         };
         self.event(item, pid, EventData::Open(open))
-    }
-
-    fn connect(&mut self, item: &Node, of: &Pairs) -> Result<(), LoadError> {
-        let pid = self.small(of, "pid", -1)?;
-        let unix = self.text(of, "unix");
-        let sock_type = match self.text(of, "type").as_str() {
-            "" | "tcp" => 1,
-            "udp" => 2,
-            _ => return Err(self.file.error(item.at, "`type`", "tcp or udp")),
-        };
-        let (local, local_is_v4) = self.endpoint(of, "from", !unix.is_empty())?;
-        let (remote, is_v4) = self.endpoint(of, "to", !unix.is_empty())?;
-        let family = match (unix.is_empty(), is_v4 && local_is_v4) {
-            (false, _) => 1,
-            (true, true) => 2,
-            (true, false) => 10,
-        };
-        let call = SockCall {
-            nr: nr("connect"),
-            ret: self.result(of, 0)?,
-            fd: self.small(of, "fd", 3)?,
-            family,
-            sock_type,
-            local,
-            remote,
-            unix_path: Text::new(unix.as_bytes()),
-            marks: PathMarks::default(),
-            interface: 0,
-            duration_ns: 0,
-        };
-        self.event(item, pid, EventData::SockCall(call))
-    }
-
-    fn endpoint(&self, of: &Pairs, key: &str, none: bool) -> Result<(Endpoint, bool), LoadError> {
-        let end = |bytes: &[u8], port| Endpoint {
-            addr: Text::new(bytes),
-            port,
-        };
-        match get(of, key) {
-            None if none => Ok((end(&[], 0), true)),
-            None => Ok((end(&[172, 17, 0, 2], 40_000), true)),
-            Some(node) => match node.scalar().unwrap_or_default().parse() {
-                Ok(std::net::SocketAddr::V4(address)) => {
-                    Ok((end(&address.ip().octets(), address.port()), true))
-                }
-                Ok(std::net::SocketAddr::V6(address)) => {
-                    Ok((end(&address.ip().octets(), address.port()), false))
-                }
-                Err(_) => Err(self.file.error(
-                    node.at,
-                    node.what(),
-                    "an address and port such as 10.0.0.1:80",
-                )),
-            },
-        }
     }
 
     fn call_number(&self, item: &Node, of: &Pairs) -> Result<u32, LoadError> {
@@ -701,12 +637,8 @@ impl World<'_> {
     }
 }
 
-const KINDS: &str = "one of container, process, fork, exec, exit, open, connect, closed, call, access, oom_kill, \
+const KINDS: &str = "one of container, process, fork, exec, exit, open, connect, closed, dns, call, access, oom_kill, \
                      credentials, wait or repeat";
-
-/// include/net/tcp_states.h
-const TCP_CLOSE: u8 = 7;
-const TCP_LAST_ACK: u8 = 9;
 
 /// An event with a number in place of `{n}`.
 fn numbered(node: &Node, number: u32) -> Node {
@@ -728,6 +660,6 @@ fn numbered(node: &Node, number: u32) -> Node {
     Node { at: node.at, value }
 }
 
-fn nr(name: &str) -> u32 {
+pub(super) fn nr(name: &str) -> u32 {
     number(Arch::X86_64, name).unwrap_or_default()
 }

@@ -8,6 +8,7 @@
 mod arguments;
 mod behaviour;
 mod case_events;
+mod case_network;
 mod cases;
 mod compile;
 mod condition;
