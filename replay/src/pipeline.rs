@@ -28,7 +28,7 @@ use crate::{
     rules::RuleSet,
     rules_detector::RulesDetector,
     statistics::Statistics,
-    syscalls::Arch,
+    syscalls::{Arch, Transfer},
 };
 
 /// An engine that looks at every record and says what it found.
@@ -78,8 +78,37 @@ pub trait Detector: Send {
     /// A plain system call that it did not want more of.
     fn call(&mut self, _head: &EventHead<'_>, _at: &EventRef) {}
 
+    /// Whether it wants to be told of such calls what they wrote.
+    fn wants_writes(&self) -> bool {
+        false
+    }
+
+    /// A call of which it was just told wrote to a descriptor.
+    fn wrote(&mut self, _head: &EventHead<'_>, _at: &EventRef, _write: Write, _state: &State) {}
+
     /// The trace has ended.
     fn finish(&mut self, _state: &State, _found: &mut dyn FnMut(Finding)) {}
+}
+
+/// What a single call wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    pub fd: i32,
+    /// 0 also where the call failed.
+    pub bytes: u64,
+    pub transfer: Transfer,
+}
+
+impl Write {
+    /// Of a call that writes to a descriptor, with its result and arguments.
+    pub fn of(transfer: Transfer, ret: i64, argument: impl FnOnce(u8) -> u64) -> Option<Write> {
+        Some(Write {
+            // The kernel looks at the lower half.
+            fd: argument(transfer.to?) as i32,
+            bytes: u64::try_from(ret).unwrap_or(0),
+            transfer,
+        })
+    }
 }
 
 /// How far back a finding's process, descriptors and lineage may rest on earlier events: a loss in
@@ -262,6 +291,8 @@ struct Engines {
     due_ns: u64,
     calls: PlainCalls,
     blocks: PlainBlocks,
+    /// Some detector does.
+    wants_writes: bool,
     /// When the trace went on after missing chunks.
     hole_ns: Option<u64>,
     events: u64,
@@ -274,6 +305,7 @@ impl Engines {
             state: State::new(),
             native: Native::default(),
             told: Vec::new(),
+            wants_writes: detectors.iter().any(|detector| detector.wants_writes()),
             detectors,
             severities: None,
             gate: Gate::default(),
@@ -490,6 +522,15 @@ impl Fold for Engines {
     }
 }
 
+/// What a plain call wrote, from its columns: number, result, arguments.
+fn write_of(chunk: &ChunkEvents, index: usize, transfer: Transfer) -> Option<Write> {
+    let ret = chunk.field(index, 1).ok()? as i64;
+    Write::of(transfer, ret, |argument| {
+        let at = 2 + usize::from(argument);
+        chunk.field(index, at).unwrap_or(0)
+    })
+}
+
 impl Engines {
     /// Takes a plain system call that need not be put together.
     #[inline]
@@ -500,7 +541,16 @@ impl Engines {
         if !self.calls.has(nr as u32, &self.state, &self.detectors) {
             return false;
         }
-        self.count(&chunk.head(index), &at);
+        let head = chunk.head(index);
+        self.count(&head, &at);
+        if self.wants_writes
+            && let Some(transfer) = self.calls.transfer(nr as u32)
+            && let Some(write) = write_of(chunk, index, transfer)
+        {
+            for detector in &mut self.detectors {
+                detector.wrote(&head, &at, write, &self.state);
+            }
+        }
         true
     }
 

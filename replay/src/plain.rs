@@ -11,7 +11,7 @@ use crate::{
     import::native::outlook,
     pipeline::Detector,
     resolve::{Depth, State},
-    syscalls::{Arch, Effect},
+    syscalls::{Arch, Effect, Transfer, Transfers},
 };
 
 /// System calls have numbers below this, but for those of foreign tables.
@@ -29,6 +29,7 @@ pub struct PlainCalls {
     arch: Arch,
     /// By number, as far as it was asked for.
     known: Vec<Option<bool>>,
+    transfers: Transfers,
 }
 
 impl PlainCalls {
@@ -42,6 +43,12 @@ impl PlainCalls {
         self.learn(nr, state, detectors)
     }
 
+    /// Of a call that [`PlainCalls::has`].
+    #[inline]
+    pub fn transfer(&self, nr: u32) -> Option<Transfer> {
+        self.transfers.of(nr)
+    }
+
     #[cold]
     fn learn(&mut self, nr: u32, state: &State, detectors: &[Box<dyn Detector>]) -> bool {
         if nr >= CALLS_MAX {
@@ -51,6 +58,7 @@ impl PlainCalls {
         if self.arch != arch {
             self.arch = arch;
             self.known.clear();
+            self.transfers = Transfers::new(arch);
         }
         if self.known.len() <= nr as usize {
             self.known.resize(nr as usize + 1, None);
@@ -115,9 +123,14 @@ impl PlainBlocks {
         if self.known.len() <= at {
             self.known.resize(at + 1, None);
         }
+        // What a call wrote stands in two blocks.
+        let transfers = Transfers::new(arch);
+        let writes = |nr| transfers.of(nr).is_some_and(|it: Transfer| it.to.is_some());
+        let wants_writes = detectors.iter().any(|detector| detector.wants_writes());
         let block = outlook(ty, state.effects())
             .filter(|outlook| outlook.is_plain && outlook.depth == Depth::Nothing)
             .filter(|outlook| outlook.nr.is_none_or(|nr| !wants(detectors, nr, arch)))
+            .filter(|outlook| !wants_writes || outlook.nr.is_none_or(|nr| !writes(nr)))
             .map(|outlook| PlainBlock {
                 tells: !outlook.has_exit && outlook.nr.is_some(),
                 is_call: outlook.is_call,

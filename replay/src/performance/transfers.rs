@@ -10,7 +10,7 @@ use trace_format::{
 };
 
 use crate::{
-    resolve::{Descriptor, DescriptorKind, State},
+    resolve::{Descriptor, State},
     syscalls::Transfers,
 };
 
@@ -78,14 +78,14 @@ impl<'a> Side<'a> {
     /// Of a file or device whose name is known.
     pub fn path(&self) -> Option<&'a Text> {
         let found = self.descriptor?;
-        (kind_of(found).0 == IoKind::FILE && !found.path.is_empty()).then_some(&found.path)
+        (found.io_kind().0 == IoKind::FILE && !found.path.is_empty()).then_some(&found.path)
     }
 }
 
 /// Whether the descriptor can be the one that the recorder says is of that kind. A device is opened like a
 /// file.
 fn fits(found: &Descriptor, kind: IoKind) -> bool {
-    let known = kind_of(found);
+    let known = found.io_kind();
     known == kind || known.0 == IoKind::FILE && kind.0 == IoKind::DEVICE
 }
 
@@ -131,7 +131,7 @@ pub fn sides<'a>(
                 each(Side {
                     moved,
                     fd,
-                    kind: found.map_or(IoKind(IoKind::UNKNOWN), kind_of),
+                    kind: transfer.kind(found),
                     descriptor: found,
                 });
             };
@@ -157,18 +157,6 @@ pub fn sides<'a>(
 fn fd(call: &Syscall, argument: u8) -> i32 {
     // The kernel looks at the lower half.
     call.args[usize::from(argument)] as i32
-}
-
-/// As the recorder tells descriptors apart.
-fn kind_of(descriptor: &Descriptor) -> IoKind {
-    IoKind(match descriptor.kind {
-        DescriptorKind::File | DescriptorKind::Directory | DescriptorKind::Other(b'm') => {
-            IoKind::FILE
-        }
-        DescriptorKind::Socket => IoKind::SOCKET,
-        DescriptorKind::Other(b'p') => IoKind::PIPE,
-        DescriptorKind::Other(_) => IoKind::OTHER,
-    })
 }
 
 /// Files by container, bounded by [`FILES_MAX`].

@@ -2,7 +2,10 @@
 
 use hashbrown::HashMap;
 use std::{collections::VecDeque, sync::Arc};
-use trace_format::{Text, event::Endpoint};
+use trace_format::{
+    Text,
+    event::{Endpoint, IoKind},
+};
 
 /// Descriptors remembered per process: the usual soft limit. A server with more keeps its first ones.
 const PER_PROCESS_MAX: usize = 1024;
@@ -43,6 +46,18 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// As the recorder tells descriptors apart. One of a device, which is opened like a file, is a file here.
+    pub fn io_kind(&self) -> IoKind {
+        IoKind(match self.kind {
+            DescriptorKind::File | DescriptorKind::Directory | DescriptorKind::Other(b'm') => {
+                IoKind::FILE
+            }
+            DescriptorKind::Socket => IoKind::SOCKET,
+            DescriptorKind::Other(b'p') => IoKind::PIPE,
+            DescriptorKind::Other(_) => IoKind::OTHER,
+        })
+    }
+
     pub(super) fn file(path: &Text, directory: bool) -> Self {
         let kind = if directory {
             DescriptorKind::Directory

@@ -24,9 +24,9 @@ use trace_format::{Context, ContextRecord, Event, EventData, EventHead, event::S
 use crate::{
     findings::{EngineKind, Finding, Severity, Value},
     order::EventRef,
-    pipeline::Detector,
+    pipeline::{Detector, Write},
     resolve::{News, State},
-    syscalls::Arch,
+    syscalls::{Arch, Transfers},
 };
 use metrics::{CPU, MEMORY, METRICS, Metric, PIDS};
 use pairs::{HOST, Pairs, Parted};
@@ -60,9 +60,10 @@ pub struct Statistics {
     /// The open bin began before the recording, or after a hole in it.
     partial: bool,
     calls: Calls,
+    transfers: Transfers,
     pairs: Pairs,
     host: Option<SampleSeen>,
-    /// The trace counts what is written and sent.
+    /// The trace tells what is written and sent: in sums, or call by call.
     bytes_counted: bool,
     /// The trace has states of TCP sockets.
     tcp_told: bool,
@@ -112,6 +113,7 @@ impl Default for Statistics {
             started: false,
             partial: true,
             calls: Calls::of(Arch::default()),
+            transfers: Transfers::default(),
             pairs: Pairs::default(),
             host: None,
             bytes_counted: false,
@@ -157,6 +159,13 @@ impl Detector for Statistics {
         let position = self.at_hand(event.cgroup_id);
         let watched = &mut self.cgroups[position];
         watched.counters.count(event, *at, &self.calls);
+        if let EventData::Syscall(call) = &event.data
+            && let Some(transfer) = self.transfers.of(call.nr)
+            && let Some(write) = Write::of(transfer, call.ret, |at| call.args[usize::from(at)])
+        {
+            self.writes(event.pid, event.cgroup_id, at, write, state);
+            return;
+        }
         if let Some(target) = connects_to(event, &self.calls, self.tcp_told)
             && let Some(rhythm) = watched.rhythms.connect(target, event.boot_ns)
             && is_container(state, event.cgroup_id)
@@ -174,6 +183,16 @@ impl Detector for Statistics {
         if head.cgroup_id != 0 {
             let position = self.at_hand(head.cgroup_id);
             self.cgroups[position].counters.call(head.pid, *at);
+        }
+    }
+
+    fn wants_writes(&self) -> bool {
+        true
+    }
+
+    fn wrote(&mut self, head: &EventHead<'_>, at: &EventRef, write: Write, state: &State) {
+        if head.cgroup_id != 0 {
+            self.writes(head.pid, head.cgroup_id, at, write, state);
         }
     }
 
@@ -195,6 +214,7 @@ impl Detector for Statistics {
             && let Some(arch) = Arch::from_name(&host.arch)
         {
             self.calls = Calls::of(arch);
+            self.transfers = Transfers::new(arch);
         }
     }
 
@@ -307,6 +327,22 @@ impl Statistics {
                 found(finding);
             }
         }
+    }
+
+    /// A single call of a process wrote.
+    #[inline]
+    fn writes(&mut self, pid: u32, cgroup_id: u64, at: &EventRef, write: Write, state: &State) {
+        self.bytes_counted = true;
+        if write.bytes == 0 {
+            return;
+        }
+        let descriptor = state
+            .process(pid)
+            .and_then(|process| state.descriptor(process, write.fd));
+        let kind = write.transfer.kind(descriptor);
+        let position = self.at_hand(cgroup_id);
+        let counters = &mut self.cgroups[position].counters;
+        counters.wrote(pid, *at, kind, write.bytes);
     }
 
     /// The same of the cgroup whose event came last, most likely.

@@ -111,6 +111,8 @@ pub struct Counters {
     counted: Batches<2>,
     /// Of bytes: written to files, and sent through sockets.
     bytes: Batches<2>,
+    /// The same of calls that are recorded one by one.
+    single_bytes: [u64; 2],
 }
 
 /// What the recorder counts and tells about once a second, not in step with the bins.
@@ -292,6 +294,18 @@ impl Counters {
         self.tallies[SYSCALLS].add(pid, at);
     }
 
+    /// A single call wrote to a descriptor of that kind.
+    #[inline]
+    pub fn wrote(&mut self, pid: u32, at: EventRef, kind: IoKind, bytes: u64) {
+        let (place, metric) = match kind.0 {
+            IoKind::FILE => (0, WRITTEN),
+            IoKind::SOCKET => (1, SENT),
+            _ => return,
+        };
+        self.single_bytes[place] = self.single_bytes[place].saturating_add(bytes);
+        self.tallies[metric].weigh(pid, at, bytes);
+    }
+
     fn see_target(&mut self, remote: &Endpoint, pid: u32, at: EventRef) {
         if self.targets.len() < TARGETS_MAX
             && let Some(target) = target(remote)
@@ -328,7 +342,8 @@ impl Counters {
             _ => self.bytes.rates(end_ns),
         };
         for (place, metric) in [WRITTEN, SENT].into_iter().enumerate() {
-            values[metric] = rates.map(|rates| rates[place]);
+            let single = self.single_bytes[place] as f64;
+            values[metric] = rates.map(|rates| rates[place] + single);
         }
         let bin = Bin {
             values,
@@ -348,6 +363,7 @@ impl Counters {
         self.targets.clear();
         self.counted.sums = [0; 2];
         self.bytes.sums = [0; 2];
+        self.single_bytes = [0; 2];
     }
 }
 
@@ -513,6 +529,28 @@ mod tests {
         assert_eq!(bin.values[WRITTEN], Some(5_200.0));
         assert_eq!(bin.values[SENT], Some(300.0));
         assert_eq!(bin.process[WRITTEN], 8, "who wrote most, not most often");
+    }
+
+    #[test]
+    fn single_writes_count_in_the_second_in_which_they_were_made() {
+        let mut counters = Counters::default();
+        for (pid, kind, bytes) in [
+            (7, IoKind::FILE, 100),
+            (8, IoKind::FILE, 5_000),
+            (7, IoKind::SOCKET, 300),
+            (7, IoKind::PIPE, 9_000),
+            (7, IoKind::UNKNOWN, 9_000),
+        ] {
+            counters.wrote(pid, EventRef::default(), IoKind(kind), bytes);
+        }
+        let bin = counters.close(1_000_000_000, true);
+        assert_eq!(
+            (bin.values[WRITTEN], bin.values[SENT]),
+            (Some(5_100.0), Some(300.0))
+        );
+        assert_eq!(bin.process[WRITTEN], 8);
+        let next = counters.close(2_000_000_000, true).values;
+        assert_eq!((next[WRITTEN], next[SENT]), (Some(0.0), Some(0.0)));
     }
 
     #[test]

@@ -1,13 +1,29 @@
 //! Calls that move bytes: which of their arguments is the descriptor that they read from, and which the one
 //! that they write to. The result of each is how many bytes it moved.
 
+use trace_format::event::IoKind;
+
 use super::{Arch, I386, NUMBERS, X32, name};
+use crate::resolve::Descriptor;
 
 /// Descriptor arguments of one call; of a call between two descriptors both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transfer {
     pub from: Option<u8>,
     pub to: Option<u8>,
+    /// The kernel takes sockets only.
+    pub socket: bool,
+}
+
+impl Transfer {
+    /// What is behind its descriptor, of which the trace may tell nothing.
+    pub fn kind(self, descriptor: Option<&Descriptor>) -> IoKind {
+        match descriptor {
+            Some(descriptor) => descriptor.io_kind(),
+            None if self.socket => IoKind(IoKind::SOCKET),
+            None => IoKind(IoKind::UNKNOWN),
+        }
+    }
 }
 
 /// What the recorder sums per descriptor in the profiles that do not record such calls one by one. Calls
@@ -47,7 +63,11 @@ impl Transfers {
         for (number, transfer) in (0..).zip(by_number.iter_mut()) {
             let call = name(arch, number);
             let call = call.and_then(|name| CALLS.iter().find(|call| call.0 == name));
-            *transfer = call.map(|&(_, from, to)| Transfer { from, to });
+            *transfer = call.map(|&(name, from, to)| Transfer {
+                from,
+                to,
+                socket: matches!(name, "recvfrom" | "recvmsg" | "sendto" | "sendmsg"),
+            });
         }
         Transfers { arch, by_number }
     }
@@ -83,7 +103,8 @@ mod tests {
         for (name, from, to) in CALLS {
             let nr = number(Arch::X86_64, name).unwrap();
             let (from, to) = (*from, *to);
-            assert_eq!(transfers.of(nr), Some(Transfer { from, to }), "{name}");
+            let told = transfers.of(nr).map(|it| (it.from, it.to));
+            assert_eq!(told, Some((from, to)), "{name}");
             assert_eq!(transfers.of(nr | I386), None, "{name}");
         }
         let close = number(Arch::X86_64, "close").unwrap();
