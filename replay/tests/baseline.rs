@@ -3,6 +3,7 @@
 mod program;
 mod support;
 
+use ::replay::edges::{OVER_LIMIT_RULE, TOLD_MAX};
 use program::replay;
 use serde_json::Value;
 use std::fs;
@@ -272,6 +273,26 @@ fn an_image_that_the_baseline_never_saw_is_told_once_and_not_its_edges() {
         ["image_outside_baseline informational c103 null null"]
     );
     assert_eq!(all[0]["fields"]["image"], "miner");
+}
+
+/// A scan that runs for an hour must not take all memory, and must not go unsaid.
+#[test]
+fn edges_over_the_limit_are_counted_and_said() {
+    let place = tempfile::tempdir().unwrap();
+    let baseline = usual("1", DB_IP).write(&place, "baseline");
+    let mut scan = usual("2", DB_IP);
+    for number in 0..TOLD_MAX + 5 {
+        let [.., high, low] = (number as u32).to_be_bytes();
+        scan.connects(WEB, WEB_IP, ([10, 9, high, low], 22));
+    }
+    let scan = scan.write(&place, "scan");
+    let found = found(&[&baseline], &[], &scan);
+    let over: Vec<&Value> = found
+        .iter()
+        .filter(|it| it["rule"] == OVER_LIMIT_RULE)
+        .collect();
+    assert_eq!(over.len(), 1);
+    assert_eq!(over[0]["fields"]["left_out"], 5);
 }
 
 #[test]

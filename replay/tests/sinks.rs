@@ -198,6 +198,38 @@ fn a_webhook_that_is_down_at_first_gets_everything_once_in_order() {
     assert_eq!(fs::read_dir(&spool).unwrap().count(), 1, "the lock is left");
 }
 
+/// A receiver that is away for longer than a minute: retries grow, and are never further apart than that the
+/// spool is emptied soon after it is back. Most of this test is waiting.
+#[test]
+fn an_outage_of_more_than_a_minute_loses_nothing() {
+    let place = Place::new();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let (started, bodies) = mpsc::channel();
+    let late = thread::spawn(move || {
+        thread::sleep(Duration::from_secs(65));
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        started.send(receiver(listener, "200 OK")).unwrap();
+    });
+    let spool = place.text("spool");
+    let output = place.detect(&[&format!(
+        "webhook=http://127.0.0.1:{port}/in,spool={spool},wait=300s"
+    )]);
+    late.join().unwrap();
+    let bodies: Vec<String> = bodies.recv().unwrap().try_iter().collect();
+    assert!(!bodies.is_empty());
+    assert_eq!(bodies, lines(&output));
+    let summary = summary(&output);
+    assert_eq!(
+        (&summary["delivered"], &summary["kept"]),
+        (&bodies.len().into(), &0.into())
+    );
+    assert_eq!(fs::read_dir(&spool).unwrap().count(), 1, "the lock is left");
+}
+
 #[test]
 fn what_a_spool_keeps_the_next_run_delivers() {
     let place = Place::new();

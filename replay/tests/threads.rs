@@ -2,11 +2,17 @@
 //! one and of a stream.
 
 mod program;
+mod rotated;
 mod support;
 
+use ::replay::{
+    pipeline::{Pipeline, Settings},
+    rules::{RuleSet, SHIPPED},
+};
 use program::replay;
 use std::{fs, path::Path, process::Output};
-use support::{Scenario, items, seal, seal_as};
+use support::{Item, Scenario, items, seal, seal_as};
+use trace_format::{Context, Resolution, SealedChunk};
 
 /// Everything that a command says, and how it ends.
 fn told(output: &Output) -> (Option<i32>, Vec<u8>, String) {
@@ -117,6 +123,103 @@ fn traces_beside_each_other_say_what_each_says_alone() {
     let wrong =
         [&quiet, text.to_str().unwrap(), &long].map(|path| Path::new(path).to_str().unwrap());
     assert_eq!(run(&wrong, &[], "8"), run(&wrong, &[], "1"));
+}
+
+/// The items as another host has them, whose containers get their names `late_ns` after they begin.
+fn of_host(name: &str, late_ns: u64) -> Vec<Item> {
+    let mut all = items(Scenario::ATTACKED);
+    for item in &mut all {
+        let Item::Context(record) = item else {
+            continue;
+        };
+        match &mut record.body {
+            Context::Host(host) => host.hostname = name.into(),
+            Context::Container(container) if container.resolution == Resolution::Resolved => {
+                container.name = format!("{}-{name}", container.name);
+                record.boot_ns += late_ns;
+            }
+            _ => {}
+        }
+    }
+    all.sort_by_key(Item::boot_ns);
+    all
+}
+
+/// What a recorder finds while it records, with the same rules and statistics.
+fn in_process(chunks: &[SealedChunk]) -> Vec<u8> {
+    let mut pipeline = Pipeline::new(Settings {
+        rules: Some(RuleSet::load(&[SHIPPED]).unwrap().0),
+        statistics: true,
+        ..Settings::default()
+    });
+    let mut lines = Vec::new();
+    for chunk in chunks {
+        pipeline.push(chunk).unwrap();
+        lines.extend(pipeline.findings());
+    }
+    pipeline.finish();
+    lines.extend(pipeline.findings());
+    let lines = lines.iter().map(|finding| finding.to_json() + "\n");
+    lines.collect::<String>().into_bytes()
+}
+
+/// Names that come after the finding they belong to, several hosts, and a rotated capture among them: file,
+/// stream, in process, and any number of threads.
+#[test]
+fn late_names_several_hosts_and_parts_are_told_alike() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    // The port scan begins in second 12, the file is read in second 15: names come in between, and just after
+    // the latter, which waits for them.
+    let late = [
+        ("one", 12_100_000_000),
+        ("two", 15_600_000_000 - 200_000_000),
+    ];
+    let mut traces = Vec::new();
+    let mut alone = Vec::new();
+    for (number, (host, late_ns)) in (20..).zip(late) {
+        let chunks = seal_as([number; 16], &of_host(host, late_ns), |_| 350);
+        let bytes = support::file(&chunks);
+        let path = write(&format!("{host}.zst"), &bytes);
+        let live = in_process(&chunks);
+        let run = |threads: &str, trace: &str, input: &[u8]| {
+            replay(&["detect", "--json", "--threads", threads, trace], input).stdout
+        };
+        for threads in ["1", "8"] {
+            assert!(run(threads, &path, b"") == live, "{host} {threads}");
+            assert!(run(threads, "-", &bytes) == live, "{host} {threads}");
+        }
+        let text = String::from_utf8(live.clone()).unwrap();
+        let shadow = text
+            .lines()
+            .find(|line| line.contains("/etc/shadow"))
+            .unwrap();
+        assert!(shadow.contains(&format!("web-{host}")), "{shadow}");
+        alone.push(live);
+        traces.push(path);
+    }
+    let rotated = items(Scenario::ATTACKED);
+    let parts = rotated::capture(&rotated, &[rotated.len() / 3, rotated.len() / 2], None);
+    for (part, bytes) in parts.iter().enumerate() {
+        traces.push(write(&format!("part.{part:04}.zst"), bytes));
+    }
+    let run = |traces: &[&str], threads: &str| {
+        let arguments = [&["detect", "--json", "--threads", threads][..], traces].concat();
+        told(&replay(&arguments, b""))
+    };
+    let traces: Vec<&str> = traces.iter().map(String::as_str).collect();
+    let of_parts = run(&traces[2..], "1").1;
+    assert!(of_parts.len() > 100);
+    alone.push(of_parts);
+    let one = run(&traces, "1");
+    assert!(one.1 == alone.concat(), "each says what it says alone");
+    for threads in ["2", "8"] {
+        assert_eq!(run(&traces, threads), one, "{threads}");
+    }
 }
 
 /// Many small traces, each with another story to find.

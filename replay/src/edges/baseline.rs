@@ -147,3 +147,39 @@ impl Detector for Learner {
         self.settle(u64::MAX, state);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edges::{Peer, Port, Protocol};
+
+    #[test]
+    fn images_over_the_limit_count_as_never_seen_and_that_is_known() {
+        let mut baseline = Baseline::default();
+        for number in 0..IMAGES_MAX {
+            assert!(baseline.image(&format!("shop/{number}")).is_some());
+        }
+        assert!(!baseline.left_out(), "exactly full");
+        assert!(baseline.image("shop/one-more").is_none());
+        assert!(baseline.left_out() && baseline.of("shop/one-more").is_none());
+        assert!(baseline.image("shop/0").is_some(), "those inside go on");
+    }
+
+    #[test]
+    fn an_image_with_too_many_edges_keeps_as_many_and_says_so() {
+        let mut baseline = Baseline::default();
+        let edge = |number: usize| Edge::Connects {
+            protocol: Protocol::Tcp,
+            peer: Peer::Image(number.to_string()),
+            port: Port::Fixed(80),
+        };
+        for number in 0..EDGES_PER_IMAGE_MAX {
+            baseline.learn("shop/web", edge(number));
+            baseline.learn("shop/web", edge(number));
+        }
+        assert!(!baseline.of("shop/web").unwrap().too_many, "exactly full");
+        baseline.learn("shop/web", edge(EDGES_PER_IMAGE_MAX));
+        assert!(baseline.of("shop/web").unwrap().too_many);
+        assert_eq!(baseline.edges(), EDGES_PER_IMAGE_MAX);
+    }
+}
