@@ -5,7 +5,7 @@
 
 use super::{
     LoadCode, LoadError, Priority,
-    items::{get, texts},
+    item::{get, texts},
     source::{Origin, Source},
     yaml::{File, Node, Value},
 };

@@ -6,7 +6,7 @@
 use super::{
     LoadError,
     case_network::DNS_KEYS,
-    items::{get, texts},
+    item::{get, texts},
     yaml::{File, Node, Value},
 };
 use crate::syscalls::{Arch, errno, flags, number};

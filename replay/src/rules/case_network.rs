@@ -5,7 +5,7 @@ use trace_format::{Endpoint, EventData, PathMarks, SockCall, TcpState, Text, eve
 use super::{
     LoadError,
     case_events::{Pairs, World, nr},
-    items::get,
+    item::get,
     yaml::Node,
 };
 use crate::event_names::{dns_rcode, dns_type};

@@ -5,7 +5,7 @@
 
 use super::{
     LoadError, case_events,
-    items::{get, texts},
+    item::{get, texts},
     yaml::{File, Node, Value},
 };
 use crate::findings::{EngineKind, Finding, Severity};

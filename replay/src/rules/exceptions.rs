@@ -38,7 +38,7 @@ pub(super) fn read(
     };
     for item in items {
         let name = match &item.value {
-            Value::Mapping(pairs) => super::items::get(pairs, "name").and_then(Node::scalar),
+            Value::Mapping(pairs) => super::item::get(pairs, "name").and_then(Node::scalar),
             _ => None,
         };
         read_one(file, index, item, known)
@@ -173,7 +173,7 @@ fn fields_of(file: &File<'_>, fields: &Node, comps: Option<&Node>) -> Result<Fie
             comparison,
         });
     }
-    let names = super::items::texts(file, fields)?;
+    let names = super::item::texts(file, fields)?;
     let comparisons = match comps.map(|node| (&node.value, node)) {
         None => vec!["=".to_owned(); names.len()],
         Some((Value::Sequence(nodes), _)) if nodes.len() == names.len() => {

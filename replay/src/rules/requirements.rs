@@ -2,7 +2,7 @@
 
 use super::{
     ItemKind, LoadCode, LoadError,
-    items::get,
+    item::get,
     yaml::{File, Node, Value},
 };
 
