@@ -416,6 +416,11 @@ pub struct PeerKey {
 pub const IO_MAX: u32 = 8_192;
 /// Kinds of calls that are counted apart. The last one means none.
 pub const IO_SLOTS: usize = 32;
+/// Descriptors that a CPU counts without looking them up in the table, in each half: what is beyond, or
+/// has the place of another, is looked up.
+pub const IO_NEAR_MAX: u32 = 256;
+/// CPUs that do so: one bit each of [`IoCount::cpus`].
+pub const IO_NEAR_CPUS_MAX: u32 = 64;
 /// Of an ended process so many descriptors are looked at, from 0: most have no more. What was counted
 /// on higher ones comes within a second.
 pub const IO_EXIT_FDS: u32 = 32;
@@ -475,8 +480,24 @@ pub struct IoCount {
     pub counted: u16,
     /// Read, written.
     pub bytes: [u64; 2],
+    /// The CPUs that count some of it in an [`IoNear`], as bits.
+    pub cpus: u64,
     pub calls: [u32; IO_SLOTS],
 }
+
+/// What one CPU counts of one descriptor, to be added to its [`IoCount`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoNear {
+    /// As that of the [`IoCount`]; 0: free.
+    pub key: u64,
+    /// [`IoCount::sniff`] as it was last seen.
+    pub sniff: u64,
+    pub counted: IoSums,
+}
+
+/// Sums as whole words: two calls to a word.
+pub type IoSums = [u64; 2 + IO_SLOTS / 2];
 
 /// What was counted of a descriptor that is closed, or of a process that ended.
 #[repr(C)]

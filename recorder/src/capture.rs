@@ -237,7 +237,7 @@ pub fn run(
         },
         arch,
     );
-    let descriptors = probes.descriptors()?;
+    let descriptors = probes.descriptors(sizes)?;
     let calls = probes.call_counts(sizes)?;
     let counts = Counts::new(probes.turn()?, calls, descriptors, arch);
 

@@ -14,7 +14,8 @@ use aya::{
     programs::{BtfTracePoint, Iter, tp_btf::BtfTracePointLinkId},
 };
 use recorder_ebpf::{
-    COUNTED_CALLS, ENTERED_MAX, FILTER_PIDS_MAX, Offsets, Settings, filter as option, probe,
+    COUNTED_CALLS, ENTERED_MAX, FILTER_PIDS_MAX, IO_NEAR_MAX, Offsets, Settings, filter as option,
+    probe,
 };
 
 use crate::{
@@ -357,6 +358,7 @@ impl Probes {
             .map_max_entries("CALL_PAGES", cpus * call_pages)
             .map_max_entries("COUNT_SLOTS", cpus * 2 * COUNTED_CALLS)
             .map_max_entries("ENTERED", if durations == 0 { 1 } else { ENTERED_MAX })
+            .map_max_entries("IO_NEAR", cpus * 2 * IO_NEAR_MAX)
             .map_max_entries("BULK", bulk_bytes)
             .map_max_entries("URGENT", urgent_bytes)
             .map_max_entries(
@@ -534,9 +536,13 @@ impl Probes {
     }
 
     /// The reads and writes that are counted per descriptor.
-    pub fn descriptors(&mut self) -> Result<Descriptors, Error> {
+    pub fn descriptors(&mut self, sizes: RingSizes) -> Result<Descriptors, Error> {
+        let Map::Array(near) = self.take("IO_NEAR")? else {
+            return Err(Error::NoMap { name: "IO_NEAR" });
+        };
         let [even, odd] = ["IO_EVEN", "IO_ODD"].map(|name| self.table(name));
-        Ok(Descriptors::new(even?, odd?))
+        Descriptors::map(even?, odd?, near, sizes.cpus)
+            .map_err(|source| Error::CallCounts { source })
     }
 
     fn table(&mut self, name: &'static str) -> Result<MapData, Error> {

@@ -5,6 +5,10 @@
 //! closed descriptor's counts become an event at once, because the number may soon mean another file.
 //! A call that finds no room in the table is an event of its own.
 //!
+//! A look into the table is what costs most. So the second call in a row on a CPU takes a place of the CPU's
+//! own ([`IoNear`]), where the following ones are a comparison and two additions. The element in the
+//! table knows which CPUs have one; they are added to it when it becomes an event.
+//!
 //! An element also says whether what goes through the descriptor is worth a look (`sniff`), so that this
 //! is decided once a second and descriptor and costs a call on any other nothing.
 
@@ -12,15 +16,16 @@ use core::arch::asm;
 
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, BPF_RB_NO_WAKEUP},
-    helpers::bpf_probe_read_user,
+    helpers::{bpf_get_smp_processor_id, bpf_probe_read_user},
 };
 use recorder_ebpf::{
-    FileKey, IO_EXIT_FDS, IO_SLOTS, IoCount, IoRecord, IoShape, MESSAGES_MAX, NetRecord,
-    URING_READ, URING_WRITE, UringIo, abi, action, kind, probe, reuse,
+    FileKey, IO_EXIT_FDS, IO_NEAR_CPUS_MAX, IO_NEAR_MAX, IO_SLOTS, IoCount, IoNear, IoRecord,
+    IoShape, IoSums, MESSAGES_MAX, NetRecord, URING_READ, URING_WRITE, UringIo, abi, action, kind,
+    probe, reuse,
 };
 
 use crate::{
-    BULK, Current, IO_EVEN, IO_ODD, LISTED_FILES, POLICY, URING_IO, calls, count_drop,
+    BULK, Current, IO_EVEN, IO_NEAR, IO_ODD, LISTED_FILES, POLICY, URING_IO, calls, count_drop,
     counts::{count, odd},
     header_of_wanted,
     kernel::{bounded, file_of, read},
@@ -73,29 +78,31 @@ pub fn io(policy: u32, call: Call, current: Current) -> Option<()> {
     let many = shape.read == IoShape::MANY || shape.write == IoShape::MANY;
     let first = if reads { shape.read_fd } else { shape.write_fd };
     let from = key(current.pid_tgid, call.arg_at(first) as u32);
+    let wants = (IoShape::wants(policy) as u32) << WANTS;
     let found = if shape.record || many {
         if call.ret > 0 {
-            on(from, turn, CHECK, 0, current.cgroup_id)
+            on(from, turn, LOOK | wants, 0, current.cgroup_id)
         } else {
             0
         }
     } else if reads && writes {
         let to = key(current.pid_tgid, call.arg_at(shape.write_fd) as u32);
-        // Both are looked at before either is counted: the call is one event or none.
-        let found =
-            on(from, turn, CHECK, 0, current.cgroup_id) | on(to, turn, CHECK, 0, current.cgroup_id);
-        if found & APART == 0 {
-            on(from, turn, shape.read, call.ret, current.cgroup_id);
+        // Neither is counted before it is known that both can be: the call is one event or none.
+        let mut found = on(to, turn, CHECK, 0, current.cgroup_id) & APART;
+        if found == 0 {
+            found = on(from, turn, shape.read, call.ret, current.cgroup_id) & APART;
+        }
+        if found == 0 {
             on(to, turn, shape.write | WRITE, call.ret, current.cgroup_id);
         }
-        found & APART
+        found
     } else {
         let place = if reads {
             shape.read
         } else {
             shape.write | WRITE
         };
-        on(from, turn, place, call.ret, current.cgroup_id)
+        on(from, turn, place | wants, call.ret, current.cgroup_id)
     };
     if found & APART != 0 || shape.record {
         let policy = action::RECORD | shape.arity << action::ARITY_SHIFT;
@@ -173,17 +180,56 @@ fn look(
 /// What [`on`] says beside the bits of `sniff`: the call is to be an event instead, because the file is on
 /// the list or the table is full.
 const APART: u64 = 0x100;
-/// In the place of a call's slot: it only asks.
+/// In the place of a call's slot: it only asks, whether the call can be counted or what it is worth.
 const CHECK: u32 = 0x200;
+const LOOK: u32 = 0x400;
 /// Beside the slot: the call writes.
 const WRITE: u32 = 0x100;
+/// Where the bits of `sniff` begin that the call asks for. (Others need not be said.)
+const WANTS: u32 = 16;
 
-/// Counts a call on one descriptor; [`APART`] and the bits of `sniff`. A function of its own, because what it does to the stack and registers is then
-/// forgotten: else each way through it would double the verifier's work for all that follows.
+/// A CPU's own place for a descriptor.
+#[inline(always)]
+fn place_of(cpu: u32, odd: bool, key: u64) -> Option<*mut IoNear> {
+    // Those of one process lie side by side; neighbours of its number begin elsewhere.
+    let at = ((key >> 32) * 37 + key) as usize;
+    let at = bounded(at, IO_NEAR_MAX as usize - 1) as u32;
+    IO_NEAR.get_ptr_mut((cpu * 2 + u32::from(odd)) * IO_NEAR_MAX + at)
+}
+
+/// Counts a call on one descriptor; [`APART`] and the bits of `sniff`. A function of its own, because what
+/// it does to the stack and registers is then forgotten: else each way through it would double the
+/// verifier's work for all that follows.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn on(key: u64, turn: u64, place: u32, ret: i64, cgroup_id: u64) -> u64 {
     let odd = turn & 1 != 0;
+    // SAFETY: a helper without preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    // Only one program may use it: another one can run in the middle of this one. Null, not None: the
+    // verifier does not let a register pass that nothing was written to.
+    let mut near = core::ptr::null_mut();
+    if (turn >> 8) as u8 == probe::SYS_EXIT
+        && let Some(place) = place_of(cpu, odd, key)
+    {
+        near = place;
+    }
+    if !near.is_null() {
+        // SAFETY: this CPU's place, of this program.
+        unsafe {
+            if (*near).key == key && (*near).sniff as u32 & place >> WANTS == 0 {
+                if place & (CHECK | LOOK) == 0 {
+                    let counted = (&raw mut (*near).counted).cast::<u64>();
+                    let calls = counted.add(2).cast::<u32>();
+                    *calls.add(bounded(place as usize, IO_SLOTS - 1)) += 1;
+                    if ret > 0 {
+                        *counted.add(usize::from(place & WRITE != 0)) += ret as u64;
+                    }
+                }
+                return 0;
+            }
+        }
+    }
     let entry = match get(odd, key) {
         Some(entry) => entry,
         None => {
@@ -196,26 +242,91 @@ extern "C" fn on(key: u64, turn: u64, place: u32, ret: i64, cgroup_id: u64) -> u
         }
     };
     // SAFETY: an element of the table; the slot is masked into its array. Other CPUs may add to the
-    // same one, so both additions are atomic: without a result, which 5.10 does not have, and which the
+    // same one, so the additions are atomic: without a result, which 5.10 does not have, and which the
     // compiler has no other way to write for this target.
     unsafe {
         if (*entry).listed != 0 {
             return APART;
         }
         let found = u64::from((*entry).sniff);
-        if place & CHECK != 0 {
-            return found;
+        let mut again = place & LOOK != 0;
+        if place & (CHECK | LOOK) == 0 {
+            again = (&raw const (*entry).counted).read_volatile() != 0;
+            (&raw mut (*entry).counted).write_volatile(1);
+            let calls = (&raw mut (*entry).calls).cast::<u32>();
+            let calls = calls.add(bounded(place as usize, IO_SLOTS - 1));
+            asm!("lock *(u32 *)({at} + 0) += {one}", at = in(reg) calls, one = in(reg) 1u64);
+            if ret > 0 {
+                let bytes = (&raw mut (*entry).bytes).cast::<u64>();
+                let bytes = bytes.add(usize::from(place & WRITE != 0));
+                asm!("lock *(u64 *)({at} + 0) += {more}", at = in(reg) bytes, more = in(reg) ret);
+            }
         }
-        (&raw mut (*entry).counted).write_volatile(1);
-        let calls = (&raw mut (*entry).calls).cast::<u32>();
-        let calls = calls.add(bounded(place as usize, IO_SLOTS - 1));
-        asm!("lock *(u32 *)({at} + 0) += {one}", at = in(reg) calls, one = in(reg) 1u64);
-        if ret > 0 {
-            let bytes = (&raw mut (*entry).bytes).cast::<u64>();
-            let bytes = bytes.add(usize::from(place & WRITE != 0));
-            asm!("lock *(u64 *)({at} + 0) += {more}", at = in(reg) bytes, more = in(reg) ret);
+        if again && !near.is_null() {
+            stay(near, entry, key, cpu, found);
         }
         found
+    }
+}
+
+/// The descriptor gets this CPU's place, if nobody has it.
+///
+/// # Safety
+/// `near` is this CPU's, `entry` an element of the table.
+#[inline(always)]
+unsafe fn stay(near: *mut IoNear, entry: *mut IoCount, key: u64, cpu: u32, sniff: u64) {
+    // SAFETY: see above.
+    unsafe {
+        if (*near).key == key {
+            (*near).sniff = sniff;
+        } else if (*near).key == 0 && cpu < IO_NEAR_CPUS_MAX {
+            let counted = (&raw mut (*near).counted).cast::<u64>();
+            let mut at = 0;
+            while at < size_of::<IoSums>() / 8 {
+                counted.add(at).write_volatile(0);
+                at += 1;
+            }
+            (*near).sniff = sniff;
+            (&raw mut (*near).key).write_volatile(key);
+            let cpus = &raw mut (*entry).cpus;
+            // A CPU has one place for a descriptor: so its bit is added once.
+            asm!("lock *(u64 *)({at} + 0) += {bit}", at = in(reg) cpus, bit = in(reg) 1u64 << cpu);
+        }
+    }
+}
+
+/// Adds to an element of the table what CPUs counted apart, and frees their places.
+#[inline(always)]
+fn gather(entry: *mut IoCount, odd: bool, key: u64) {
+    // SAFETY: an element of the table, which is to become an event. A CPU that counts on the same
+    // descriptor at this moment is as late as if the descriptor were closed already.
+    unsafe {
+        let mut cpus = (*entry).cpus;
+        let mut cpu = 0;
+        while cpu < IO_NEAR_CPUS_MAX && cpus != 0 {
+            if cpus & 1 != 0
+                && let Some(near) = place_of(cpu, odd, key)
+                && (*near).key == key
+            {
+                let from = (&raw const (*near).counted).cast::<u64>();
+                let to = (&raw mut (*entry).bytes).cast::<u64>();
+                let (mut at, mut any) = (0, 0);
+                while at < size_of::<IoSums>() / 8 {
+                    let more = from.add(at).read_volatile();
+                    // Between the bytes and the calls lie the CPUs.
+                    let to = to.add(at + usize::from(at >= 2));
+                    to.write_volatile(to.read_volatile() + more);
+                    any |= more;
+                    at += 1;
+                }
+                if any != 0 {
+                    (&raw mut (*entry).counted).write_volatile(1);
+                }
+                (&raw mut (*near).key).write_volatile(0);
+            }
+            cpus >>= 1;
+            cpu += 1;
+        }
     }
 }
 
@@ -289,6 +400,7 @@ extern "C" fn flush_from(probe: u64, odd: u64, fd: u32, pid_tgid: u64, cgroup_id
     let Some(count) = get(odd != 0, key) else {
         return 0;
     };
+    gather(count, odd != 0, key);
     // SAFETY: an element of the table.
     let counted = unsafe { (&raw const (*count).counted).read_volatile() } != 0;
     if counted {

@@ -54,15 +54,36 @@ pub fn typed_task() -> *const u8 {
     unsafe { bpf_get_current_task_btf().cast() }
 }
 
-/// A 32-bit member of the current task.
-#[inline(always)]
-pub fn task_word(offset: usize) -> u32 {
-    if setting!(task_btf) != 0 {
-        // SAFETY: the task's type is known.
-        unsafe { load(typed_task(), offset) }
-    } else {
-        // SAFETY: a helper without preconditions.
-        read(unsafe { bpf_get_current_task() }, offset)
+/// The current task: asked for once, and handed on.
+#[derive(Clone, Copy)]
+pub struct Task(*const u8);
+
+impl Task {
+    #[inline(always)]
+    pub fn current() -> Self {
+        if setting!(task_btf) != 0 {
+            Task(typed_task())
+        } else {
+            // SAFETY: a helper without preconditions.
+            Task(unsafe { bpf_get_current_task() } as *const u8)
+        }
+    }
+
+    /// A 32-bit member.
+    #[inline(always)]
+    pub fn word(self, offset: usize) -> u32 {
+        if setting!(task_btf) != 0 {
+            // SAFETY: the task's type is known.
+            unsafe { load(self.0, offset) }
+        } else {
+            read(self.0 as u64, offset)
+        }
+    }
+
+    /// What the verifier knows the type of. Only where `task_btf` is set.
+    #[inline(always)]
+    pub fn typed(self) -> *const u8 {
+        self.0
     }
 }
 

@@ -43,10 +43,12 @@ use aya_ebpf::{
 };
 use recorder_ebpf::{
     ATTACHED_MAX, COUNTS_MAX, CallPage, CallRing, CountKey, CountSlot, Counters, DATA_MAX, FileKey,
-    Header, IO_MAX, IoCount, KnownRights, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName, Offsets,
-    PEERS_MAX, PIECE_MAX, PeerKey, RIGHTS_MAX, SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner,
-    URING_IO_MAX, USES_MAX, UringIo, Use, UseKey, filter as option, probe,
+    Header, IO_MAX, IoCount, IoNear, KnownRights, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName,
+    Offsets, PEERS_MAX, PIECE_MAX, PeerKey, RIGHTS_MAX, SOCKETS_MAX, SYSCALLS_MAX, Settings,
+    SocketOwner, URING_IO_MAX, USES_MAX, UringIo, Use, UseKey, filter as option, probe,
 };
+
+use kernel::Task;
 
 /// Plain system calls: one ring per CPU, each of `call_pages` pages. User space sets the sizes.
 #[map]
@@ -82,6 +84,10 @@ static SOCKETS: LruHashMap<u64, SocketOwner> = LruHashMap::with_max_entries(SOCK
 static IO_EVEN: HashMap<u64, IoCount> = HashMap::with_max_entries(IO_MAX, 0);
 #[map]
 static IO_ODD: HashMap<u64, IoCount> = HashMap::with_max_entries(IO_MAX, 0);
+/// The same per CPU, for descriptors that are used again and again. User space sets the size: two times
+/// [`recorder_ebpf::IO_NEAR_MAX`] per CPU.
+#[map]
+static IO_NEAR: Array<IoNear> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// Requests of io_uring, by the kernel's address of each.
 #[map]
 static URING_IO: LruHashMap<u64, UringIo> = LruHashMap::with_max_entries(URING_IO_MAX, 0);
@@ -202,18 +208,19 @@ pub fn counters(probe: u8) -> Option<&'static mut Counters> {
 /// The current thread, or None when the filter rejects it (then it has been counted).
 #[inline(always)]
 pub fn current(probe: u8) -> Option<Current> {
-    wanted(probe, option::WHO)
+    wanted(probe, option::WHO, Task::current())
 }
 
 /// The same for what says where processes come from: only containers and process trees are asked for.
 #[inline(always)]
 pub fn lineage(probe: u8) -> Option<Current> {
-    wanted(probe, option::LINEAGE)
+    wanted(probe, option::LINEAGE, Task::current())
 }
 
+/// The same of `task`, for these options of the filter.
 #[inline(always)]
-fn wanted(probe: u8, options: u32) -> Option<Current> {
-    let current = whoever()?;
+pub fn wanted(probe: u8, options: u32, task: Task) -> Option<Current> {
+    let current = this(task)?;
     if !filter::wants(current, u64::from(options)) {
         filter::reject(probe);
         return None;
@@ -224,11 +231,16 @@ fn wanted(probe: u8, options: u32) -> Option<Current> {
 /// The current thread, whatever the filter says. None: it is the recorder.
 #[inline(always)]
 pub fn whoever() -> Option<Current> {
+    this(Task::current())
+}
+
+#[inline(always)]
+fn this(task: Task) -> Option<Current> {
     if setting!(empty) != 0 {
         return None;
     }
     let current = if setting!(task_btf) != 0 {
-        typed()
+        typed(task.typed())
     } else {
         helped()
     };
@@ -242,11 +254,10 @@ pub fn is_recorder(current: Current) -> bool {
 
 /// From the current task, by plain loads.
 #[inline(always)]
-fn typed() -> Current {
+fn typed(task: *const u8) -> Current {
     let (tid, pid) = (offset!(task_pid), offset!(task_tgid));
     let (set, cgroup) = (offset!(task_cgroups), offset!(css_set_cgroup));
     let (node, id) = (offset!(cgroup_kn), offset!(kernfs_id));
-    let task = kernel::typed_task();
     // SAFETY: the verifier knows each pointer's type, from the task on.
     unsafe {
         let node = kernel::load(kernel::load(kernel::load(task, set), cgroup), node);

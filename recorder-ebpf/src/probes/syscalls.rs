@@ -7,8 +7,8 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use recorder_ebpf::{Offsets, abi, action, filter as option, probe, reuse};
 
 use crate::{
-    Current, POLICY, calls, counts::count, credentials, current, durations, files, filter, io, ipc,
-    kernel, offset, setting, sockets,
+    Current, POLICY, calls, counts::count, credentials, durations, files, filter, io, ipc,
+    kernel::Task, offset, setting, sockets, wanted,
 };
 
 /// The registers at a system call, in the order of its arguments.
@@ -75,12 +75,16 @@ impl Call {
 #[btf_tracepoint(function = "sys_exit")]
 #[inline(always)]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+    if setting!(empty) != 0 {
+        return 0;
+    }
     let regs: *const Registers = ctx.arg(0);
     let nr = Call::number(regs);
     durations::ended(nr, ctx.arg(1));
-    let abi = abi(nr);
+    let task = Task::current();
+    let abi = abi(nr, task);
     if abi != abi::NATIVE {
-        foreign(&ctx, abi, regs);
+        foreign(&ctx, abi, regs, task);
         return 0;
     }
     let Some(&policy) = POLICY.get(nr) else {
@@ -98,7 +102,7 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     if setting!(filter) != 0 && policy & action::MASK == action::FAILED_PATH && call.ret >= 0 {
         return 0;
     }
-    if let Some(current) = current(probe::SYS_EXIT) {
+    if let Some(current) = wanted(probe::SYS_EXIT, option::WHO, task) {
         record(policy, call, current);
     } else if setting!(filter) & option::WHO != 0 && policy & action::MASK == action::SOCK {
         sockets::accepted_by_unwanted(&call);
@@ -113,9 +117,9 @@ const TS_COMPAT: u32 = 2;
 
 /// Which table the number is from.
 #[inline(always)]
-fn abi(nr: u32) -> u8 {
+fn abi(nr: u32, task: Task) -> u8 {
     let status = offset!(task_status);
-    if status != Offsets::MISSING as usize && kernel::task_word(status) & TS_COMPAT != 0 {
+    if status != Offsets::MISSING as usize && task.word(status) & TS_COMPAT != 0 {
         abi::I386
     } else if nr & X32_BIT != 0 && nr != u32::MAX {
         abi::X32
@@ -126,7 +130,7 @@ fn abi(nr: u32) -> u8 {
 
 /// A call of another table: its number says nothing about paths or sockets here, so it is a plain call.
 #[inline(always)]
-fn foreign(ctx: &BtfTracePointContext, abi: u8, regs: *const Registers) -> Option<()> {
+fn foreign(ctx: &BtfTracePointContext, abi: u8, regs: *const Registers, task: Task) -> Option<()> {
     let call = Call {
         nr: Call::number(regs) & 0xffff | u32::from(abi) << abi::SHIFT,
         ret: ctx.arg(1),
@@ -137,7 +141,7 @@ fn foreign(ctx: &BtfTracePointContext, abi: u8, regs: *const Registers) -> Optio
     if what != action::COUNT && what != action::RECORD {
         return None;
     }
-    let current = current(probe::SYS_EXIT)?;
+    let current = wanted(probe::SYS_EXIT, option::WHO, task)?;
     if !filter::call_wanted(policy, &call, current) {
         return None;
     }
