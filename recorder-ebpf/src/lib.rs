@@ -1047,14 +1047,12 @@ pub struct Settings {
     pub call_pages: u32,
     /// 1: the kernel has `bpf_get_current_task_btf` (5.11), whose result is read without helper calls.
     pub task_btf: u32,
-    /// [`action`] for calls of other tables than the native one.
-    pub foreign: u32,
+    /// 1: how long calls last is measured. Behind a [`CallRecord`] stands that, before the arguments.
+    pub durations: u32,
     /// 1: `mark_victim` has the victim's task (6.9), else its pid.
     pub victim_task: u32,
     /// Parts of [`TaskDetails`] that are read: [`detail`].
     pub details: u32,
-    /// Bit n: signal n is not recorded.
-    pub quiet_signals: u64,
     /// [`listed::bit`]s of the names on the list; 0: there is no list.
     pub names: u64,
     /// Parameters of the tracepoint of a request's submission (io_uring_submit_sqe), its own included.
@@ -1070,9 +1068,16 @@ pub struct Settings {
     /// The hierarchy whose cgroups are told: 0 is v2's; else that of a v1 controller, and
     /// `css_set_cgroup` leads to the controller's state and not to the cgroup.
     pub hierarchy: u32,
-    /// 1: how long calls last is measured. Behind a [`CallRecord`] stands that, before the arguments.
-    pub durations: u32,
-    pub reserved_too: u32,
+}
+
+/// What a profile decides beside the policy of calls, and can be switched while the probes run: places
+/// of an array of words.
+pub mod switched {
+    /// [`action`](crate::action) for calls of other tables than the native one.
+    pub const FOREIGN: u32 = 0;
+    /// Bit n: signal n is not recorded.
+    pub const QUIET_SIGNALS: u32 = 1;
+    pub const COUNT: u32 = 2;
 }
 
 macro_rules! offsets {

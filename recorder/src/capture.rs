@@ -4,6 +4,10 @@
 //! subscriber) has a thread of its own. Everything the trace says about the world passes through
 //! here and becomes a record before the chunk is sealed.
 
+mod figures;
+mod output;
+mod switchboard;
+
 use std::{
     sync::{
         Arc, Mutex,
@@ -14,12 +18,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use aya::maps::{Array, MapData, PerCpuArray};
+use aya::maps::{MapData, PerCpuArray};
 use crossbeam_channel::Receiver;
-use recorder_ebpf::{COUNTS_MAX, IO_MAX, Settings, probe};
+use recorder_ebpf::Settings;
 use trace_format::{
-    ChunkBuilder, Context, ContextRecord, Event, Limits, Mark, SigningKey,
-    context::{Continued, Continues, Loss, LossCount, Probe, Probes as ProbeTable},
+    ChunkBuilder, Context, ContextRecord, Limits, Mark, SigningKey,
+    context::{Continued, Continues, Loss, LossCount, Probes as ProbeTable},
     syscalls::Arch,
 };
 
@@ -27,26 +31,30 @@ use crate::{
     calls::RingSizes,
     clock,
     control::Asked,
-    drain::{Chunks, Drain, Rings},
-    filter::{Filter, Resolved, lists::Lists, value::SAMPLE},
+    drain::{Chunks as _, Drain, Rings},
+    filter::{Resolved, lists::Lists, value::SAMPLE},
     listed, notice,
     observe::{
         cgroups::Cgroups,
-        containers::{CGROUPS_MAX, Containers},
+        containers::Containers,
         counts::Counts,
         host, processes,
         runtimes::Resolver,
         watcher::{Batch, Watcher},
     },
-    own::{self, Drops, Own, ProbeUse, TableUse},
-    policy::{self, Profile},
+    own::Own,
+    policy::Profile,
     privileges,
-    probes::{self, PROBES, Probes},
+    probes::{self, Probes},
     redact::Redact,
     rotation::{Rotate, Rotation},
     sinks::{Ending, Running, Sink},
-    switch::{self, InForce, Switch},
+    switch::{self, InForce},
 };
+
+use figures::read_counters;
+use output::Output;
+use switchboard::{Policy, Switchboard, describe, wanted};
 
 const NS_PER_S: u64 = 1_000_000_000;
 /// Pause between rounds: long enough to cost nothing, short enough that a ring of 8 MiB holds
@@ -209,8 +217,6 @@ pub fn run(
             filter_min_ns: u64::try_from(min_duration.as_nanos()).unwrap_or(u64::MAX),
             empty: u32::from(options.empty),
             call_pages: sizes.call_pages,
-            foreign: policy::foreign(options.profile),
-            quiet_signals: policy::quiet_signals(options.profile),
             names: list.bits,
             durations: u32::from(options.durations),
             ..Settings::default()
@@ -218,11 +224,8 @@ pub fn run(
         rings: sizes,
         wanted: wanted(options, &filter.needs()),
     })?;
-    let mut table = probes.policy()?;
-    let actions = policy_table(options.profile, arch, options.http);
-    for (nr, action) in actions.into_iter().enumerate() {
-        table.set(nr as u32, action, 0)?;
-    }
+    let mut policy = Policy::take(&mut probes, arch, options.http)?;
+    policy.write(options.profile)?;
     let mut lists = Lists::write(&options.filter, &mut probes, arch)?;
     let mut names = probes.listed_names()?;
     for (name, place) in &list.names {
@@ -299,12 +302,10 @@ pub fn run(
     capture.start(&watcher);
     let mut switchboard = Switchboard {
         probes: &mut probes,
-        table,
-        arch,
+        policy,
         profile: options.profile,
         filter,
         lists,
-        http: options.http,
     };
     capture.record(options, &watcher, stop, started, &mut switchboard);
     probes.detach();
@@ -320,166 +321,6 @@ pub fn run(
     report.duration_s = started.elapsed().as_secs_f64();
     report.missing_probes = missing_probes;
     Ok((report, failures))
-}
-
-/// What switches what is recorded.
-struct Switchboard<'a> {
-    probes: &'a mut Probes,
-    /// By number of the call.
-    table: Array<MapData, u32>,
-    arch: Arch,
-    profile: Profile,
-    filter: &'a Filter,
-    lists: Lists,
-    http: Option<bool>,
-}
-
-/// Ids of the probes to attach: those that were asked for, and what the filter needs.
-fn wanted(options: &Options, needed: &[u8]) -> Vec<u8> {
-    let mut wanted = options.probes.clone();
-    wanted.retain(|id| options.durations || *id != probe::SYS_ENTER);
-    wanted.extend(needed);
-    wanted
-}
-
-fn policy_table(profile: Profile, arch: Arch, http: Option<bool>) -> Vec<u32> {
-    policy::table(profile, arch, http.unwrap_or(policy::http(profile)))
-}
-
-impl Switchboard<'_> {
-    fn switch(&mut self, switch: &Switch) -> Result<(), String> {
-        let needs = self.filter.needs();
-        if let Some(id) = switch.off.iter().find(|id| needs.contains(id)) {
-            let name = PROBES
-                .iter()
-                .find(|spec| spec.id == *id)
-                .map_or("", |spec| spec.tracepoint);
-            return Err(format!(
-                "{name} stays on: the filter of this recording needs it ({})",
-                self.filter.text()
-            ));
-        }
-        if let Some(profile) = switch.profile {
-            let actions = policy_table(profile, self.arch, self.http);
-            for (nr, action) in actions.into_iter().enumerate() {
-                self.table
-                    .set(nr as u32, action, 0)
-                    .map_err(|error| format!("the probes' policy cannot be written: {error}"))?;
-            }
-            self.profile = profile;
-        }
-        let on = switch.on.iter().map(|id| (*id, true));
-        let off = switch.off.iter().map(|id| (*id, false));
-        on.chain(off)
-            .try_for_each(|(id, on)| self.probes.switch(id, on))
-    }
-}
-
-fn describe(probes: &Probes, profile: Profile) -> ProbeTable {
-    ProbeTable {
-        profile: profile.name().to_owned(),
-        probes: probes
-            .attached
-            .iter()
-            .map(|entry| Probe {
-                id: entry.id,
-                name: entry.tracepoint.to_owned(),
-                attached: if entry.reason.is_none() {
-                    format!("tp_btf/{}", entry.tracepoint)
-                } else {
-                    String::new()
-                },
-                reason: entry.reason.clone().unwrap_or_default(),
-            })
-            .collect(),
-    }
-}
-
-/// The open chunk and where chunks go.
-struct Output<'a> {
-    builder: ChunkBuilder,
-    sinks: Vec<Running>,
-    sink_failed: bool,
-    progress: &'a Progress,
-    events: u64,
-    /// Bytes of the current part's chunks.
-    part_bytes: u64,
-    /// Bytes of all chunks.
-    bytes: u64,
-    redact: Redact,
-    /// The places that the trace's last mark about redaction counts.
-    redact_told: Option<u64>,
-}
-
-impl Chunks for Output<'_> {
-    fn event(&mut self, mut event: Event) {
-        self.redact.event(&mut event);
-        self.builder.push(event);
-        self.events += 1;
-    }
-
-    fn context(&mut self, mut record: ContextRecord) {
-        self.redact.context(&mut record.body);
-        if self.builder.is_full() {
-            // A watermark never goes back: 0 promises what was promised before. A checkpoint that is
-            // larger than a chunk is no longer marked as one.
-            self.seal(0);
-        }
-        // A record over the format's limit is the kernel's or an engine's text gone wild: the trace goes on without it.
-        if let Err(error) = self.builder.context(record) {
-            notice::say(format_args!("rec: an observation was left out: {error}"));
-        }
-    }
-
-    fn full(&self) -> bool {
-        self.builder.is_full()
-    }
-
-    fn seal(&mut self, watermark_ns: u64) {
-        if self.builder.is_empty() {
-            return;
-        }
-        let chunk = self.builder.seal(watermark_ns);
-        self.progress.events.store(self.events, Ordering::Relaxed);
-        self.progress.chunks.fetch_add(1, Ordering::Relaxed);
-        self.progress
-            .bytes
-            .fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
-        self.bytes += chunk.bytes.len() as u64;
-        self.part_bytes += chunk.bytes.len() as u64;
-        for sink in &self.sinks {
-            self.sink_failed |= !sink.send(chunk.clone());
-        }
-    }
-}
-
-impl Output<'_> {
-    /// Says what was taken out so far, if that has changed: the reader of a trace knows that it is not
-    /// all there.
-    fn tell_redacted(&mut self) {
-        if self.redact.is_empty() || self.redact_told == Some(self.redact.places) {
-            return;
-        }
-        self.redact_told = Some(self.redact.places);
-        let text = format!(
-            "{} places in the arguments of {} programs, by {} patterns",
-            self.redact.places,
-            self.redact.texts,
-            self.redact.patterns()
-        );
-        self.now(Context::Mark(Mark {
-            label: "redacted".to_owned(),
-            text,
-        }));
-    }
-
-    /// An observation at this moment.
-    fn now(&mut self, body: Context) {
-        self.context(ContextRecord {
-            boot_ns: clock::boot_ns(),
-            body,
-        });
-    }
 }
 
 struct Capture<'a> {
@@ -747,76 +588,6 @@ impl Capture<'_> {
         }
     }
 
-    /// What recording costs and loses, for whoever asks.
-    fn tell_own(&mut self, probes: &Probes, watcher: &Watcher, run_times: bool) {
-        let (cpu_ns, memory_bytes, memory_peak_bytes) = own::process();
-        let name = |id: u8| {
-            let entry = probes.attached.iter().find(|entry| entry.id == id);
-            entry.map_or_else(|| id.to_string(), |entry| entry.tracepoint.to_owned())
-        };
-        let figures = Own {
-            cpu_ns,
-            memory_bytes,
-            memory_peak_bytes,
-            rings: self.drain.filled_most(),
-            probes: probes
-                .attached
-                .iter()
-                .map(|entry| {
-                    let counts = || self.loss.iter().filter(|count| count.probe == entry.id);
-                    let (runs, run_ns) = match run_times {
-                        true => probes.run_time(entry.tracepoint).unwrap_or_default(),
-                        false => (0, 0),
-                    };
-                    ProbeUse {
-                        name: entry.tracepoint.to_owned(),
-                        seen: counts().map(|count| count.seen).sum(),
-                        dropped: counts().map(|count| count.dropped).sum(),
-                        filtered: counts().map(|count| count.filtered).sum(),
-                        runs,
-                        run_ns,
-                    }
-                })
-                .collect(),
-            drops: self
-                .loss
-                .iter()
-                .filter(|count| count.dropped > 0)
-                .map(|count| Drops {
-                    cpu: count.cpu,
-                    probe: name(count.probe),
-                    dropped: count.dropped,
-                })
-                .collect(),
-            tables: [
-                (
-                    "cgroups",
-                    self.containers.remembered() as u64,
-                    CGROUPS_MAX as u64,
-                ),
-                (
-                    "counts of calls",
-                    watcher.shared.counted.load(Ordering::Relaxed),
-                    COUNTS_MAX.into(),
-                ),
-                (
-                    "descriptors",
-                    watcher.shared.descriptors.load(Ordering::Relaxed),
-                    IO_MAX.into(),
-                ),
-            ]
-            .map(|(name, entries, entries_max)| TableUse {
-                name: name.to_owned(),
-                entries,
-                entries_max,
-            })
-            .into(),
-        };
-        if let Ok(mut told) = self.out.progress.own.lock() {
-            *told = figures;
-        }
-    }
-
     /// The probes' counters as a record, if they changed.
     fn write_loss(&mut self) {
         let mut counts = read_counters(&self.counters);
@@ -894,27 +665,4 @@ fn floor(watcher: &Watcher) -> u64 {
     } else {
         floor_ns
     }
-}
-
-/// Per CPU and probe, those that ever counted anything.
-fn read_counters(counters: &PerCpuArray<MapData, [u64; 3]>) -> Vec<LossCount> {
-    let mut counts = Vec::new();
-    for id in 1..probe::COUNT {
-        let Ok(per_cpu) = counters.get(&id, 0) else {
-            continue;
-        };
-        for (cpu, &[seen, dropped, filtered]) in per_cpu.iter().enumerate() {
-            if seen + filtered > 0 {
-                counts.push(LossCount {
-                    cpu: cpu as u16,
-                    probe: id as u8,
-                    seen,
-                    dropped,
-                    filtered,
-                });
-            }
-        }
-    }
-    counts.sort_by_key(|count| (count.cpu, count.probe));
-    counts
 }

@@ -308,8 +308,6 @@ impl Probes {
             self_tgid,
             filter,
             empty,
-            foreign,
-            quiet_signals,
             names,
             filter_kinds,
             filter_min_ns,
@@ -334,11 +332,9 @@ impl Probes {
                     empty,
                     call_pages,
                     task_btf,
-                    foreign,
+                    durations,
                     victim_task,
                     details::readable(&found),
-                    quiet_signals as u32,
-                    (quiet_signals >> 32) as u32,
                     names as u32,
                     (names >> 32) as u32,
                     uring_submit.unwrap_or(0),
@@ -349,8 +345,6 @@ impl Probes {
                     (filter_min_ns >> 32) as u32,
                     filter_must,
                     hierarchy,
-                    durations,
-                    0,
                 ][..],
                 true,
             )
@@ -511,6 +505,14 @@ impl Probes {
     pub fn policy(&mut self) -> Result<Array<MapData, u32>, Error> {
         Array::try_from(self.take("POLICY")?).map_err(|source| Error::Map {
             name: "POLICY",
+            source: Box::new(source),
+        })
+    }
+
+    /// What else follows the profile: [`recorder_ebpf::switched`].
+    pub fn switched(&mut self) -> Result<Array<MapData, u64>, Error> {
+        Array::try_from(self.take("SWITCHED")?).map_err(|source| Error::Map {
+            name: "SWITCHED",
             source: Box::new(source),
         })
     }

@@ -152,7 +152,7 @@ fn probes_and_profile_are_switched_and_the_trace_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("control.sock");
     let option = format!("--control={}", socket.display());
-    let args = [option.as_str(), "--probes", "process,syscall,container"];
+    let args = [option.as_str(), "--probes", "process,syscall,container,ipc"];
     let recording = Recording::start(&dir.path().join("trace.zst"), &args);
     let path = recording.trace.clone();
     let switched = |args: &[&str]| -> serde_json::Value {
@@ -168,11 +168,13 @@ fn probes_and_profile_are_switched_and_the_trace_says_so() {
     let now = switched(&["probes"]);
     assert_eq!(now["profile"], "standard");
     assert_eq!(state(&now, "inet_sock_set_state"), "");
-    // Calls that `standard` only counts, before, within and after `full`.
-    // SAFETY: no arguments, no effect.
+    // Calls that `standard` only counts and signals that it leaves out, before, within and after `full`.
+    let own = std::process::id();
+    // SAFETY: the one has no effect, the other is ignored by whoever does not handle it.
     let calls = |count: usize| {
         (0..count).for_each(|_| unsafe {
             libc::syscall(libc::SYS_getppid);
+            libc::kill(own as i32, libc::SIGURG);
         })
     };
     calls(50);
@@ -207,7 +209,6 @@ fn probes_and_profile_are_switched_and_the_trace_says_so() {
     recording.stop();
 
     let trace = read(&path);
-    let own = std::process::id();
     let getppid =
         trace_format::syscalls::number(trace_format::syscalls::Arch::native().unwrap(), "getppid");
     let recorded = trace.events.iter().filter(|event| match &event.data {
@@ -215,6 +216,13 @@ fn probes_and_profile_are_switched_and_the_trace_says_so() {
         _ => false,
     });
     assert_eq!(recorded.count(), 50, "those within full, and no others");
+    let urged = trace.events.iter().filter(|event| match &event.data {
+        trace_format::EventData::Signal(signal) => {
+            event.pid == own && signal.signal as i32 == libc::SIGURG
+        }
+        _ => false,
+    });
+    assert_eq!(urged.count(), 50, "signals, too");
     let at = |value: &serde_json::Value| value["boot_ns"].as_u64().unwrap();
     let ran: Vec<u64> = trace
         .events

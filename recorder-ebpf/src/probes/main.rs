@@ -66,6 +66,9 @@ static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(probe::CO
 /// Indexed by system-call number: [`recorder_ebpf::action`].
 #[map]
 static POLICY: Array<u32> = Array::with_max_entries(SYSCALLS_MAX, 0);
+/// What else follows the profile: [`recorder_ebpf::switched`].
+#[map]
+static SWITCHED: Array<u64> = Array::with_max_entries(recorder_ebpf::switched::COUNT, 0);
 /// Calls counted per cgroup and number, in two halves: which one says the lowest bit of `TURN`. User
 /// space sets the size of the slots: two times [`COUNTED_CALLS`] per CPU.
 #[map]
@@ -150,10 +153,9 @@ static SETTINGS: Settings = Settings {
     empty: 0,
     call_pages: 1,
     task_btf: 0,
-    foreign: 0,
+    durations: 0,
     victim_task: 0,
     details: 0,
-    quiet_signals: 0,
     names: 0,
     uring_submit: 0,
     uring_complete: 0,
@@ -161,8 +163,6 @@ static SETTINGS: Settings = Settings {
     filter_min_ns: 0,
     filter_must: 0,
     hierarchy: 0,
-    durations: 0,
-    reserved_too: 0,
 };
 
 /// A member's offset: a constant to the verifier, because the map behind it is frozen.

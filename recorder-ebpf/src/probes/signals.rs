@@ -1,10 +1,10 @@
 //! Signals that are sent, and processes that the kernel kills for want of memory.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use recorder_ebpf::{OomKillRecord, SignalRecord, kind, probe};
+use recorder_ebpf::{OomKillRecord, SignalRecord, kind, probe, switched};
 
 use crate::{
-    Current, Ring, current, header,
+    Current, Ring, SWITCHED, current, header,
     kernel::{cgroup_of_typed, read},
     offset, setting, submit,
 };
@@ -25,7 +25,7 @@ fn signal_generate(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn signal(ctx: &BtfTracePointContext) -> Option<()> {
     let signal: u32 = ctx.arg::<i32>(0) as u32;
-    if setting!(quiet_signals) & (1 << (signal & 63)) != 0 {
+    if SWITCHED.get(switched::QUIET_SIGNALS)? & (1 << (signal & 63)) != 0 {
         return None;
     }
     let info: u64 = ctx.arg(1);

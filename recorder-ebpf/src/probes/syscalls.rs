@@ -4,11 +4,11 @@
 //! those are not recorded here), so there is no program at the entry and nothing to join.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use recorder_ebpf::{Offsets, abi, action, filter as option, probe, reuse};
+use recorder_ebpf::{Offsets, abi, action, filter as option, probe, reuse, switched};
 
 use crate::{
-    Current, POLICY, calls, counts::count, credentials, durations, files, filter, io, ipc,
-    kernel::Task, offset, setting, sockets, wanted,
+    Current, POLICY, SWITCHED, calls, counts::count, credentials, durations, files, filter, io,
+    ipc, kernel::Task, offset, setting, sockets, wanted,
 };
 
 /// The registers at a system call, in the order of its arguments.
@@ -136,7 +136,7 @@ fn foreign(ctx: &BtfTracePointContext, abi: u8, regs: *const Registers, task: Ta
         ret: ctx.arg(1),
         regs,
     };
-    let policy = setting!(foreign);
+    let policy = *SWITCHED.get(switched::FOREIGN)? as u32;
     let what = policy & action::MASK;
     if what != action::COUNT && what != action::RECORD {
         return None;
