@@ -41,7 +41,7 @@ pub enum EventData {
     SockCall(SockCall),
     TcpState(TcpState),
     Cgroup(CgroupChange),
-    Sample(Sample),
+    Sample(Box<Sample>),
     Io(Io),
     Signal(Signal),
     OomKill(OomKill),
@@ -148,6 +148,22 @@ pub struct Exit {
     pub start_ns: u64,
     /// True when this was the process's last thread.
     pub last_thread: bool,
+    /// What it used; None: the recorder could not see it.
+    pub usage: Option<Usage>,
+}
+
+/// What a thread used until its end; of a process's last thread what the process did, all its threads
+/// together, those that ended before too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time, as far as the kernel had counted it: up to a tick may be missing.
+    pub user_ns: u64,
+    pub system_ns: u64,
+    /// The most memory that the process had resident; 0: it was not its last thread.
+    pub max_rss_bytes: u64,
+    /// Page faults that needed no I/O, and those that did.
+    pub minor_faults: u64,
+    pub major_faults: u64,
 }
 
 /// open, openat, openat2, creat.
@@ -275,6 +291,57 @@ pub struct Sample {
     /// Bytes read from and written to block devices, cumulative.
     pub io_read_bytes: u64,
     pub io_write_bytes: u64,
+    pub known: SampleKnown,
+    /// The most memory there was since the cgroup was made, or since somebody reset it.
+    pub memory_peak_bytes: u64,
+    /// Memory of no file, and of files: the page cache.
+    pub anon_bytes: u64,
+    pub file_bytes: u64,
+    /// Page faults that needed no I/O, and those that did, cumulative.
+    pub minor_faults: u64,
+    pub major_faults: u64,
+    /// Time in which some of its threads waited for a CPU, for memory and for I/O, and in which all of them
+    /// did, cumulative (pressure stall information).
+    pub cpu_stall_ns: u64,
+    pub memory_stall_ns: u64,
+    pub memory_full_stall_ns: u64,
+    pub io_stall_ns: u64,
+    pub io_full_stall_ns: u64,
+    /// Operations on block devices, cumulative.
+    pub io_reads: u64,
+    pub io_writes: u64,
+    /// Of its network namespace's interfaces, cumulative.
+    pub net_received_bytes: u64,
+    pub net_received_packets: u64,
+    pub net_sent_bytes: u64,
+    pub net_sent_packets: u64,
+    /// Load average of one minute, in hundredths. The host's only.
+    pub load_hundredths: u64,
+}
+
+/// Bits of [`Sample::known`]: what the recorder could read, as zero is a value of all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SampleKnown(pub u32);
+impl SampleKnown {
+    pub const THROTTLED: u32 = 1;
+    /// In use, and its limit.
+    pub const MEMORY: u32 = 2;
+    pub const PIDS: u32 = 4;
+    /// Bytes and operations.
+    pub const IO: u32 = 8;
+    pub const MEMORY_PEAK: u32 = 16;
+    /// Anonymous and of files.
+    pub const MEMORY_KINDS: u32 = 32;
+    pub const FAULTS: u32 = 64;
+    pub const PRESSURE: u32 = 128;
+    pub const NETWORK: u32 = 256;
+    pub const LOAD: u32 = 512;
+    /// Those of the fields that writers told before they said what they know. They may be 0 for not known.
+    pub const SINCE_EVER: u32 =
+        SampleKnown::THROTTLED | SampleKnown::MEMORY | SampleKnown::PIDS | SampleKnown::IO;
+    pub fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
 }
 
 /// Reads and writes of one process on one descriptor since its event before, where they are not events of their own.

@@ -221,12 +221,21 @@ pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, out: &mut Vec<u
                 None => out.extend_from_slice(&[0; EXEC_DETAILS]),
             }
         }
-        EventData::Exit(exit) => out.extend_from_slice(&[
-            exit.code.into(),
-            exit.signal.into(),
-            exit.start_ns,
-            exit.last_thread.into(),
-        ]),
+        EventData::Exit(exit) => {
+            let used = exit.usage.unwrap_or_default();
+            out.extend_from_slice(&[
+                exit.code.into(),
+                exit.signal.into(),
+                exit.start_ns,
+                exit.last_thread.into(),
+                exit.usage.is_some().into(),
+                used.user_ns,
+                used.system_ns,
+                used.max_rss_bytes,
+                used.minor_faults,
+                used.major_faults,
+            ]);
+        }
         EventData::Open(open) => out.extend_from_slice(&[
             open.nr.into(),
             open.ret as u64,
@@ -290,6 +299,24 @@ pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, out: &mut Vec<u
             sample.pids,
             sample.io_read_bytes,
             sample.io_write_bytes,
+            sample.known.0.into(),
+            sample.memory_peak_bytes,
+            sample.anon_bytes,
+            sample.file_bytes,
+            sample.minor_faults,
+            sample.major_faults,
+            sample.cpu_stall_ns,
+            sample.memory_stall_ns,
+            sample.memory_full_stall_ns,
+            sample.io_stall_ns,
+            sample.io_full_stall_ns,
+            sample.io_reads,
+            sample.io_writes,
+            sample.net_received_bytes,
+            sample.net_received_packets,
+            sample.net_sent_bytes,
+            sample.net_sent_packets,
+            sample.load_hundredths,
         ]),
         EventData::Io(io) => out.extend_from_slice(&[
             io.fd as i64 as u64,
@@ -575,6 +602,13 @@ pub fn take_fields(family: u16, fields: &[Vec<u64>], texts: &[Text], row: usize)
             signal: row.at(1) as u32,
             start_ns: row.at(2),
             last_thread: row.at(3) != 0,
+            usage: (row.at(4) != 0).then(|| Usage {
+                user_ns: row.at(5),
+                system_ns: row.at(6),
+                max_rss_bytes: row.at(7),
+                minor_faults: row.at(8),
+                major_faults: row.at(9),
+            }),
         }),
         columns::OPEN => EventData::Open(Open {
             nr: row.at(0) as u32,
@@ -627,7 +661,7 @@ pub fn take_fields(family: u16, fields: &[Vec<u64>], texts: &[Text], row: usize)
             path: row.text(1),
             removed: row.at(2) != 0,
         }),
-        columns::SAMPLE => EventData::Sample(Sample {
+        columns::SAMPLE => EventData::Sample(Box::new(Sample {
             cpu_ns: row.at(0),
             throttled_ns: row.at(1),
             memory_bytes: row.at(2),
@@ -635,7 +669,25 @@ pub fn take_fields(family: u16, fields: &[Vec<u64>], texts: &[Text], row: usize)
             pids: row.at(4),
             io_read_bytes: row.at(5),
             io_write_bytes: row.at(6),
-        }),
+            known: SampleKnown(row.at(7) as u32),
+            memory_peak_bytes: row.at(8),
+            anon_bytes: row.at(9),
+            file_bytes: row.at(10),
+            minor_faults: row.at(11),
+            major_faults: row.at(12),
+            cpu_stall_ns: row.at(13),
+            memory_stall_ns: row.at(14),
+            memory_full_stall_ns: row.at(15),
+            io_stall_ns: row.at(16),
+            io_full_stall_ns: row.at(17),
+            io_reads: row.at(18),
+            io_writes: row.at(19),
+            net_received_bytes: row.at(20),
+            net_received_packets: row.at(21),
+            net_sent_bytes: row.at(22),
+            net_sent_packets: row.at(23),
+            load_hundredths: row.at(24),
+        })),
         columns::IO => EventData::Io(Io {
             fd: row.at(0) as i32,
             kind: IoKind(row.at(1) as u8),

@@ -163,7 +163,7 @@ fn the_header_lists_what_the_body_holds() {
         probe: 0,
         seq: 0,
         cgroup_id: 20,
-        data: EventData::Sample(Sample::default()),
+        data: EventData::Sample(Box::default()),
         ..read_call(1000, 0, 0)
     });
     let header = builder.seal(2000).header;

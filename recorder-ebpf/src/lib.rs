@@ -802,6 +802,8 @@ pub mod detail {
     pub const TARGET: u32 = 1024;
     /// Changes of credentials.
     pub const CREDENTIALS: u32 = 2048;
+    /// What a thread or process used when it ends.
+    pub const USAGE: u32 = 4096;
 }
 
 /// What the kernel keeps of a process beyond who it is. Zero where [`Settings::details`] lacks the bit.
@@ -911,7 +913,31 @@ pub struct ExitRecord {
     pub exit_code: u32,
     /// Threads of the group that are still alive.
     pub live: u32,
+    /// Of the thread; where it is the last, of all threads. Zero where [`Settings::details`] lacks the bit.
+    pub usage: TaskUsage,
+    /// The most pages that the process had resident; 0 where threads are still alive.
+    pub max_rss_pages: u64,
+    /// Are they known?
+    pub usage_known: u32,
+    pub reserved: u32,
 }
+
+/// What the kernel has counted of a thread, or of all of a group.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskUsage {
+    /// Exact, in ns, but for the time since the last tick or switch.
+    pub runtime_ns: u64,
+    /// By ticks: what part of the runtime was which.
+    pub user_ns: u64,
+    pub system_ns: u64,
+    pub minor_faults: u64,
+    pub major_faults: u64,
+}
+
+/// Threads of a process that have ended and are not yet part of its sums, of which what they used is added
+/// when the last one ends: those that end at the same time on other CPUs.
+pub const ENDING_MAX: u32 = 128;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -1242,4 +1268,17 @@ offsets! {
     ipc_perm_key: "kern_ipc_perm"."key",
     shm_size: "shmid_kernel"."shm_segsz",
     sem_count: "sem_array"."sem_nsems",
+    task_runtime: "task_struct"."se.sum_exec_runtime",
+    task_utime: "task_struct"."utime",
+    task_stime: "task_struct"."stime",
+    task_min_flt: "task_struct"."min_flt",
+    task_maj_flt: "task_struct"."maj_flt",
+    task_thread_node: "task_struct"."thread_node",
+    signal_threads: "signal_struct"."thread_head",
+    signal_runtime: "signal_struct"."sum_sched_runtime",
+    signal_utime: "signal_struct"."utime",
+    signal_stime: "signal_struct"."stime",
+    signal_min_flt: "signal_struct"."min_flt",
+    signal_maj_flt: "signal_struct"."maj_flt",
+    signal_maxrss: "signal_struct"."maxrss",
 }

@@ -6,15 +6,15 @@
 use recorder_ebpf::{
     AccessRecord, CgroupRecord, CredentialsRecord, ExecRecord, ExitRecord, ForkRecord, Header,
     IoRecord, IpcRecord, NetRecord, OomKillRecord, OpenRecord, PathCallRecord, SignalRecord,
-    SockCallRecord, TcpEventRecord, TcpStateRecord, UringRecord, abi, detail, ipc, kind, marks,
-    probe,
+    SockCallRecord, TaskUsage, TcpEventRecord, TcpStateRecord, UringRecord, abi, detail, ipc, kind,
+    marks, probe,
 };
 use trace_format::{
     Event, EventData, Text,
     event::{
         CgroupChange, CredentialMarks, Credentials, Dns, Endpoint, Exec, ExecDetails, ExecFlags,
         Exit, Fork, Http, Ipc, IpcKind, IpcMarks, OomKill, Open, PathCall, PathMarks, Peer,
-        ProcessAccess, Rights, Signal, SockCall, Syscall, TcpEvent, TcpState, TcpWhat,
+        ProcessAccess, Rights, Signal, SockCall, Syscall, TcpEvent, TcpState, TcpWhat, Usage,
     },
     syscalls::{self, Arch},
 };
@@ -421,7 +421,31 @@ fn exit(record: &ExitRecord) -> EventData {
         signal: record.exit_code & 0x7f,
         start_ns: record.start_ns,
         last_thread: record.live == 0,
+        usage: (record.usage_known != 0).then(|| usage(record)),
     })
+}
+
+/// CPU time in the way of `cputime_adjust` (kernel/sched/cputime.c), as wait4 tells it: the sum is exact, and
+/// its parts are as those of the ticks.
+fn usage(record: &ExitRecord) -> Usage {
+    let TaskUsage {
+        runtime_ns,
+        user_ns,
+        system_ns,
+        minor_faults,
+        major_faults,
+    } = record.usage;
+    let ticks = u128::from(user_ns) + u128::from(system_ns);
+    let system = (u128::from(runtime_ns) * u128::from(system_ns))
+        .checked_div(ticks)
+        .map_or(0, |system| system as u64);
+    Usage {
+        user_ns: runtime_ns - system,
+        system_ns: system,
+        max_rss_bytes: record.max_rss_pages.saturating_mul(PAGE_BYTES),
+        minor_faults,
+        major_faults,
+    }
 }
 
 fn tcp_state(record: &TcpStateRecord) -> EventData {
@@ -567,6 +591,40 @@ mod tests {
         assert_eq!(marks, 0);
         assert_eq!(joined(b"x\0", b"", &mut marks), b"x");
         assert_eq!(marks, PathMarks::RELATIVE);
+    }
+
+    #[test]
+    fn cpu_time_is_split_as_wait4_splits_it() {
+        let record = |runtime_ns, user_ns, system_ns| ExitRecord {
+            header: Header::default(),
+            start_ns: 0,
+            exit_code: 0,
+            live: 0,
+            usage: TaskUsage {
+                runtime_ns,
+                user_ns,
+                system_ns,
+                ..TaskUsage::default()
+            },
+            max_rss_pages: 2,
+            usage_known: 1,
+            reserved: 0,
+        };
+        for (told, expected) in [
+            ((1_000, 0, 0), (1_000, 0)),
+            ((1_000, 4_000_000, 0), (1_000, 0)),
+            ((1_000, 0, 4_000_000), (0, 1_000)),
+            ((12_000_000, 8_000_000, 4_000_000), (8_000_000, 4_000_000)),
+            (
+                (u64::MAX, u64::MAX, u64::MAX),
+                (u64::MAX / 2 + 1, u64::MAX / 2),
+            ),
+        ] {
+            let (runtime, user, system) = told;
+            let used = usage(&record(runtime, user, system));
+            assert_eq!((used.user_ns, used.system_ns), expected, "{told:?}");
+            assert_eq!(used.max_rss_bytes, 8_192);
+        }
     }
 
     #[test]

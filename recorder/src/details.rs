@@ -140,6 +140,35 @@ const PARTS: &[Part] = &[
         ],
     },
     Part {
+        bit: detail::USAGE,
+        what: "what processes used when they end",
+        needs: &[
+            (
+                "task_struct",
+                &[
+                    "se.sum_exec_runtime",
+                    "utime",
+                    "stime",
+                    "min_flt",
+                    "maj_flt",
+                    "thread_node",
+                ],
+            ),
+            (
+                "signal_struct",
+                &[
+                    "thread_head",
+                    "sum_sched_runtime",
+                    "utime",
+                    "stime",
+                    "min_flt",
+                    "maj_flt",
+                    "maxrss",
+                ],
+            ),
+        ],
+    },
+    Part {
         bit: detail::CWD,
         what: "working directory",
         needs: &[
@@ -257,7 +286,7 @@ mod tests {
     fn every_member_that_a_part_needs_is_looked_up() {
         let all = vec![0; Offsets::MEMBERS.len()];
         assert!(left_out(&all).is_empty(), "{:?}", left_out(&all));
-        assert_eq!(readable(&all), 4095);
+        assert_eq!(readable(&all), 8191);
     }
 
     #[test]
@@ -270,7 +299,7 @@ mod tests {
                 .collect()
         };
         let found = without("ovl_inode", "__upperdentry");
-        assert_eq!(readable(&found), 4095 & !detail::LAYER);
+        assert_eq!(readable(&found), 8191 & !detail::LAYER);
         assert_eq!(
             left_out(&found),
             ["upper layer of overlayfs: this kernel's BTF has no ovl_inode.__upperdentry"]
@@ -278,7 +307,7 @@ mod tests {
         let found = without("upid", "*");
         assert_eq!(
             readable(&found),
-            4095 & !detail::GROUPS & !detail::PID_NAMESPACE & !detail::TARGET
+            8191 & !detail::GROUPS & !detail::PID_NAMESPACE & !detail::TARGET
         );
         assert!(is_optional("task_struct", "loginuid"));
         assert!(!is_optional("task_struct", "pid"));

@@ -156,7 +156,7 @@ fn a_container_is_named_by_runtime_name_and_image_and_sampled() {
         let samples: Vec<_> = trace
             .events
             .iter()
-            .filter_map(|event| match event.data {
+            .filter_map(|event| match &event.data {
                 EventData::Sample(sample) if event.cgroup_id == last.cgroup_id => Some(sample),
                 _ => None,
             })

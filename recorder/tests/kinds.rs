@@ -37,7 +37,7 @@ use support::{Recording, Trace, read};
 use trace_format::{
     Event, EventData,
     columns::FAMILIES,
-    event::{Io, IoKind, PathMarks, TcpWhat},
+    event::{Io, IoKind, PathMarks, SampleKnown, TcpWhat},
     syscalls::IO_URING,
 };
 use uring::{OP_OPENAT, OP_READ, Request, Uring};
@@ -700,7 +700,12 @@ fn exits(trace: &Trace, done: &Done) {
     let exits = |pid: u32| -> Vec<(u32, u32, bool)> {
         of(trace, pid)
             .filter_map(|event| match event.data {
-                EventData::Exit(exit) => Some((exit.code, exit.signal, exit.last_thread)),
+                EventData::Exit(exit) => {
+                    // That the figures are right is in tests/resources.rs, against wait4.
+                    let used = exit.usage.expect("what it used");
+                    assert!(used.minor_faults > 0 && used.max_rss_bytes > 0, "{used:?}");
+                    Some((exit.code, exit.signal, exit.last_thread))
+                }
                 _ => None,
             })
             .collect()
@@ -806,8 +811,13 @@ fn cgroups(trace: &Trace, done: &Done) {
 }
 
 fn samples(trace: &Trace, _: &Done) {
+    // Containers are in tests/resources.rs.
+    let needed = SampleKnown::MEMORY | SampleKnown::FAULTS | SampleKnown::LOAD;
     let host = trace.events.iter().filter(|event| {
-        event.cgroup_id == 0 && matches!(event.data, EventData::Sample(sample) if sample.cpu_ns > 0)
+        event.cgroup_id == 0
+            && matches!(&event.data, EventData::Sample(sample)
+                if sample.cpu_ns > 0 && sample.anon_bytes > 0 && sample.minor_faults > 0
+                    && sample.known.0 & needed == needed)
     });
     assert!(host.count() >= 1);
 }

@@ -168,6 +168,7 @@ fn trace() -> Vec<SealedChunk> {
                 signal: 0,
                 start_ns: boot_ns,
                 last_thread: true,
+                usage: None,
             }),
         };
         let pid = match &data {

@@ -4,7 +4,8 @@ use std::io::Write;
 
 use hashbrown::HashMap;
 use trace_format::{
-    CredentialMarks, Declared, EventData, IpcMarks, Rights, Value, event::Endpoint,
+    CredentialMarks, Declared, EventData, IpcMarks, Rights, Sample, SampleKnown, Usage, Value,
+    event::Endpoint,
 };
 
 use crate::{
@@ -174,10 +175,11 @@ fn write_what(view: &EventView<'_>, out: &mut Vec<u8>) {
             } else {
                 "thread"
             };
-            match exit.signal {
+            let _ = match exit.signal {
                 0 => write!(out, "exit of {who}, code {}", exit.code),
                 signal => write!(out, "exit of {who}, signal {signal}"),
-            }
+            };
+            exit.usage.map_or(Ok(()), |used| write_usage(&used, out))
         }
         EventData::Open(open) => {
             name(view, open.nr, out);
@@ -424,21 +426,91 @@ fn write_what(view: &EventView<'_>, out: &mut Vec<u8>) {
                 one_line(&change.path.to_string_lossy())
             )
         }
-        EventData::Sample(sample) => write!(
-            out,
-            "sample: cpu {} ms, throttled {} ms, memory {} KiB, pids {}, read {} KiB, written {} KiB",
-            sample.cpu_ns / 1_000_000,
-            sample.throttled_ns / 1_000_000,
-            sample.memory_bytes / 1024,
-            sample.pids,
-            sample.io_read_bytes / 1024,
-            sample.io_write_bytes / 1024
-        ),
+        EventData::Sample(sample) => write_sample(sample, out),
         EventData::Declared(declared) => {
             write_declared(declared, Kind::of(declared.ty()), out);
             Ok(())
         }
     };
+}
+
+fn write_usage(used: &Usage, out: &mut Vec<u8>) -> std::io::Result<()> {
+    write!(
+        out,
+        "; cpu {} ms user, {} ms system",
+        used.user_ns / 1_000_000,
+        used.system_ns / 1_000_000
+    )?;
+    if used.max_rss_bytes > 0 {
+        write!(out, ", {} KiB resident", used.max_rss_bytes / 1024)?;
+    }
+    write!(
+        out,
+        ", {} + {} faults",
+        used.minor_faults, used.major_faults
+    )
+}
+
+/// What is not known is left out.
+fn write_sample(sample: &Sample, out: &mut Vec<u8>) -> std::io::Result<()> {
+    let known = |bit| sample.known.has(bit);
+    write!(
+        out,
+        "sample: cpu {} ms, throttled {} ms, memory {} KiB, pids {}, read {} KiB, written {} KiB",
+        sample.cpu_ns / 1_000_000,
+        sample.throttled_ns / 1_000_000,
+        sample.memory_bytes / 1024,
+        sample.pids,
+        sample.io_read_bytes / 1024,
+        sample.io_write_bytes / 1024
+    )?;
+    if known(SampleKnown::IO) {
+        write!(
+            out,
+            " in {} + {} operations",
+            sample.io_reads, sample.io_writes
+        )?;
+    }
+    if known(SampleKnown::MEMORY_PEAK) {
+        write!(out, ", peak {} KiB", sample.memory_peak_bytes / 1024)?;
+    }
+    if known(SampleKnown::MEMORY_KINDS) {
+        write!(
+            out,
+            ", anonymous {} KiB, of files {} KiB",
+            sample.anon_bytes / 1024,
+            sample.file_bytes / 1024
+        )?;
+    }
+    if known(SampleKnown::FAULTS) {
+        write!(
+            out,
+            ", {} + {} faults",
+            sample.minor_faults, sample.major_faults
+        )?;
+    }
+    if known(SampleKnown::PRESSURE) {
+        write!(
+            out,
+            ", stalled cpu {} ms, memory {} ms, io {} ms",
+            sample.cpu_stall_ns / 1_000_000,
+            sample.memory_stall_ns / 1_000_000,
+            sample.io_stall_ns / 1_000_000
+        )?;
+    }
+    if known(SampleKnown::NETWORK) {
+        write!(
+            out,
+            ", network {} KiB received, {} KiB sent",
+            sample.net_received_bytes / 1024,
+            sample.net_sent_bytes / 1024
+        )?;
+    }
+    if known(SampleKnown::LOAD) {
+        let load = sample.load_hundredths;
+        write!(out, ", load {}.{:02}", load / 100, load % 100)?;
+    }
+    Ok(())
 }
 
 fn write_declared(declared: &Declared, kind: Option<Kind>, out: &mut Vec<u8>) {

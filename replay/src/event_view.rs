@@ -6,7 +6,8 @@
 use std::cell::OnceCell;
 
 use trace_format::{
-    CredentialMarks, Declared, Event, EventData, IpcMarks, Rights, columns, event::Endpoint,
+    CredentialMarks, Declared, Event, EventData, IpcMarks, Rights, SampleKnown, Usage, columns,
+    event::Endpoint,
 };
 
 use crate::{
@@ -186,6 +187,29 @@ macro_rules! of {
             _ => Cell::Null,
         }
     };
+}
+
+/// A figure of a sample, where the recorder could read it.
+macro_rules! sampled {
+    ($bit:ident, $field:ident) => {
+        of!(EventData::Sample(sample) => figure(sample.known, SampleKnown::$bit, sample.$field))
+    };
+}
+
+/// Who wrote no [`SampleKnown`] told what there was then.
+fn figure(known: SampleKnown, bit: u32, value: u64) -> Cell<'static> {
+    match known.has(bit) || known == SampleKnown::default() && bit & SampleKnown::SINCE_EVER != 0 {
+        true => Cell::Unsigned(value),
+        false => Cell::Null,
+    }
+}
+
+/// What a thread, or with its last one the process, used until its end.
+fn usage(view: &EventView<'_>) -> Option<Usage> {
+    match &view.event.data {
+        EventData::Exit(exit) => exit.usage,
+        _ => None,
+    }
 }
 
 /// Every column, in order. Names are for ever; new ones are appended.
@@ -545,13 +569,13 @@ pub const COLUMNS: &[Column] = &[
         "throttled_ns",
         Unsigned,
         "time throttled, cumulative",
-        of!(EventData::Sample(sample) => Cell::Unsigned(sample.throttled_ns)),
+        sampled!(THROTTLED, throttled_ns),
     ),
     column(
         "memory_bytes",
         Unsigned,
         "memory in use",
-        of!(EventData::Sample(sample) => Cell::Unsigned(sample.memory_bytes)),
+        sampled!(MEMORY, memory_bytes),
     ),
     column(
         "memory_limit_bytes",
@@ -563,19 +587,19 @@ pub const COLUMNS: &[Column] = &[
         "pids",
         Unsigned,
         "threads and processes",
-        of!(EventData::Sample(sample) => Cell::Unsigned(sample.pids)),
+        sampled!(PIDS, pids),
     ),
     column(
         "io_read_bytes",
         Unsigned,
         "read from block devices, cumulative",
-        of!(EventData::Sample(sample) => Cell::Unsigned(sample.io_read_bytes)),
+        sampled!(IO, io_read_bytes),
     ),
     column(
         "io_write_bytes",
         Unsigned,
         "written to block devices, cumulative",
-        of!(EventData::Sample(sample) => Cell::Unsigned(sample.io_write_bytes)),
+        sampled!(IO, io_write_bytes),
     ),
     column("chunk", Unsigned, "chunk it is stored in", |view| {
         Cell::Unsigned(view.at.chunk)
@@ -1000,6 +1024,52 @@ pub const COLUMNS: &[Column] = &[
         "the new thread in its own pid namespace",
         of!(EventData::Fork(fork) => Cell::nonzero(fork.child_ns_tid)),
     ),
+    column("user_ns", Unsigned, "CPU time of a thread that ended, or of the process that ended with it", |view| {
+        Cell::some(usage(view), |used| Cell::Unsigned(used.user_ns))
+    }),
+    column("system_ns", Unsigned, "CPU time in the kernel", |view| {
+        Cell::some(usage(view), |used| Cell::Unsigned(used.system_ns))
+    }),
+    column("max_rss_bytes", Unsigned, "the most memory that the process had resident", |view| {
+        Cell::some(usage(view), |used| Cell::nonzero(used.max_rss_bytes))
+    }),
+    column(
+        "minor_faults",
+        Unsigned,
+        "page faults without I/O, of what ended; of a sample, cumulative",
+        |view| match &view.event.data {
+            EventData::Sample(sample) => {
+                figure(sample.known, SampleKnown::FAULTS, sample.minor_faults)
+            }
+            _ => Cell::some(usage(view), |used| Cell::Unsigned(used.minor_faults)),
+        },
+    ),
+    column(
+        "major_faults",
+        Unsigned,
+        "page faults with I/O, of what ended; of a sample, cumulative",
+        |view| match &view.event.data {
+            EventData::Sample(sample) => {
+                figure(sample.known, SampleKnown::FAULTS, sample.major_faults)
+            }
+            _ => Cell::some(usage(view), |used| Cell::Unsigned(used.major_faults)),
+        },
+    ),
+    column("memory_peak_bytes", Unsigned, "the most memory there was in use", sampled!(MEMORY_PEAK, memory_peak_bytes)),
+    column("anon_bytes", Unsigned, "memory of no file", sampled!(MEMORY_KINDS, anon_bytes)),
+    column("file_bytes", Unsigned, "page cache", sampled!(MEMORY_KINDS, file_bytes)),
+    column("cpu_stall_ns", Unsigned, "in which a task waited for a CPU, cumulative", sampled!(PRESSURE, cpu_stall_ns)),
+    column("memory_stall_ns", Unsigned, "in which a task waited for memory, cumulative", sampled!(PRESSURE, memory_stall_ns)),
+    column("memory_full_stall_ns", Unsigned, "in which all did, cumulative", sampled!(PRESSURE, memory_full_stall_ns)),
+    column("io_stall_ns", Unsigned, "in which a task waited for I/O, cumulative", sampled!(PRESSURE, io_stall_ns)),
+    column("io_full_stall_ns", Unsigned, "in which all did, cumulative", sampled!(PRESSURE, io_full_stall_ns)),
+    column("io_reads", Unsigned, "reads from block devices, cumulative", sampled!(IO, io_reads)),
+    column("io_writes", Unsigned, "writes to block devices, cumulative", sampled!(IO, io_writes)),
+    column("net_received_bytes", Unsigned, "by the network's interfaces, cumulative", sampled!(NETWORK, net_received_bytes)),
+    column("net_received_packets", Unsigned, "packets, cumulative", sampled!(NETWORK, net_received_packets)),
+    column("net_sent_bytes", Unsigned, "by the network's interfaces, cumulative", sampled!(NETWORK, net_sent_bytes)),
+    column("net_sent_packets", Unsigned, "packets, cumulative", sampled!(NETWORK, net_sent_packets)),
+    column("load_hundredths", Unsigned, "load average of a minute, times 100; the host's", sampled!(LOAD, load_hundredths)),
 ];
 
 /// How long a system call took, where that is known.

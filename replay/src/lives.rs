@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use hashbrown::{HashMap, HashSet};
 use trace_format::{
-    Event, EventData, Text,
+    Event, EventData, Text, Usage,
     event::{Endpoint, Peer},
 };
 
@@ -96,6 +96,8 @@ pub struct ProcessLife {
     pub exit_ns: Option<u64>,
     pub exit_code: Option<u8>,
     pub exit_signal: Option<u8>,
+    /// Known when it has ended, of a recorder that could see it.
+    pub usage: Option<Usage>,
 }
 
 /// How a connection went.
@@ -350,6 +352,7 @@ impl<T: FnMut(Life) + Send> Detector for Lives<T> {
                     let mut life = life_of(process, state);
                     life.exit_ns = Some(event.boot_ns);
                     life.exit_code = u8::try_from(exit.code).ok();
+                    life.usage = exit.usage;
                     life.exit_signal = u8::try_from(exit.signal).ok().filter(|signal| *signal != 0);
                     (self.take)(Life::Process(Box::new(life)));
                 }
@@ -405,6 +408,7 @@ fn life_of(process: &Process, state: &State) -> ProcessLife {
         exit_ns: process.exited_ns,
         exit_code: None,
         exit_signal: None,
+        usage: None,
     }
 }
 

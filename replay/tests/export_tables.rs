@@ -367,6 +367,22 @@ fn stats_count_what_the_trace_has() {
     let cpu_ns = |row: &Value| row["cpu_ns"].as_u64().unwrap();
     let used = cpu_ns(samples[samples.len() - 1]) - cpu_ns(samples[0]);
     assert_eq!(web["resources"]["cpu_ns"], used);
+    let of = |row: &Value, name: &str| row[name].as_u64().unwrap();
+    let [first, last] = [samples[0], samples[samples.len() - 1]];
+    for (told, column) in [
+        ("minor_faults", "minor_faults"),
+        ("cpu_stall_ns", "cpu_stall_ns"),
+        ("io_writes", "io_writes"),
+    ] {
+        let used = of(last, column) - of(first, column);
+        assert_eq!(web["resources"][told], used, "{column}");
+    }
+    assert_eq!(
+        web["resources"]["memory_peak_bytes"],
+        of(last, "memory_peak_bytes")
+    );
+    // What nobody could read is not nothing.
+    assert!(last["net_sent_bytes"].is_null() && web["resources"]["net_sent_bytes"].is_null());
     let text = replay(
         &["stats", "--container", "web", &place.text("trace.zst")],
         b"",

@@ -491,7 +491,7 @@ mod damage {
                 }
             )),
             (any_number(), any_number(), any_number()).prop_map(|(cpu_ns, memory_bytes, pids)| {
-                EventData::Sample(Sample {
+                EventData::Sample(Box::new(Sample {
                     cpu_ns,
                     throttled_ns: cpu_ns,
                     memory_bytes,
@@ -499,7 +499,8 @@ mod damage {
                     pids,
                     io_read_bytes: pids,
                     io_write_bytes: memory_bytes,
-                })
+                    ..Sample::default()
+                }))
             }),
             (0..3u64, any::<bool>()).prop_map(|(id, removed)| EventData::Cgroup(CgroupChange {
                 id,

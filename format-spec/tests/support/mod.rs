@@ -91,14 +91,37 @@ pub fn data() -> impl Strategy<Value = EventData> {
                     })
                 }
             ),
-        (w(), w(), n(), any::<bool>()).prop_map(|(code, signal, start_ns, last_thread)| {
-            EventData::Exit(Exit {
-                code,
-                signal,
-                start_ns,
-                last_thread,
-            })
-        }),
+        (
+            w(),
+            w(),
+            n(),
+            any::<bool>(),
+            proptest::option::of([n(), n(), n(), n(), n()])
+        )
+            .prop_map(|(code, signal, start_ns, last_thread, usage)| {
+                let usage = usage.map(
+                    |[
+                        user_ns,
+                        system_ns,
+                        max_rss_bytes,
+                        minor_faults,
+                        major_faults,
+                    ]| Usage {
+                        user_ns,
+                        system_ns,
+                        max_rss_bytes,
+                        minor_faults,
+                        major_faults,
+                    },
+                );
+                EventData::Exit(Exit {
+                    code,
+                    signal,
+                    start_ns,
+                    last_thread,
+                    usage,
+                })
+            }),
         ([w(), w(), w(), w()], n(), text(), n(), n()).prop_map(
             |([nr, flags, mode, marks], ret, path, dev, ino)| {
                 EventData::Open(Open {
@@ -362,27 +385,35 @@ pub fn data() -> impl Strategy<Value = EventData> {
         }),
         (n(), text(), any::<bool>())
             .prop_map(|(id, path, removed)| EventData::Cgroup(CgroupChange { id, path, removed })),
-        [n(), n(), n(), n(), n(), n(), n()].prop_map(
-            |[
-                cpu_ns,
-                throttled_ns,
-                memory_bytes,
-                memory_limit_bytes,
-                pids,
-                io_read_bytes,
-                io_write_bytes,
-            ]| {
-                EventData::Sample(Sample {
-                    cpu_ns,
-                    throttled_ns,
-                    memory_bytes,
-                    memory_limit_bytes,
-                    pids,
-                    io_read_bytes,
-                    io_write_bytes,
-                })
-            }
-        ),
+        (proptest::array::uniform24(n()), w()).prop_map(|(of, known)| {
+            EventData::Sample(Box::new(Sample {
+                cpu_ns: of[0],
+                throttled_ns: of[1],
+                memory_bytes: of[2],
+                memory_limit_bytes: of[3],
+                pids: of[4],
+                io_read_bytes: of[5],
+                io_write_bytes: of[6],
+                known: SampleKnown(known),
+                memory_peak_bytes: of[7],
+                anon_bytes: of[8],
+                file_bytes: of[9],
+                minor_faults: of[10],
+                major_faults: of[11],
+                cpu_stall_ns: of[12],
+                memory_stall_ns: of[13],
+                memory_full_stall_ns: of[14],
+                io_stall_ns: of[15],
+                io_full_stall_ns: of[16],
+                io_reads: of[17],
+                io_writes: of[18],
+                net_received_bytes: of[19],
+                net_received_packets: of[20],
+                net_sent_bytes: of[21],
+                net_sent_packets: of[22],
+                load_hundredths: of[23],
+            }))
+        }),
         (n(), any::<i64>(), any::<bool>(), text()).prop_map(|(number, signed, flag, text)| {
             sample::declared(
                 0,

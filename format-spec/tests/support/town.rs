@@ -133,16 +133,17 @@ impl Town {
                     signal: 0,
                     start_ns: self.at(23, 20_000),
                     last_thread: true,
+                    usage: None,
                 });
                 push(builder, seq, self.at(40, 30_000), CHILD, WEB, exit);
             }
             _ => {}
         }
         for cgroup_id in [0, WEB] {
-            let sample = EventData::Sample(Sample {
+            let sample = EventData::Sample(Box::new(Sample {
                 cpu_ns: second,
                 ..Sample::default()
-            });
+            }));
             builder.push(Event {
                 probe: 0,
                 seq: 0,

@@ -4,8 +4,8 @@ use aya_ebpf::{
     helpers::generated::bpf_probe_read_user, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use recorder_ebpf::{
-    ARGS_MAX, CredentialsRecord, DATA_MAX, ExecRecord, ExitRecord, ForkRecord, PIECE_MAX, detail,
-    filter as option, kind, marks, probe,
+    ARGS_MAX, CredentialsRecord, DATA_MAX, ENDING_MAX, ExecRecord, ExitRecord, ForkRecord,
+    PIECE_MAX, TaskUsage, detail, filter as option, kind, marks, probe,
 };
 
 use crate::{
@@ -80,6 +80,17 @@ fn exit(ctx: &BtfTracePointContext) -> Option<()> {
     credentials::exited(current.pid_tgid as u32);
     let header = header(probe::EXIT, kind::EXIT, current)?;
     let live = live(task);
+    let (mut usage, mut max_rss_pages) = (TaskUsage::default(), 0);
+    let usage_known = setting!(details) & detail::USAGE != 0;
+    if usage_known {
+        if live == 0 {
+            let signal: u64 = read(task, offset!(task_signal));
+            max_rss_pages = read(signal, offset!(signal_maxrss));
+            usage = of_group(signal);
+        } else {
+            add(&mut usage, task);
+        }
+    }
     submit(
         Ring::Urgent,
         probe::EXIT,
@@ -88,12 +99,49 @@ fn exit(ctx: &BtfTracePointContext) -> Option<()> {
             start_ns: read(task, offset!(task_start_boottime)),
             exit_code: read(task, offset!(task_exit_code)),
             live,
+            usage,
+            max_rss_pages,
+            usage_known: usage_known.into(),
+            reserved: 0,
         },
     );
     if live == 0 && io::counting() {
         io::process_ended(current);
     }
     Some(())
+}
+
+/// What a group whose last thread ends has used: the sums of those that are gone (`__exit_signal` of
+/// kernel/exit.c adds them), and what those still have that are not: the last one, the leader if it ended
+/// before, and any that end on other CPUs at this moment.
+#[inline(always)]
+fn of_group(signal: u64) -> TaskUsage {
+    let mut usage = TaskUsage {
+        runtime_ns: read(signal, offset!(signal_runtime)),
+        user_ns: read(signal, offset!(signal_utime)),
+        system_ns: read(signal, offset!(signal_stime)),
+        minor_faults: read(signal, offset!(signal_min_flt)),
+        major_faults: read(signal, offset!(signal_maj_flt)),
+    };
+    let head = signal + offset!(signal_threads) as u64;
+    let mut node: u64 = read(head, 0);
+    for _ in 0..ENDING_MAX {
+        if node == head || node == 0 {
+            break;
+        }
+        add(&mut usage, node - offset!(task_thread_node) as u64);
+        node = read(node, 0);
+    }
+    usage
+}
+
+#[inline(always)]
+fn add(usage: &mut TaskUsage, task: u64) {
+    usage.runtime_ns += read::<u64>(task, offset!(task_runtime));
+    usage.user_ns += read::<u64>(task, offset!(task_utime));
+    usage.system_ns += read::<u64>(task, offset!(task_stime));
+    usage.minor_faults += read::<u64>(task, offset!(task_min_flt));
+    usage.major_faults += read::<u64>(task, offset!(task_maj_flt));
 }
 
 #[btf_tracepoint(function = "sched_process_exec")]

@@ -106,15 +106,16 @@ impl Cgroups {
         self.told_v1.as_ref()
     }
 
-    /// The directory of a cgroup in the hierarchy that has `controller`: the v1 one, else v2.
-    pub fn controller(&self, controller: &str, path: &str) -> Option<PathBuf> {
-        let v1 = self
-            .v1
-            .iter()
-            .find(|(name, _)| name == controller)
-            .map(|(_, mount)| mount);
-        let mount = v1.or(self.v2.as_ref())?;
-        Some(mount.join(path.trim_start_matches('/')))
+    /// Where a controller of v1 is mounted.
+    pub fn v1_mount(&self, controller: &str) -> Option<&PathBuf> {
+        let mut v1 = self.v1.iter();
+        v1.find(|(name, _)| name == controller)
+            .map(|(_, mount)| mount)
+    }
+
+    /// Where v2 is mounted.
+    pub fn v2_mount(&self) -> Option<&PathBuf> {
+        self.v2.as_ref()
     }
 
     /// Does v1 own this controller?

@@ -1,135 +1,103 @@
-//! Resources of each container, read once a second: cgroup v2 files or the v1 controllers'.
+//! Resources, read once a second: of each container the files of its cgroup, of v2 or of v1's controllers
+//! ([`cgroup`]), and the network of one of its processes ([`network`]); of the host /proc ([`host`]).
+//!
+//! Opening a file of a cgroup costs ten times what reading it does. So files stay open, as far as
+//! [`KEPT_FILES_MAX`] and the limit of descriptors let them; of cgroups beyond that they are opened each
+//! time, and their network is left out.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+mod cgroup;
+mod host;
+mod network;
+mod reading;
 
-use trace_format::event::Sample;
+use hashbrown::HashMap;
+use trace_format::event::{Sample, SampleKnown};
 
+use self::{cgroup::Plan, host::Host, network::Network, reading::Text};
 use super::cgroups::Cgroups;
 
-/// v1 reports "no limit" as a number near 2^63.
-const NO_LIMIT: u64 = 1 << 62;
+/// Files of cgroups that stay open: those of some 170 containers. The kernel keeps 5 KiB for each.
+const KEPT_FILES_MAX: usize = 2_048;
 
-/// What a cgroup uses now. None when it is gone.
-pub fn sample(cgroups: &Cgroups, path: &str) -> Option<Sample> {
-    let dir = |controller: &str| cgroups.controller(controller, path);
-    let cpu_ns = if cgroups.is_v1("cpuacct") {
-        number(&dir("cpuacct")?.join("cpuacct.usage"))?
-    } else {
-        1_000 * keyed(&dir("cpu")?.join("cpu.stat"), "usage_usec")?
-    };
-    let throttled_ns = if cgroups.is_v1("cpu") {
-        dir("cpu").and_then(|dir| keyed(&dir.join("cpu.stat"), "throttled_time"))
-    } else {
-        dir("cpu")
-            .and_then(|dir| keyed(&dir.join("cpu.stat"), "throttled_usec"))
-            .map(|micros| micros * 1_000)
-    };
-    let (memory, limit) = if cgroups.is_v1("memory") {
-        ("memory.usage_in_bytes", "memory.limit_in_bytes")
-    } else {
-        ("memory.current", "memory.max")
-    };
-    let memory_of = |file: &str| dir("memory").and_then(|dir| number(&dir.join(file)));
-    let (io_read_bytes, io_write_bytes) = io(cgroups, path).unwrap_or_default();
-    Some(Sample {
-        cpu_ns,
-        throttled_ns: throttled_ns.unwrap_or(0),
-        memory_bytes: memory_of(memory).unwrap_or(0),
-        memory_limit_bytes: memory_of(limit)
-            .filter(|&limit| limit < NO_LIMIT)
-            .unwrap_or(0),
-        pids: dir("pids")
-            .and_then(|dir| number(&dir.join("pids.current")))
-            .unwrap_or(0),
-        io_read_bytes,
-        io_write_bytes,
-    })
+/// Reads resources; keeps files open between the rounds.
+pub struct Resources {
+    plan: Plan,
+    host: Host,
+    text: Text,
+    kept: HashMap<u64, Kept>,
+    /// Cgroups whose files may stay open at once.
+    kept_max: usize,
+    round: u64,
 }
 
-/// The host as a whole, in the same units (`cgroup_id` 0 in the trace).
-pub fn host() -> Option<Sample> {
-    let stat = fs::read_to_string("/proc/stat").ok()?;
-    // user nice system idle iowait irq softirq steal, in ticks of 10 ms: all but idle and iowait is use.
-    let ticks: Vec<u64> = stat
-        .lines()
-        .next()?
-        .split_whitespace()
-        .skip(1)
-        .take(8)
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    let busy: u64 = ticks
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| !matches!(index, 3 | 4))
-        .map(|(_, ticks)| ticks)
-        .sum();
-    let memory = fs::read_to_string("/proc/meminfo").ok()?;
-    let kib = |name: &str| -> Option<u64> {
-        memory
-            .lines()
-            .find_map(|line| line.strip_prefix(name))?
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()
-    };
-    let total = kib("MemTotal:")? * 1024;
-    let load = fs::read_to_string("/proc/loadavg").ok()?;
-    let threads = load
-        .split_whitespace()
-        .nth(3)
-        .and_then(|field| field.split('/').nth(1)?.parse().ok());
-    Some(Sample {
-        cpu_ns: busy * 10_000_000,
-        memory_bytes: total.saturating_sub(kib("MemAvailable:")? * 1024),
-        memory_limit_bytes: total,
-        pids: threads.unwrap_or(0),
-        ..Sample::default()
-    })
+/// A cgroup whose files stay open.
+struct Kept {
+    files: cgroup::Files,
+    network: Network,
+    /// In which it was last asked for.
+    round: u64,
 }
 
-fn io(cgroups: &Cgroups, path: &str) -> Option<(u64, u64)> {
-    let (file, keys) = if cgroups.is_v1("blkio") {
-        ("blkio.throttle.io_service_bytes", ["Read", "Write"])
-    } else {
-        ("io.stat", ["rbytes", "wbytes"])
-    };
-    let controller = if cgroups.is_v1("blkio") {
-        "blkio"
-    } else {
-        "io"
-    };
-    let text = fs::read_to_string(cgroups.controller(controller, path)?.join(file)).ok()?;
-    // v1: "8:0 Read 4096"; v2: "8:0 rbytes=4096 wbytes=0".
-    let words: Vec<&str> = text.split(['\n', ' ', '=']).collect();
-    let sum = |key: &str| {
-        words
-            .windows(2)
-            .filter(|pair| pair[0] == key)
-            .filter_map(|pair| pair[1].parse::<u64>().ok())
-            .sum()
-    };
-    Some((sum(keys[0]), sum(keys[1])))
-}
+impl Resources {
+    pub fn new(cgroups: &Cgroups) -> Self {
+        let plan = Plan::of(cgroups);
+        // One for the process whose network is read.
+        let files_each = plan.len() + 1;
+        Resources {
+            kept_max: reading::descriptors(KEPT_FILES_MAX) / files_each,
+            plan,
+            host: Host::default(),
+            text: Text::default(),
+            kept: HashMap::new(),
+            round: 0,
+        }
+    }
 
-fn number(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
-}
+    /// The host, then each of these cgroups (id, path) that is still there. Of the host the id is 0.
+    pub fn round(
+        &mut self,
+        cgroups: &Cgroups,
+        sampled: &[(u64, String)],
+        mut take: impl FnMut(u64, Sample),
+    ) {
+        self.round += 1;
+        if let Some(sample) = self.host.sample(&mut self.text) {
+            take(0, sample);
+        }
+        for (id, path) in sampled {
+            if let Some(sample) = self.sample(cgroups, *id, path) {
+                take(*id, sample);
+            }
+        }
+        let round = self.round;
+        self.kept.retain(|_, kept| kept.round == round);
+    }
 
-/// The value behind `key` in a file of "key value" lines.
-fn keyed(path: &PathBuf, key: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
-    text.lines().find_map(|line| {
-        line.strip_prefix(key)?
-            .strip_prefix(' ')?
-            .trim()
-            .parse()
-            .ok()
-    })
+    fn sample(&mut self, cgroups: &Cgroups, id: u64, path: &str) -> Option<Sample> {
+        if !self.kept.contains_key(&id) && self.kept.len() < self.kept_max {
+            self.kept.insert(
+                id,
+                Kept {
+                    files: self.plan.files(),
+                    network: Network::default(),
+                    round: self.round,
+                },
+            );
+        }
+        let Some(kept) = self.kept.get_mut(&id) else {
+            return self.plan.sample(path, None, &mut self.text);
+        };
+        kept.round = self.round;
+        let mut sample = self
+            .plan
+            .sample(path, Some(&mut kept.files), &mut self.text)?;
+        let host = self.host.network_namespace();
+        if let Some(counts) = kept.network.read(cgroups, id, path, host, &mut self.text) {
+            counts.put(&mut sample);
+            sample.known.0 |= SampleKnown::NETWORK;
+        }
+        Some(sample)
+    }
 }
 
 #[cfg(test)]
@@ -137,9 +105,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_is_sampled() {
-        let host = host().unwrap();
-        assert!(host.memory_bytes > 0 && host.memory_bytes < host.memory_limit_bytes);
-        assert!(host.cpu_ns > 0 && host.pids > 0);
+    fn a_cgroup_that_is_gone_gives_nothing_and_is_forgotten() {
+        let cgroups = Cgroups::open();
+        let mut resources = Resources::new(&cgroups);
+        let gone = [(u64::MAX, "/no/such/cgroup".to_owned())];
+        let mut ids = Vec::new();
+        resources.round(&cgroups, &gone, |id, _| ids.push(id));
+        assert_eq!(ids, [0], "the host's alone");
+        resources.round(&cgroups, &[], |_, _| {});
+        assert!(resources.kept.is_empty());
     }
 }

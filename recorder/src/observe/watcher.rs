@@ -14,12 +14,13 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use trace_format::{ContextRecord, Event, EventData, event::Sample};
+use trace_format::{ContextRecord, Event, EventData};
 
 use super::{
     cgroups::Cgroups,
     counts::{Counts, observed},
-    processes, resources,
+    processes,
+    resources::Resources,
 };
 use crate::{clock, io_calls::Calls};
 
@@ -74,9 +75,9 @@ impl Watcher {
         let (sender, batches) = bounded(BATCHES_MAX);
         let (orders, ordered) = bounded(1);
         let state = State {
+            resources: samples.then(|| Resources::new(&cgroups)),
             cgroups,
             counts,
-            samples,
             shared: shared.clone(),
         };
         let thread = thread::Builder::new()
@@ -144,7 +145,8 @@ enum Sent {
 struct State {
     cgroups: Cgroups,
     counts: Counts,
-    samples: bool,
+    /// None: no samples are wanted.
+    resources: Option<Resources>,
     shared: Arc<Shared>,
 }
 
@@ -187,9 +189,7 @@ impl State {
         if snapshot {
             batch.context = processes::snapshot(&self.cgroups);
         }
-        if self.samples {
-            self.sample(&mut batch.events);
-        }
+        self.sample(&mut batch.events);
         let beside = self
             .shared
             .calls
@@ -207,24 +207,18 @@ impl State {
         }
     }
 
-    fn sample(&self, events: &mut Vec<Event>) {
+    fn sample(&mut self, events: &mut Vec<Event>) {
+        let Some(resources) = &mut self.resources else {
+            return;
+        };
         let sampled = self
             .shared
             .sampled
             .lock()
             .map(|list| list.clone())
             .unwrap_or_default();
-        if let Some(host) = resources::host() {
-            events.push(sample_event(0, host));
-        }
-        for (cgroup_id, path) in sampled {
-            if let Some(sample) = resources::sample(&self.cgroups, &path) {
-                events.push(sample_event(cgroup_id, sample));
-            }
-        }
+        resources.round(&self.cgroups, &sampled, |cgroup_id, sample| {
+            events.push(observed(cgroup_id, EventData::Sample(Box::new(sample))));
+        });
     }
-}
-
-fn sample_event(cgroup_id: u64, sample: Sample) -> Event {
-    observed(cgroup_id, EventData::Sample(sample))
 }

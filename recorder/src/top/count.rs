@@ -8,8 +8,8 @@ use replay::{
     syscalls::Transfers,
 };
 use trace_format::{
-    Endpoint, Event, EventData, Ipc, IpcMarks, ProcessAccess, Sample, Syscall, SyscallCount,
-    TcpState, Text, syscalls,
+    Endpoint, Event, EventData, Ipc, IpcMarks, ProcessAccess, Sample, SampleKnown, Syscall,
+    SyscallCount, TcpState, Text, syscalls,
 };
 
 use super::table::{Cell, Snapshot, Table};
@@ -279,7 +279,7 @@ impl Counting {
                     || self.samples.contains_key(&event.cgroup_id) =>
             {
                 let before = self.samples.get(&event.cgroup_id).and_then(|known| known.1);
-                self.samples.insert(event.cgroup_id, (*sample, before));
+                self.samples.insert(event.cgroup_id, (**sample, before));
             }
             EventData::SyscallCount(count) => numbers[3].1 = count.calls,
             EventData::Exec(_) => numbers[0].1 = 1,
@@ -370,14 +370,25 @@ impl Counting {
                 let name = text();
                 let (newest, before) = self.samples.get(&key.0).copied().unwrap_or_default();
                 let since = before.unwrap_or(newest);
-                let cpu_ns = newest.cpu_ns.saturating_sub(since.cpu_ns);
+                let grown = |of: fn(&Sample) -> u64| of(&newest).saturating_sub(of(&since));
+                let percent = |ns: u64| Cell::Number(ns as f64 * 100.0 / interval_ns.max(1) as f64);
+                let network = |of: fn(&Sample) -> u64| {
+                    let known = newest.known.has(SampleKnown::NETWORK)
+                        && since.known.has(SampleKnown::NETWORK);
+                    if known { grown(of) } else { 0 }
+                };
+                let faults = |it: &Sample| it.minor_faults.saturating_add(it.major_faults);
                 vec![
                     name,
-                    Cell::Number(cpu_ns as f64 * 100.0 / interval_ns.max(1) as f64),
+                    percent(grown(|it| it.cpu_ns)),
+                    percent(grown(|it| it.throttled_ns)),
                     Cell::Count(newest.memory_bytes),
+                    Cell::Count(grown(faults)),
                     Cell::Count(newest.pids),
-                    Cell::Count(newest.io_read_bytes.saturating_sub(since.io_read_bytes)),
-                    Cell::Count(newest.io_write_bytes.saturating_sub(since.io_write_bytes)),
+                    Cell::Count(grown(|it| it.io_read_bytes)),
+                    Cell::Count(grown(|it| it.io_write_bytes)),
+                    Cell::Count(network(|it| it.net_received_bytes)),
+                    Cell::Count(network(|it| it.net_sent_bytes)),
                     count(0),
                     count(1),
                     count(2),

@@ -31,7 +31,7 @@ const SYSCALL: &[&str] = &["container_name", "syscall", "calls", "failed"];
 #[rustfmt::skip]
 const IPC: &[&str] = &["pid", "container_name", "calls", "failed", "comm", "kind", "target"];
 #[rustfmt::skip]
-const CONTAINER: &[&str] = &["container_name", "cpu_percent", "memory_bytes", "pids", "read_bytes", "write_bytes", "execs", "opens", "connects", "calls", "image"];
+const CONTAINER: &[&str] = &["container_name", "cpu_percent", "throttled_percent", "memory_bytes", "faults", "pids", "read_bytes", "write_bytes", "received_bytes", "sent_bytes", "execs", "opens", "connects", "calls", "image"];
 
 impl Table {
     pub const ALL: [Table; 6] = [

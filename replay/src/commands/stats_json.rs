@@ -10,12 +10,12 @@ use replay::{
     },
 };
 use serde_json::{Map, Value, json};
+use trace_format::event::SampleKnown;
 
 use super::stats::Of;
 
 pub fn of(of: &Of<'_>) -> Value {
     let used = of.used;
-    let resources = &used.resources;
     let calls: Vec<Value> = of
         .calls
         .iter()
@@ -41,6 +41,13 @@ pub fn of(of: &Of<'_>) -> Value {
                 "calls_ns": process.calls_ns,
                 "read_bytes": process.moved.read_bytes,
                 "written_bytes": process.moved.written_bytes,
+                "usage": process.usage.map(|used| json!({
+                    "user_ns": used.user_ns,
+                    "system_ns": used.system_ns,
+                    "max_rss_bytes": used.max_rss_bytes,
+                    "minor_faults": used.minor_faults,
+                    "major_faults": used.major_faults,
+                })),
             })
         })
         .collect();
@@ -79,24 +86,67 @@ pub fn of(of: &Of<'_>) -> Value {
         "tcp": tcp(&exchanges.tcp),
         "dns": {"asked": dns(&exchanges.dns_asked), "served": dns(&exchanges.dns_served)},
         "http": {"asked": http(&exchanges.http_asked), "served": http(&exchanges.http_served)},
-        "resources": match resources.samples {
-            0 => Value::Null,
-            _ => json!({
-                "samples": resources.samples,
-                "cpu_ns": resources.cpu_ns,
-                "cpu_cores": of.cores(),
-                "throttled_ns": resources.throttled_ns,
-                "memory_max_bytes": resources.memory_max_bytes,
-                "memory_last_bytes": resources.memory_last_bytes,
-                "memory_limit_bytes": (resources.memory_limit_bytes > 0).then_some(resources.memory_limit_bytes),
-                "pids_max": resources.pids_max,
-                "io_read_bytes": resources.io_read_bytes,
-                "io_write_bytes": resources.io_write_bytes,
-            }),
-        },
+        "resources": used_resources(of),
         "syscalls": calls,
         "processes": processes,
     })
+}
+
+/// Null without samples; a figure that the recorder could not read is null.
+fn used_resources(of: &Of<'_>) -> Value {
+    let used = &of.used.resources;
+    if used.samples == 0 {
+        return Value::Null;
+    }
+    let mut told = json!({
+        "samples": used.samples,
+        "cpu_ns": used.cpu_ns,
+        "cpu_cores": of.cores(),
+        "throttled_ns": used.throttled_ns,
+        "memory_max_bytes": used.memory_max_bytes,
+        "memory_last_bytes": used.memory_last_bytes,
+        "memory_limit_bytes": (used.memory_limit_bytes > 0).then_some(used.memory_limit_bytes),
+        "pids_max": used.pids_max,
+        "io_read_bytes": used.io_read_bytes,
+        "io_write_bytes": used.io_write_bytes,
+    });
+    for (name, bit, figure) in [
+        (
+            "memory_peak_bytes",
+            SampleKnown::MEMORY_PEAK,
+            used.memory_peak_bytes,
+        ),
+        (
+            "anon_max_bytes",
+            SampleKnown::MEMORY_KINDS,
+            used.anon_max_bytes,
+        ),
+        (
+            "file_max_bytes",
+            SampleKnown::MEMORY_KINDS,
+            used.file_max_bytes,
+        ),
+        ("minor_faults", SampleKnown::FAULTS, used.minor_faults),
+        ("major_faults", SampleKnown::FAULTS, used.major_faults),
+        ("cpu_stall_ns", SampleKnown::PRESSURE, used.cpu_stall_ns),
+        (
+            "memory_stall_ns",
+            SampleKnown::PRESSURE,
+            used.memory_stall_ns,
+        ),
+        ("io_stall_ns", SampleKnown::PRESSURE, used.io_stall_ns),
+        ("io_reads", SampleKnown::IO, used.io_reads),
+        ("io_writes", SampleKnown::IO, used.io_writes),
+        (
+            "net_received_bytes",
+            SampleKnown::NETWORK,
+            used.net_received_bytes,
+        ),
+        ("net_sent_bytes", SampleKnown::NETWORK, used.net_sent_bytes),
+    ] {
+        told[name] = used.told(bit, figure).into();
+    }
+    told
 }
 
 fn moved(told: &Moved) -> Map<String, Value> {

@@ -6,11 +6,14 @@ use replay::{
     event_names::{dns_rcode, io_kind},
     findings::one_line,
     performance::{
+        Resources,
         exchanges::{DnsUse, HttpUse, TcpUse},
         histogram::Histogram,
         transfers::Moved,
     },
 };
+
+use trace_format::event::SampleKnown;
 
 use super::stats::Of;
 
@@ -59,12 +62,60 @@ fn resources(of: &Of<'_>, text: &mut String) {
         bytes(resources.memory_last_bytes),
         resources.pids_max
     );
+    memory(resources, text);
     let _ = writeln!(
         text,
         "  block I/O  {} read, {} written",
         bytes(resources.io_read_bytes),
         bytes(resources.io_write_bytes)
     );
+    waits(resources, text);
+}
+
+/// What not every recorder tells of memory.
+fn memory(resources: &Resources, text: &mut String) {
+    let mut memory = Vec::new();
+    if let Some(peak) = resources.told(SampleKnown::MEMORY_PEAK, resources.memory_peak_bytes) {
+        memory.push(format!("peak {}", bytes(peak)));
+    }
+    if resources.told(SampleKnown::MEMORY_KINDS, ()).is_some() {
+        memory.push(format!(
+            "at most {} anonymous and {} of files",
+            bytes(resources.anon_max_bytes),
+            bytes(resources.file_max_bytes)
+        ));
+    }
+    if resources.told(SampleKnown::FAULTS, ()).is_some() {
+        memory.push(format!(
+            "{} page faults, {} with I/O",
+            resources.minor_faults + resources.major_faults,
+            resources.major_faults
+        ));
+    }
+    if !memory.is_empty() {
+        let _ = writeln!(text, "             {}", memory.join("; "));
+    }
+}
+
+/// Pressure and network, where they are told.
+fn waits(resources: &Resources, text: &mut String) {
+    if resources.told(SampleKnown::PRESSURE, ()).is_some() {
+        let _ = writeln!(
+            text,
+            "  pressure   {:.1} s waiting for cpu, {:.1} s for memory, {:.1} s for I/O",
+            resources.cpu_stall_ns as f64 / 1e9,
+            resources.memory_stall_ns as f64 / 1e9,
+            resources.io_stall_ns as f64 / 1e9
+        );
+    }
+    if resources.told(SampleKnown::NETWORK, ()).is_some() {
+        let _ = writeln!(
+            text,
+            "  network    {} received, {} sent",
+            bytes(resources.net_received_bytes),
+            bytes(resources.net_sent_bytes)
+        );
+    }
 }
 
 fn transfers(of: &Of<'_>, text: &mut String) {

@@ -53,6 +53,11 @@ pub const PROCESS_COLUMNS: &[Of<ProcessLife>] = &[
     Of { name: "exit_ns", ty: Unsigned, get: |it| some(it.exit_ns) },
     Of { name: "exit_code", ty: Unsigned, get: |it| some(it.exit_code.map(u64::from)) },
     Of { name: "exit_signal", ty: Unsigned, get: |it| some(it.exit_signal.map(u64::from)) },
+    Of { name: "user_ns", ty: Unsigned, get: |it| some(it.usage.map(|used| used.user_ns)) },
+    Of { name: "system_ns", ty: Unsigned, get: |it| some(it.usage.map(|used| used.system_ns)) },
+    Of { name: "max_rss_bytes", ty: Unsigned, get: |it| some(it.usage.map(|used| used.max_rss_bytes)) },
+    Of { name: "minor_faults", ty: Unsigned, get: |it| some(it.usage.map(|used| used.minor_faults)) },
+    Of { name: "major_faults", ty: Unsigned, get: |it| some(it.usage.map(|used| used.major_faults)) },
 ];
 
 /// In order.
@@ -142,6 +147,23 @@ const OF_SAMPLES: &[&str] = &[
     "io_write_bytes",
     "chunk",
     "row",
+    "minor_faults",
+    "major_faults",
+    "memory_peak_bytes",
+    "anon_bytes",
+    "file_bytes",
+    "cpu_stall_ns",
+    "memory_stall_ns",
+    "memory_full_stall_ns",
+    "io_stall_ns",
+    "io_full_stall_ns",
+    "io_reads",
+    "io_writes",
+    "net_received_bytes",
+    "net_received_packets",
+    "net_sent_bytes",
+    "net_sent_packets",
+    "load_hundredths",
 ];
 
 /// The events' columns that samples have, and the place of each in the table of samples.

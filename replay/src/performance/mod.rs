@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashMap;
 use trace_format::{
     Event, EventData,
-    event::{Sample, SockCall},
+    event::{Sample, SampleKnown, SockCall, Usage},
 };
 
 use self::{
@@ -66,6 +66,20 @@ pub struct Resources {
     pub memory_last_bytes: u64,
     pub memory_limit_bytes: u64,
     pub pids_max: u64,
+    /// [`SampleKnown`] of all samples together: what has no bit there is not told.
+    pub known: u32,
+    pub memory_peak_bytes: u64,
+    pub anon_max_bytes: u64,
+    pub file_max_bytes: u64,
+    pub minor_faults: u64,
+    pub major_faults: u64,
+    pub cpu_stall_ns: u64,
+    pub memory_stall_ns: u64,
+    pub io_stall_ns: u64,
+    pub io_reads: u64,
+    pub io_writes: u64,
+    pub net_received_bytes: u64,
+    pub net_sent_bytes: u64,
 }
 
 /// One container, or the host.
@@ -97,6 +111,8 @@ pub struct ProcessUse {
     /// Time in calls, of those whose beginning and end the trace shows.
     pub calls_ns: u64,
     pub moved: Moved,
+    /// At its end.
+    pub usage: Option<Usage>,
 }
 
 /// The counts of a trace.
@@ -157,11 +173,41 @@ impl Performance {
             used.throttled_ns += sample.throttled_ns.saturating_sub(before.throttled_ns);
             used.io_read_bytes += sample.io_read_bytes.saturating_sub(before.io_read_bytes);
             used.io_write_bytes += sample.io_write_bytes.saturating_sub(before.io_write_bytes);
+            let both = sample.known.0 & before.known.0;
+            used.more(both, sample, &before);
         }
+        used.known |= sample.known.0;
+        used.memory_peak_bytes = used.memory_peak_bytes.max(sample.memory_peak_bytes);
+        used.anon_max_bytes = used.anon_max_bytes.max(sample.anon_bytes);
+        used.file_max_bytes = used.file_max_bytes.max(sample.file_bytes);
         used.memory_last_bytes = sample.memory_bytes;
         used.memory_limit_bytes = sample.memory_limit_bytes;
         used.memory_max_bytes = used.memory_max_bytes.max(sample.memory_bytes);
         used.pids_max = used.pids_max.max(sample.pids);
+    }
+}
+
+impl Resources {
+    /// Adds what was counted since `before`, as far as both samples know it.
+    fn more(&mut self, known: u32, sample: &Sample, before: &Sample) {
+        let since = |bit: u32, of: fn(&Sample) -> u64| match known & bit {
+            0 => 0,
+            _ => of(sample).saturating_sub(of(before)),
+        };
+        self.minor_faults += since(SampleKnown::FAULTS, |it| it.minor_faults);
+        self.major_faults += since(SampleKnown::FAULTS, |it| it.major_faults);
+        self.cpu_stall_ns += since(SampleKnown::PRESSURE, |it| it.cpu_stall_ns);
+        self.memory_stall_ns += since(SampleKnown::PRESSURE, |it| it.memory_stall_ns);
+        self.io_stall_ns += since(SampleKnown::PRESSURE, |it| it.io_stall_ns);
+        self.io_reads += since(SampleKnown::IO, |it| it.io_reads);
+        self.io_writes += since(SampleKnown::IO, |it| it.io_writes);
+        self.net_received_bytes += since(SampleKnown::NETWORK, |it| it.net_received_bytes);
+        self.net_sent_bytes += since(SampleKnown::NETWORK, |it| it.net_sent_bytes);
+    }
+
+    /// The figure that goes with a bit of [`SampleKnown`], if it is told.
+    pub fn told<T>(&self, bit: u32, value: T) -> Option<T> {
+        (self.known & bit != 0).then_some(value)
     }
 }
 
@@ -301,6 +347,13 @@ impl Detector for Performance {
         }
         if told.calls > 0 || !moved.is_nothing() {
             self.process(event, key, &told, moved, state);
+        }
+        if let EventData::Exit(exit) = &event.data
+            && exit.last_thread
+            && let Some(process) = state.process_of(event)
+            && let Some(used) = self.processes.get_mut(&(process.pid, process.start_ns))
+        {
+            used.usage = exit.usage;
         }
     }
 }

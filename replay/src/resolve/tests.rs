@@ -41,6 +41,7 @@ fn exit(state: &mut State, boot_ns: u64, pid: u32, start_ns: u64) {
         signal: 0,
         start_ns,
         last_thread: true,
+        usage: None,
     };
     apply(state, &event(boot_ns, pid, EventData::Exit(exit)));
 }
@@ -190,6 +191,7 @@ fn a_thread_is_not_a_process() {
         signal: 0,
         start_ns: 2 * S,
         last_thread: false,
+        usage: None,
     };
     apply(
         &mut state,
@@ -226,6 +228,7 @@ fn the_exiting_process_is_there_until_its_exit_was_judged() {
             signal: 9,
             start_ns: S,
             last_thread: true,
+            usage: None,
         }),
     );
     state.before(&exit);

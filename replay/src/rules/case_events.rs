@@ -462,6 +462,7 @@ impl World<'_> {
             signal: self.small(of, "signal", 0)?,
             start_ns: 0,
             last_thread: true,
+            usage: None,
         };
         self.event(item, pid, EventData::Exit(exit))
     }

@@ -3,7 +3,7 @@
 use crate::world::*;
 use proptest::prelude::*;
 use replay::rules::{Engine, Filter, RuleSet};
-use trace_format::{EventData, Sample, SyscallCount, TcpState};
+use trace_format::{EventData, SyscallCount, TcpState};
 
 /// One event of each kind that matters for types.
 fn events() -> Vec<EventData> {
@@ -39,7 +39,7 @@ fn events() -> Vec<EventData> {
         fork(6100, 5),
         tcp(2, 1),
         tcp(1, 7),
-        EventData::Sample(Sample::default()),
+        EventData::Sample(Box::default()),
         EventData::SyscallCount(SyscallCount { nr: 0, calls: 9 }),
         exit(60_000_000),
     ]

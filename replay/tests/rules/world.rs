@@ -246,6 +246,7 @@ pub fn exit(start_ns: u64) -> EventData {
         signal: 0,
         start_ns,
         last_thread: true,
+        usage: None,
     })
 }
 

@@ -6,8 +6,8 @@
 
 use trace_format::{
     ChunkBuilder, Clock, Container, Context, ContextRecord, Endpoint, Event, EventData, Exec,
-    ExecFlags, Fork, Host, Limits, Open, PathMarks, Process, Resolution, Sample, SealedChunk,
-    SockCall, Syscall, Text, TraceWriter,
+    ExecFlags, Fork, Host, Limits, Open, PathMarks, Process, Resolution, Sample, SampleKnown,
+    SealedChunk, SockCall, Syscall, Text, TraceWriter,
 };
 
 pub const SECOND_NS: u64 = 1_000_000_000;
@@ -283,6 +283,16 @@ impl Made {
                 cpu_ns,
                 memory_bytes: 50 << 20,
                 pids: 3,
+                known: SampleKnown(
+                    SampleKnown::SINCE_EVER
+                        | SampleKnown::MEMORY_PEAK
+                        | SampleKnown::FAULTS
+                        | SampleKnown::PRESSURE,
+                ),
+                memory_peak_bytes: (50 << 20) + second,
+                minor_faults: cpu_ns / 100_000,
+                cpu_stall_ns: cpu_ns / 3,
+                io_writes: 2 * second,
                 ..Default::default()
             };
             self.event(
@@ -290,7 +300,7 @@ impl Made {
                 0,
                 cgroup_id,
                 0,
-                EventData::Sample(sample),
+                EventData::Sample(Box::new(sample)),
             );
         }
     }

@@ -286,6 +286,7 @@ fn exit(call: &Call<'_>) -> EventData {
         signal: call.number("sig").unwrap_or(status & 0x7f) as u32 & 0x7f,
         start_ns: 0,
         last_thread: call.event.tid == call.event.pid,
+        usage: None,
     })
 }
 

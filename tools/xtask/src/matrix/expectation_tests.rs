@@ -116,6 +116,7 @@ fn perfect() -> Recording {
                 signal: 0,
                 start_ns: 1,
                 last_thread: true,
+                usage: None,
             }),
         ),
     ];

@@ -40,13 +40,18 @@ mount -t tracefs trace /sys/kernel/tracing
 mount -t bpf bpf /sys/fs/bpf
 if grep -q trailcam.cgroup=v1 /proc/cmdline; then
   mount -t tmpfs cgroup /sys/fs/cgroup
-  for controllers in pids memory cpu,cpuacct; do
+  for controllers in pids memory cpu,cpuacct blkio; do
     mkdir /sys/fs/cgroup/$controllers
     mount -t cgroup -o $controllers cgroup /sys/fs/cgroup/$controllers || rmdir /sys/fs/cgroup/$controllers
   done
   export CGROUPS="/sys/fs/cgroup/*"
 else
   mount -t cgroup2 cgroup2 /sys/fs/cgroup
+  mkdir /sys/fs/cgroup/docker
+  for controller in cpu memory pids io; do
+    echo +$controller > /sys/fs/cgroup/cgroup.subtree_control
+    echo +$controller > /sys/fs/cgroup/docker/cgroup.subtree_control
+  done
   export CGROUPS=/sys/fs/cgroup
 fi
 ip link set lo up

@@ -5,6 +5,7 @@ mod expectation;
 mod guest;
 mod kernels;
 mod recording;
+mod resources;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,12 @@ while [ ! -s /out/trace.zst ] && [ $tries -lt 600 ] && kill -0 $rec; do
   sleep 0.1
   tries=$((tries + 1))
 done
-sh -c "for hierarchy in \$CGROUPS; do echo \$\$ > \$hierarchy/docker/$CONTAINER/cgroup.procs; done; exec known-sequence --threads 2 --refused 2 --i386 2" > /out/known.json
+sh -c "for hierarchy in \$CGROUPS; do echo \$\$ > \$hierarchy/docker/$CONTAINER/cgroup.procs; done; dd if=/dev/zero of=/tmp/cached bs=1048576 count=$CACHED_MIB; exec known-sequence --threads 2 --refused 2 --i386 2" > /out/known.json
+sleep 2
+[ -e /proc/pressure/cpu ] && cat /proc/pressure/cpu > /out/pressure
+for hierarchy in $CGROUPS; do
+  ls $hierarchy/docker/$CONTAINER >> /out/cgroup.files
+done
 sleep 1
 kill -INT $rec
 wait $rec
@@ -75,7 +81,7 @@ pub fn main(args: &Args) -> Result<()> {
         };
         let result = kernels::fetch(number, &cache).and_then(|kernel| {
             eprintln!("kernel {series}: booting {}", kernel.package);
-            judge(&guest::boot(&kernel, v1, &initramfs, &work)?)
+            judge(&guest::boot(&kernel, v1, &initramfs, &work)?, v1)
         });
         match result {
             Ok(summary) => println!("kernel {series}: ok ({summary})"),
@@ -122,6 +128,7 @@ fn pack(args: &Args, work: &Path) -> Result<PathBuf> {
     let (rec, known) = (programs.join("rec"), programs.join("known-sequence"));
     let script = SCRIPT
         .replace("$FILTER", FILTER)
+        .replace("$CACHED_MIB", &resources::CACHED_MIB.to_string())
         .replace("$CONTAINER", CONTAINER_ID);
     let files = args
         .probes
@@ -136,7 +143,7 @@ fn pack(args: &Args, work: &Path) -> Result<PathBuf> {
 }
 
 /// What the guest left, against what must be true; the error lists every difference.
-fn judge(out: &Path) -> Result<String> {
+fn judge(out: &Path, v1: bool) -> Result<String> {
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap_or_default();
     let mut wrong = Vec::new();
     for (what, log) in [
@@ -166,6 +173,12 @@ fn judge(out: &Path) -> Result<String> {
     let known = Known::parse(&read("known.json"))?;
     let recording = Recording::read(&trace)?;
     wrong.extend(expectation::differences(&known, &recording, CONTAINER_ID));
+    let guest = resources::Guest {
+        v1,
+        files: read("cgroup.files"),
+        pressure: !read("pressure").is_empty(),
+    };
+    wrong.extend(resources::differences(&guest, &recording, CONTAINER_ID));
     if !wrong.is_empty() {
         bail!("{}", report(&wrong));
     }

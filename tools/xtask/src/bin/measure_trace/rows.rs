@@ -84,10 +84,22 @@ fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), bincode::error::Encode
             put((exec.ppid, exec.uid, exec.gid), out)?;
             put((exec.start_ns, exec.dev, exec.ino, exec.flags.0), out)
         }
-        EventData::Exit(exit) => put(
-            (exit.code, exit.signal, exit.start_ns, exit.last_thread),
-            out,
-        ),
+        EventData::Exit(exit) => {
+            put(
+                (exit.code, exit.signal, exit.start_ns, exit.last_thread),
+                out,
+            )?;
+            let used = exit.usage.map(|used| {
+                let cpu = (used.user_ns, used.system_ns);
+                (
+                    cpu,
+                    used.max_rss_bytes,
+                    used.minor_faults,
+                    used.major_faults,
+                )
+            });
+            put(used, out)
+        }
         EventData::Open(open) => {
             put((open.nr, open.ret, open.flags, open.mode), out)?;
             text(&open.path, out)?;
