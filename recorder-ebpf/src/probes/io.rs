@@ -308,6 +308,10 @@ fn gather(entry: *mut IoCount, odd: bool, key: u64) {
                 && let Some(near) = place_of(cpu, odd, key)
                 && (*near).key == key
             {
+                // Or the compiler keeps a pointer to each word on the stack from one CPU to the next,
+                // and with sys_exit's own it is more than 5.10 has.
+                let mut entry = entry;
+                asm!("{entry} = {entry}", entry = inout(reg) entry);
                 let from = (&raw const (*near).counted).cast::<u64>();
                 let to = (&raw mut (*entry).bytes).cast::<u64>();
                 let (mut at, mut any) = (0, 0);
