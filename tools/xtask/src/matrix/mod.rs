@@ -54,7 +54,8 @@ while [ ! -s /out/trace.zst ] && [ $tries -lt 600 ] && kill -0 $rec; do
   sleep 0.1
   tries=$((tries + 1))
 done
-sh -c "for hierarchy in \$CGROUPS; do echo \$\$ > \$hierarchy/docker/$CONTAINER/cgroup.procs; done; dd if=/dev/zero of=/tmp/cached bs=1048576 count=$CACHED_MIB; exec known-sequence --threads 2 --refused 2 --i386 2" > /out/known.json
+sh -c "for hierarchy in \$CGROUPS; do echo \$\$ > \$hierarchy/docker/$CONTAINER/cgroup.procs; done; exec dd if=/dev/zero of=/tmp/cached bs=1048576 count=$CACHED_MIB"
+sh -c "for hierarchy in \$CGROUPS; do echo \$\$ > \$hierarchy/docker/$CONTAINER/cgroup.procs; done; exec known-sequence --threads 2 --refused 2 --i386 2" > /out/known.json
 sleep 2
 [ -e /proc/pressure/cpu ] && cat /proc/pressure/cpu > /out/pressure
 for hierarchy in $CGROUPS; do
