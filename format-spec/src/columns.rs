@@ -127,9 +127,11 @@ pub const PEER: u16 = 20;
 pub const CREDENTIALS: u16 = 21;
 /// A [`SYSCALL`] whose duration is known.
 pub const TIMED_SYSCALL: u16 = 22;
+/// A [`SYSCALL`] with the first bytes of what it read or wrote.
+pub const PAYLOAD: u16 = 24;
 
 /// Ascending by id. Ids that are not here were never given out.
-pub const FAMILIES: [Family; 22] = [
+pub const FAMILIES: [Family; 23] = [
     Family {
         id: SYSCALL,
         name: "syscall",
@@ -498,6 +500,22 @@ pub const FAMILIES: [Family; 22] = [
             column(22, "arg4", U64, DeltaBy(NR)),
             column(23, "arg5", U64, DeltaBy(NR)),
             column(24, "duration_ns", U64, Plain),
+        ],
+    },
+    Family {
+        id: PAYLOAD,
+        name: "payload",
+        fields: &[
+            column(16, "nr", U32, Plain),
+            column(17, "ret", I64, DeltaBy(NR)),
+            column(18, "arg0", U64, DeltaBy(NR)),
+            column(19, "arg1", U64, DeltaBy(NR)),
+            column(20, "arg2", U64, DeltaBy(NR)),
+            column(21, "arg3", U64, DeltaBy(NR)),
+            column(22, "arg4", U64, DeltaBy(NR)),
+            column(23, "arg5", U64, DeltaBy(NR)),
+            column(24, "duration_ns", U64, Plain),
+            column(25, "data", Text, Plain),
         ],
     },
 ];

@@ -52,6 +52,7 @@ pub enum EventData {
     Http(Http),
     Peer(Peer),
     Credentials(Credentials),
+    Payload(Payload),
     /// Of a family that the trace describes itself.
     Declared(Declared),
 }
@@ -66,6 +67,15 @@ pub struct Syscall {
     pub args: [u64; 6],
     /// From its beginning to its end; 0: unknown.
     pub duration_ns: u64,
+}
+
+/// A system call that read or wrote, with the first bytes of what passed: the call's only event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// `ret` says how many bytes passed.
+    pub call: Syscall,
+    /// The first of them, as the caller's memory had them after the call; empty: they could not be read.
+    pub data: Text,
 }
 
 /// Calls of one number by one cgroup since the previous count of that pair.

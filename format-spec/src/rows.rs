@@ -164,6 +164,7 @@ pub fn family_of(data: &EventData) -> u16 {
         EventData::Http(_) => columns::HTTP,
         EventData::Peer(_) => columns::PEER,
         EventData::Credentials(_) => columns::CREDENTIALS,
+        EventData::Payload(_) => columns::PAYLOAD,
         EventData::Declared(declared) => declared.ty().family(),
     }
 }
@@ -187,8 +188,7 @@ pub fn put_common(event: &Event, out: &mut Vec<u64>) {
 pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, out: &mut Vec<u64>) {
     match data {
         EventData::Syscall(call) => {
-            let [a, b, c, d, e, f] = call.args;
-            out.extend_from_slice(&[call.nr.into(), call.ret as u64, a, b, c, d, e, f]);
+            out.extend_from_slice(&plain(call));
             if call.duration_ns != 0 {
                 out.push(call.duration_ns);
             }
@@ -423,11 +423,22 @@ pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, out: &mut Vec<u
             out.extend_from_slice(&rights(&change.after));
             out.extend_from_slice(&rights(&change.before));
         }
+        EventData::Payload(Payload { call, data }) => {
+            out.extend_from_slice(&plain(call));
+            out.extend_from_slice(&[call.duration_ns, dictionary.id(data)]);
+        }
         EventData::Declared(declared) => {
             let numbers = declared.values().iter();
             out.extend(numbers.map(|value| value.number(dictionary)));
         }
     }
+}
+
+/// The columns that every system call has.
+#[inline]
+fn plain(call: &Syscall) -> [u64; 8] {
+    let [a, b, c, d, e, f] = call.args;
+    [call.nr.into(), call.ret as u64, a, b, c, d, e, f]
 }
 
 /// Columns of [`Rights`].
@@ -542,6 +553,15 @@ impl Row<'_> {
     }
 
     #[inline]
+    fn call(&self, duration_ns: u64) -> Syscall {
+        Syscall {
+            nr: self.at(0) as u32,
+            ret: self.at(1) as i64,
+            args: std::array::from_fn(|arg| self.at(2 + arg)),
+            duration_ns,
+        }
+    }
+    #[inline]
     fn at(&self, field: usize) -> u64 {
         self.fields[field].get(self.row).copied().unwrap_or(0)
     }
@@ -563,15 +583,11 @@ impl Row<'_> {
 pub fn take_fields(family: u16, fields: &[Vec<u64>], texts: &[Text], row: usize) -> EventData {
     let row = Row { fields, texts, row };
     match family {
-        columns::SYSCALL | columns::TIMED_SYSCALL => EventData::Syscall(Syscall {
-            nr: row.at(0) as u32,
-            ret: row.at(1) as i64,
-            args: std::array::from_fn(|arg| row.at(2 + arg)),
-            duration_ns: if family == columns::TIMED_SYSCALL {
-                row.at(8)
-            } else {
-                0
-            },
+        columns::SYSCALL => EventData::Syscall(row.call(0)),
+        columns::TIMED_SYSCALL => EventData::Syscall(row.call(row.at(8))),
+        columns::PAYLOAD => EventData::Payload(Payload {
+            call: row.call(row.at(8)),
+            data: row.text(9),
         }),
         columns::SYSCALL_COUNT => EventData::SyscallCount(SyscallCount {
             nr: row.at(0) as u32,

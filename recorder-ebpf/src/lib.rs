@@ -51,6 +51,7 @@ pub mod kind {
     pub const HTTP: u8 = 21;
     pub const PEER: u8 = 22;
     pub const CREDENTIALS: u8 = 23;
+    pub const PAYLOAD: u8 = 25;
 }
 
 /// What happens at the exit of a system call: the value of the policy array at its number.
@@ -82,6 +83,9 @@ pub mod action {
     pub const ACCESS: u32 = 11;
     /// As [`RECORD`], and what it changed of the caller's rights is an event beside it.
     pub const CREDENTIALS: u32 = 12;
+    /// As [`IO`] of a call that is recorded, with the first bytes of what passed:
+    /// [`Settings::snaplen`](super::Settings::snaplen).
+    pub const PAYLOAD: u32 = 13;
     pub const MASK: u32 = 0xff;
     pub const ARITY_SHIFT: u32 = 8;
 
@@ -611,6 +615,8 @@ pub const USER_PATH_MAX: usize = 1024;
 pub const ARGS_MAX: usize = 1024;
 /// Components of a path that are walked; deeper paths lose their beginning.
 pub const PATH_DEPTH_MAX: u32 = 32;
+/// Longest beginning of what a call read or wrote that is recorded: what a record has room for.
+pub const PAYLOAD_BYTES_MAX: usize = DATA_MAX;
 /// Bytes of a unix socket address's path (`sun_path`).
 pub const SUN_PATH_MAX: usize = 108;
 
@@ -766,6 +772,20 @@ pub struct NetRecord {
     pub reserved: u32,
     pub local: [u8; 16],
     pub remote: [u8; 16],
+}
+
+/// A call that read or wrote, followed by the first bytes of what passed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PayloadRecord {
+    pub header: Header,
+    pub ret: i64,
+    pub args: [u64; 6],
+    /// How long the call took; 0: unknown.
+    pub duration_ns: u64,
+    pub nr: u32,
+    /// How many of the arguments the call has.
+    pub arity: u32,
 }
 
 #[repr(C)]
@@ -1094,6 +1114,10 @@ pub struct Settings {
     /// The hierarchy whose cgroups are told: 0 is v2's; else that of a v1 controller, and
     /// `css_set_cgroup` leads to the controller's state and not to the cgroup.
     pub hierarchy: u32,
+    /// Bytes that are recorded of what a call of [`action::PAYLOAD`] passed, at most [`PAYLOAD_BYTES_MAX`];
+    /// 0: there is no such call.
+    pub snaplen: u32,
+    pub reserved: u32,
 }
 
 /// What a profile decides beside the policy of calls, and can be switched while the probes run: places

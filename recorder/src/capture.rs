@@ -82,6 +82,9 @@ const CHECKPOINT_EVENTS: u64 = 500_000;
 /// But no sooner after the one before: a snapshot of a host's processes takes some milliseconds.
 const CHECKPOINT_PAUSE_NS: u64 = NS_PER_S;
 
+/// Bytes of a payload that are kept unless told otherwise: a request line, a command, the head of a file.
+pub const SNAPLEN: u32 = 80;
+
 /// What to record.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -90,6 +93,9 @@ pub struct Options {
     pub http: Option<bool>,
     /// Measure how long system calls take.
     pub durations: bool,
+    /// Calls of which the first bytes that they read or write are recorded, and how many of these.
+    pub payload: Vec<&'static str>,
+    pub snaplen: u32,
     /// Ids of the probes.
     pub probes: Vec<u8>,
     /// Only this.
@@ -130,6 +136,8 @@ impl Default for Options {
             profile: Profile::Standard,
             http: None,
             durations: false,
+            payload: Vec::new(),
+            snaplen: SNAPLEN,
             probes: probes::PROBES.iter().map(|probe| probe.id).collect(),
             filter: Resolved::default(),
             duration: None,
@@ -219,12 +227,16 @@ pub fn run(
             call_pages: sizes.call_pages,
             names: list.bits,
             durations: u32::from(options.durations),
+            snaplen: match options.payload.is_empty() {
+                true => 0,
+                false => options.snaplen,
+            },
             ..Settings::default()
         },
         rings: sizes,
         wanted: wanted(options, &filter.needs()),
     })?;
-    let mut policy = Policy::take(&mut probes, arch, options.http)?;
+    let mut policy = Policy::take(&mut probes, arch, options)?;
     policy.write(options.profile)?;
     let mut lists = Lists::write(&options.filter, &mut probes, arch)?;
     let mut names = probes.listed_names()?;

@@ -8,11 +8,13 @@ use clap::{Args, Parser, Subcommand};
 use recorder::{
     control,
     flight::{self, name::Pattern},
+    io_calls::PAYLOAD_CALLS,
     live::server::Address,
     policy::Profile,
     probes::PROBES,
     rotation::Rotate,
 };
+use recorder_ebpf::PAYLOAD_BYTES_MAX;
 
 #[cfg(feature = "detect")]
 use recorder::top::Table;
@@ -253,10 +255,18 @@ pub struct WhatArgs {
     /// Measure how long each recorded system call takes. Costs every call a second probe, at its beginning
     #[arg(long)]
     pub durations: bool,
+    /// Record these calls, where they succeed, with the first bytes of what they read or write: read,
+    /// pread64, readv, recvfrom, recvmsg, write, pwrite64, writev, sendto, sendmsg
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = payload_call)]
+    pub payload: Vec<&'static str>,
+    /// Bytes of each that are kept (default: 80, at most 4096)
+    #[arg(long, value_name = "BYTES", requires = "payload", value_parser = snaplen)]
+    pub snaplen: Option<u32>,
     /// Options from this TOML file; those of the command line win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Take what matches out of program arguments before anything is written; may be repeated
+    /// Take what matches out of program arguments, HTTP requests, DNS questions and payloads before
+    /// anything is written; may be repeated
     #[arg(long, value_name = "REGEX", allow_hyphen_values = true)]
     pub redact: Vec<regex::bytes::Regex>,
     /// Only these families: process, syscall, network, container
@@ -347,6 +357,27 @@ fn family(text: &str) -> Result<&'static str, String> {
                 families.join(", ")
             )
         })
+}
+
+fn payload_call(text: &str) -> Result<&'static str, String> {
+    PAYLOAD_CALLS
+        .iter()
+        .find(|name| **name == text)
+        .copied()
+        .ok_or_else(|| {
+            format!(
+                "of {text:?} no payload can be recorded; it can be of {}",
+                PAYLOAD_CALLS.join(", ")
+            )
+        })
+}
+
+fn snaplen(text: &str) -> Result<u32, String> {
+    const MAX: u32 = PAYLOAD_BYTES_MAX as u32;
+    match text.parse() {
+        Ok(bytes @ 1..=MAX) => Ok(bytes),
+        _ => Err(format!("{text:?} is no number of bytes from 1 to {MAX}")),
+    }
 }
 
 fn ring_bytes(text: &str) -> Result<u32, String> {

@@ -5,16 +5,16 @@
 
 use recorder_ebpf::{
     AccessRecord, CgroupRecord, CredentialsRecord, ExecRecord, ExitRecord, ForkRecord, Header,
-    IoRecord, IpcRecord, NetRecord, OomKillRecord, OpenRecord, PathCallRecord, SignalRecord,
-    SockCallRecord, TaskUsage, TcpEventRecord, TcpStateRecord, UringRecord, abi, detail, ipc, kind,
-    marks, probe,
+    IoRecord, IpcRecord, NetRecord, OomKillRecord, OpenRecord, PathCallRecord, PayloadRecord,
+    SignalRecord, SockCallRecord, TaskUsage, TcpEventRecord, TcpStateRecord, UringRecord, abi,
+    detail, ipc, kind, marks, probe,
 };
 use trace_format::{
     Event, EventData, Text,
     event::{
         CgroupChange, CredentialMarks, Credentials, Dns, Endpoint, Exec, ExecDetails, ExecFlags,
-        Exit, Fork, Http, Ipc, IpcKind, IpcMarks, OomKill, Open, PathCall, PathMarks, Peer,
-        ProcessAccess, Rights, Signal, SockCall, Syscall, TcpEvent, TcpState, TcpWhat, Usage,
+        Exit, Fork, Http, Ipc, IpcKind, IpcMarks, OomKill, Open, PathCall, PathMarks, Payload,
+        Peer, ProcessAccess, Rights, Signal, SockCall, Syscall, TcpEvent, TcpState, TcpWhat, Usage,
     },
     syscalls::{self, Arch},
 };
@@ -74,6 +74,7 @@ pub fn record(bytes: &[u8]) -> Option<Event> {
         kind::HTTP => http(&fixed(bytes)?, variable::<NetRecord>(bytes, &header)?),
         kind::PEER => peer(&fixed(bytes)?, variable::<NetRecord>(bytes, &header)?),
         kind::CREDENTIALS => credentials(&fixed(bytes)?),
+        kind::PAYLOAD => payload(&fixed(bytes)?, variable::<PayloadRecord>(bytes, &header)?),
         kind::CGROUP => cgroup(&fixed(bytes)?, variable::<CgroupRecord>(bytes, &header)?),
         _ => return None,
     };
@@ -512,6 +513,21 @@ fn uring(record: &UringRecord) -> EventData {
         ret: 0,
         args: [record.fd as i64 as u64, record.user_data, 0, 0, 0, 0],
         duration_ns: 0,
+    })
+}
+
+fn payload(record: &PayloadRecord, data: &[u8]) -> EventData {
+    let mut call = Syscall {
+        nr: record.nr,
+        ret: record.ret,
+        args: [0; 6],
+        duration_ns: record.duration_ns,
+    };
+    let count = record.arity.min(6) as usize;
+    call.args[..count].copy_from_slice(&record.args[..count]);
+    EventData::Payload(Payload {
+        call,
+        data: Text::new(data),
     })
 }
 

@@ -53,17 +53,27 @@ const PAYLOADS: [(&str, u32); 10] = [
     ("sendmmsg", IoShape::MESSAGE),
 ];
 
+/// Calls whose first bytes can be recorded.
+pub const PAYLOAD_CALLS: [&str; 10] = [
+    "read", "pread64", "readv", "recvfrom", "recvmsg", "write", "pwrite64", "writev", "sendto",
+    "sendmsg",
+];
+
 /// What is done with these calls.
 #[derive(Clone, Copy, Debug)]
-pub struct How {
+pub struct How<'a> {
     /// Each is an event.
     pub record: bool,
     /// HTTP is looked for in what they carry.
     pub http: bool,
+    /// DNS and addresses of UDP are.
+    pub udp: bool,
+    /// Of [`PAYLOAD_CALLS`] those that are events with their first bytes.
+    pub payload: &'a [&'static str],
 }
 
 /// Policy values by name; where each call is an event, only of those that can be a socket's.
-pub fn policies(arch: Arch, how: How) -> impl Iterator<Item = (&'static str, u32)> {
+pub fn policies(arch: Arch, how: How<'_>) -> impl Iterator<Item = (&'static str, u32)> {
     const { assert!(CALLS.len() <= SECOND && SECOND + CALLS.len() - BOTH <= IoShape::MANY as usize) };
     const { assert!((IoShape::MANY as usize) < URING_READ && URING_READ < URING_WRITE) };
     const { assert!(URING_WRITE < IoShape::NONE as usize && IO_SLOTS > IoShape::NONE as usize) };
@@ -84,6 +94,9 @@ pub fn policies(arch: Arch, how: How) -> impl Iterator<Item = (&'static str, u32
         .chain(many)
         .map(move |(name, read, write, read_fd, write_fd)| {
             let payload = PAYLOADS.iter().find(|(payload, _)| *payload == name);
+            let asked = how.payload.contains(&name);
+            // Of those that are no socket's.
+            let place = if asked { IoShape::BUFFER } else { 0 };
             let shape = IoShape {
                 read,
                 write,
@@ -93,15 +106,16 @@ pub fn policies(arch: Arch, how: How) -> impl Iterator<Item = (&'static str, u32
                     .and_then(|nr| arity(arch, nr))
                     .unwrap_or(6)
                     .into(),
-                record: how.record,
-                payload: payload.map_or(0, |(_, payload)| *payload),
+                record: how.record || asked,
+                payload: payload.map_or(place, |(_, payload)| *payload),
                 http: how.http && payload.is_some(),
-                udp: payload.is_some(),
+                udp: how.udp && payload.is_some(),
             };
-            (name, shape)
+            let action = if asked { action::PAYLOAD } else { action::IO };
+            (name, action, shape)
         })
-        .filter(move |(_, shape)| !how.record || shape.payload != 0)
-        .map(|(name, shape)| (name, action::IO | shape.pack()))
+        .filter(move |(_, _, shape)| !how.record || shape.payload != 0)
+        .map(|(name, action, shape)| (name, action | shape.pack()))
 }
 
 /// What was counted as the event's fields.
@@ -152,6 +166,8 @@ mod tests {
     const COUNTED: How = How {
         record: false,
         http: true,
+        udp: true,
+        payload: &[],
     };
 
     #[test]
@@ -186,8 +202,36 @@ mod tests {
         let without = How {
             record: true,
             http: false,
+            ..COUNTED
         };
         assert_eq!(wants(without), vec![sniff::ALL_UDP; PAYLOADS.len()]);
+    }
+
+    #[test]
+    fn calls_with_payloads_are_recorded_and_say_where_their_bytes_are() {
+        for record in [false, true] {
+            let how = How {
+                record,
+                payload: &PAYLOAD_CALLS,
+                ..COUNTED
+            };
+            let all: HashMap<&str, u32> = policies(Arch::X86_64, how).collect();
+            for name in PAYLOAD_CALLS {
+                let shape = IoShape::unpack(all[name]);
+                assert_eq!(all[name] & action::MASK, action::PAYLOAD, "{name}");
+                assert!(shape.record && shape.payload != 0, "{name}");
+            }
+            let others = all.iter().filter(|(name, _)| !PAYLOAD_CALLS.contains(name));
+            assert!(others.clone().count() > 0);
+            assert!(
+                others
+                    .map(|(_, policy)| policy & action::MASK)
+                    .all(|what| what == action::IO)
+            );
+        }
+        assert!(
+            policies(Arch::X86_64, COUNTED).all(|(_, policy)| policy & action::MASK == action::IO)
+        );
     }
 
     #[test]

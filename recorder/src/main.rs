@@ -17,7 +17,7 @@ use std::{
 
 use cli::{CaptureArgs, Cli, Command, WhatArgs};
 use recorder::{
-    capture::{self, Options, Progress, Report},
+    capture::{self, Options, Progress, Report, SNAPLEN},
     check,
     control::{self, About, Server},
     key,
@@ -218,6 +218,8 @@ fn options(what: &WhatArgs) -> anyhow::Result<Options> {
         profile: what.profile.unwrap_or(Profile::Standard),
         http: what.http,
         durations: what.durations,
+        payload: what.payload.clone(),
+        snaplen: what.snaplen.unwrap_or(SNAPLEN),
         redact: redact(what)?,
         ring_bytes: what.ring,
         btf: what.btf.clone(),

@@ -254,8 +254,9 @@ pub fn http(profile: Profile) -> bool {
     profile == Profile::Full
 }
 
-/// One policy value per system-call number of this architecture.
-pub fn table(profile: Profile, arch: Arch, http: bool) -> Vec<u32> {
+/// One policy value per system-call number of this architecture. `payload`: calls that are recorded with
+/// the first bytes of what they read or write, whatever the profile does with them.
+pub fn table(profile: Profile, arch: Arch, http: bool, payload: &[&'static str]) -> Vec<u32> {
     let base = if profile == Profile::Full {
         action::RECORD
     } else {
@@ -299,9 +300,15 @@ pub fn table(profile: Profile, arch: Arch, http: bool) -> Vec<u32> {
             },
         );
     }
-    if profile != Profile::Light {
-        let record = profile == Profile::Full;
-        for (name, value) in io_calls::policies(arch, How { record, http }) {
+    let looks = profile != Profile::Light;
+    let how = How {
+        record: profile == Profile::Full,
+        http: http && looks,
+        udp: looks,
+        payload,
+    };
+    for (name, value) in io_calls::policies(arch, how) {
+        if looks || payload.contains(&name) {
             set(name, value);
         }
     }
@@ -361,7 +368,7 @@ mod tests {
 
     #[test]
     fn every_named_request_of_io_uring_is_recorded_in_light() {
-        let table = table(Profile::Light, Arch::X86_64, false);
+        let table = table(Profile::Light, Arch::X86_64, false, &[]);
         let recorded = table[action::URING as usize..]
             .iter()
             .filter(|policy| **policy & action::MASK == action::RECORD);
@@ -371,8 +378,8 @@ mod tests {
 
     #[test]
     fn descriptors_that_mean_another_file_are_marked_beside_what_is_done_with_the_call() {
-        let plain = table(Profile::Light, Arch::X86_64, false);
-        let marked = table(Profile::Standard, Arch::X86_64, false);
+        let plain = table(Profile::Light, Arch::X86_64, false, &[]);
+        let marked = table(Profile::Standard, Arch::X86_64, false, &[]);
         for (name, how) in REUSES {
             let number = number(Arch::X86_64, name).unwrap() as usize;
             assert_eq!(marked[number] >> action::REUSE_SHIFT, *how, "{name}");
@@ -410,20 +417,41 @@ mod tests {
         let openat = number(Arch::X86_64, "openat").unwrap() as usize;
         let three_args = 3 << action::ARITY_SHIFT;
         assert_eq!(
-            table(Profile::Full, Arch::X86_64, true)[getdents],
+            table(Profile::Full, Arch::X86_64, true, &[])[getdents],
             action::RECORD | three_args
         );
-        let full = table(Profile::Full, Arch::X86_64, true)[read];
+        let full = table(Profile::Full, Arch::X86_64, true, &[])[read];
         assert_eq!(full & action::MASK, action::IO);
         assert!(IoShape::unpack(full).record);
-        let standard = table(Profile::Standard, Arch::X86_64, false)[read];
+        let standard = table(Profile::Standard, Arch::X86_64, false, &[])[read];
         assert!(!IoShape::unpack(standard).record);
-        let light = table(Profile::Light, Arch::X86_64, true);
+        let light = table(Profile::Light, Arch::X86_64, true, &[]);
         assert_eq!(light[read], action::COUNT);
         assert_eq!(light[openat], action::OPEN_LISTED);
         assert_eq!(
-            table(Profile::Standard, Arch::X86_64, true)[openat],
+            table(Profile::Standard, Arch::X86_64, true, &[])[openat],
             action::OPEN
         );
+    }
+
+    /// Privacy: bytes only of what was named, in every profile.
+    #[test]
+    fn payloads_are_of_the_calls_that_were_named_and_of_no_other() {
+        for profile in [Profile::Light, Profile::Standard, Profile::Full] {
+            let with = |payload: &[&'static str]| table(profile, Arch::X86_64, true, payload);
+            let (without, named) = (with(&[]), with(&["sendto", "pread64"]));
+            assert!(
+                without
+                    .iter()
+                    .all(|policy| policy & action::MASK != action::PAYLOAD)
+            );
+            for (nr, (plain, policy)) in (0..).zip(without.iter().zip(&named)) {
+                let is_named = ["sendto", "pread64"]
+                    .iter()
+                    .any(|name| number(Arch::X86_64, name) == Some(nr));
+                assert_eq!(policy & action::MASK == action::PAYLOAD, is_named, "{nr}");
+                assert!(is_named || plain == policy, "{nr}");
+            }
+        }
     }
 }

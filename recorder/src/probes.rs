@@ -313,6 +313,7 @@ impl Probes {
             filter_min_ns,
             filter_must,
             durations,
+            snaplen,
             ..
         } = options.settings;
         let RingSizes {
@@ -345,6 +346,8 @@ impl Probes {
                     (filter_min_ns >> 32) as u32,
                     filter_must,
                     hierarchy,
+                    snaplen,
+                    0,
                 ][..],
                 true,
             )

@@ -1,8 +1,10 @@
 //! Takes secrets out of what programs were started with and asked for, before anything is sealed.
 //!
 //! Program arguments are covered: those of exec events, of the process snapshot and of every later
-//! checkpoint; so are the targets and hosts of HTTP requests, and the names of DNS questions. Patterns see arguments joined with blanks, as `ps` shows them; what matches becomes
-//! [`REPLACEMENT`]. The trace holds how much that was (a mark with the label `redacted`), never what.
+//! checkpoint; so are the targets and hosts of HTTP requests, the names of DNS questions, and the first
+//! bytes of what calls read and wrote. Patterns see arguments joined with blanks, as `ps` shows them; what
+//! matches becomes [`REPLACEMENT`]. The trace holds how much that was (a mark with the label `redacted`),
+//! never what.
 
 use std::ops::Range;
 
@@ -11,7 +13,7 @@ use trace_format::{Context, Event, EventData, Text};
 
 /// Stands where something was taken out.
 pub const REPLACEMENT: &[u8] = b"[redacted]";
-/// Every pattern is run on every program start, HTTP message and DNS message.
+/// Every pattern is run on every program start, HTTP message, DNS message and payload.
 pub const PATTERNS_MAX: usize = 64;
 
 #[derive(Clone, Debug, Default)]
@@ -46,6 +48,7 @@ impl Redact {
             EventData::Exec(exec) => [Some(&mut exec.args), None],
             EventData::Http(http) => [Some(&mut http.path), Some(&mut http.host)],
             EventData::Dns(dns) => [Some(&mut dns.name), None],
+            EventData::Payload(payload) => [Some(&mut payload.data), None],
             _ => return,
         };
         for text in texts.into_iter().flatten() {

@@ -9,6 +9,8 @@ mod credentials;
 mod durations;
 #[path = "kinds/ipc.rs"]
 mod ipc;
+#[path = "kinds/payload.rs"]
+mod payload;
 mod support;
 #[path = "support/uring.rs"]
 mod uring;
@@ -91,7 +93,7 @@ struct Sum {
 type Check = fn(&Trace, &Done);
 
 /// Family, and what must have come of it.
-const ROWS: [(&str, Check); 22] = [
+const ROWS: [(&str, Check); 23] = [
     ("syscall", syscalls),
     ("syscall_count", counts),
     ("fork", forks),
@@ -114,6 +116,7 @@ const ROWS: [(&str, Check); 22] = [
     ("peer", peers),
     ("credentials", credentials::changes),
     ("timed_syscall", durations::unasked),
+    ("payload", payload::unasked),
 ];
 
 /// Two recordings of the whole machine at once would have each other's events.

@@ -11,12 +11,15 @@ use trace_format::syscalls::{Arch, name};
 #[test]
 fn explained_profiles_are_the_policys() {
     let tables = [
-        (Least::Light, table(Profile::Light, Arch::X86_64, false)),
+        (
+            Least::Light,
+            table(Profile::Light, Arch::X86_64, false, &[]),
+        ),
         (
             Least::Standard,
-            table(Profile::Standard, Arch::X86_64, false),
+            table(Profile::Standard, Arch::X86_64, false, &[]),
         ),
-        (Least::Full, table(Profile::Full, Arch::X86_64, true)),
+        (Least::Full, table(Profile::Full, Arch::X86_64, true, &[])),
     ];
     // Reads and writes become events of their own, and of opens only those of listed files do.
     let counted = [

@@ -121,6 +121,7 @@ fn is_call(family: u16) -> bool {
         family,
         columns::SYSCALL
             | columns::TIMED_SYSCALL
+            | columns::PAYLOAD
             | columns::OPEN
             | columns::PATH_CALL
             | columns::SOCK_CALL

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use hashbrown::HashMap;
 use trace_format::{
-    CredentialMarks, Declared, EventData, IpcMarks, Rights, Sample, SampleKnown, Usage, Value,
-    event::Endpoint,
+    CredentialMarks, Declared, EventData, IpcMarks, Rights, Sample, SampleKnown, Syscall, Usage,
+    Value, event::Endpoint,
 };
 
 use crate::{
@@ -139,19 +139,10 @@ const CONTAINER_WIDTH: usize = 12;
 fn write_what(view: &EventView<'_>, out: &mut Vec<u8>) {
     // Writing into memory cannot fail.
     let _ = match &view.event.data {
-        EventData::Syscall(call) => {
-            name(view, call.nr, out);
-            out.push(b'(');
-            let arity = syscalls::arity(view.state.arch(), call.nr).unwrap_or(6);
-            for (index, argument) in call.args.iter().take(usize::from(arity)).enumerate() {
-                if index > 0 {
-                    out.extend_from_slice(b", ");
-                }
-                write_number(*argument, out);
-            }
-            out.push(b')');
-            result(call.ret, out);
-            lasted(call.duration_ns, out)
+        EventData::Syscall(call) => plain(view, call, out),
+        EventData::Payload(payload) => {
+            let _ = plain(view, &payload.call, out);
+            write!(out, "  \"{}\"", payload.data.escape_ascii())
         }
         EventData::SyscallCount(count) => {
             name(view, count.nr, out);
@@ -578,6 +569,22 @@ fn write_number(value: u64, out: &mut Vec<u8>) {
     } else {
         append::hexadecimal(value, out);
     }
+}
+
+/// A call with its arguments as numbers.
+fn plain(view: &EventView<'_>, call: &Syscall, out: &mut Vec<u8>) -> std::io::Result<()> {
+    name(view, call.nr, out);
+    out.push(b'(');
+    let arity = syscalls::arity(view.state.arch(), call.nr).unwrap_or(6);
+    for (index, argument) in call.args.iter().take(usize::from(arity)).enumerate() {
+        if index > 0 {
+            out.extend_from_slice(b", ");
+        }
+        write_number(*argument, out);
+    }
+    out.push(b')');
+    result(call.ret, out);
+    lasted(call.duration_ns, out)
 }
 
 /// Real, effective and saved ids, and capabilities as the kernel prints them.

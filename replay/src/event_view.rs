@@ -6,8 +6,8 @@
 use std::cell::OnceCell;
 
 use trace_format::{
-    CredentialMarks, Declared, Event, EventData, IpcMarks, Rights, SampleKnown, Usage, columns,
-    event::Endpoint,
+    CredentialMarks, Declared, Event, EventData, IpcMarks, Payload, Rights, SampleKnown, Usage,
+    columns, event::Endpoint,
 };
 
 use crate::{
@@ -68,7 +68,7 @@ impl<'a> EventView<'a> {
     /// The number of the system call, for an event that is one.
     pub fn syscall_nr(&self) -> Option<u32> {
         match &self.event.data {
-            EventData::Syscall(call) => Some(call.nr),
+            EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => Some(call.nr),
             EventData::SyscallCount(count) => Some(count.nr),
             EventData::Open(open) => Some(open.nr),
             EventData::PathCall(call) => Some(call.nr),
@@ -87,7 +87,7 @@ impl<'a> EventView<'a> {
 
     pub fn ret(&self) -> Option<i64> {
         match &self.event.data {
-            EventData::Syscall(call) => Some(call.ret),
+            EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => Some(call.ret),
             EventData::Open(open) => Some(open.ret),
             EventData::PathCall(call) => Some(call.ret),
             EventData::SockCall(call) => Some(call.ret),
@@ -293,37 +293,37 @@ pub const COLUMNS: &[Column] = &[
         "arg0",
         Unsigned,
         "first argument of a plain system call",
-        of!(EventData::Syscall(call) => Cell::Unsigned(call.args[0])),
+        of!(EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => Cell::Unsigned(call.args[0])),
     ),
     column(
         "arg1",
         Unsigned,
         "second",
-        of!(EventData::Syscall(call) => Cell::Unsigned(call.args[1])),
+        of!(EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => Cell::Unsigned(call.args[1])),
     ),
     column(
         "arg2",
         Unsigned,
         "third",
-        of!(EventData::Syscall(call) => Cell::Unsigned(call.args[2])),
+        of!(EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => Cell::Unsigned(call.args[2])),
     ),
     column(
         "arg3",
         Unsigned,
         "fourth",
-        of!(EventData::Syscall(call) => Cell::Unsigned(call.args[3])),
+        of!(EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => Cell::Unsigned(call.args[3])),
     ),
     column(
         "arg4",
         Unsigned,
         "fifth",
-        of!(EventData::Syscall(call) => Cell::Unsigned(call.args[4])),
+        of!(EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => Cell::Unsigned(call.args[4])),
     ),
     column(
         "arg5",
         Unsigned,
         "sixth",
-        of!(EventData::Syscall(call) => Cell::Unsigned(call.args[5])),
+        of!(EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => Cell::Unsigned(call.args[5])),
     ),
     column(
         "calls",
@@ -1070,12 +1070,18 @@ pub const COLUMNS: &[Column] = &[
     column("net_sent_bytes", Unsigned, "by the network's interfaces, cumulative", sampled!(NETWORK, net_sent_bytes)),
     column("net_sent_packets", Unsigned, "packets, cumulative", sampled!(NETWORK, net_sent_packets)),
     column("load_hundredths", Unsigned, "load average of a minute, times 100; the host's", sampled!(LOAD, load_hundredths)),
+    column(
+        "data",
+        Text,
+        "first bytes of what the call read or wrote",
+        of!(EventData::Payload(payload) => Cell::text(&payload.data)),
+    ),
 ];
 
 /// How long a system call took, where that is known.
 pub fn call_ns(data: &EventData) -> Option<u64> {
     let duration_ns = match data {
-        EventData::Syscall(call) => call.duration_ns,
+        EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => call.duration_ns,
         EventData::Open(call) => call.duration_ns,
         EventData::PathCall(call) => call.duration_ns,
         EventData::SockCall(call) => call.duration_ns,

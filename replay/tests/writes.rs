@@ -4,13 +4,15 @@
 mod support;
 
 use replay::{
+    event_text::LineWriter,
+    event_view::EventView,
     findings::Finding,
     order::EventRef,
     pipeline::{Detector, Pipeline, Settings},
     resolve::State,
 };
 use support::{Item, SECOND_NS, START_NS, Scenario, WEB, items, seal};
-use trace_format::{Endpoint, Event, EventData, PathMarks, SockCall, Syscall, Text};
+use trace_format::{Endpoint, Event, EventData, PathMarks, Payload, SockCall, Syscall, Text};
 
 // x86-64.
 const WRITE: u32 = 1;
@@ -125,4 +127,47 @@ fn single_writes_are_watched_whoever_else_wants_them() {
             "{metric}: {quiet:?}"
         );
     }
+}
+
+/// Of each call the first bytes, as `rec --payload` has them.
+fn with_payloads(mut items: Vec<Item>) -> Vec<Item> {
+    for item in &mut items {
+        if let Item::Event(event) = item
+            && let EventData::Syscall(call) = event.data
+        {
+            let data = Text::new(b"GET /\x00\xff\n\"");
+            event.data = EventData::Payload(Payload { call, data });
+        }
+    }
+    items
+}
+
+#[test]
+fn a_call_with_its_payload_counts_as_that_call() {
+    let busy = trace(|second| if second < 40 { 4_000 } else { 2 * MIB });
+    let plain = found(&busy, false);
+    // Evidence names the row's family.
+    let of_payloads: Vec<String> = found(&with_payloads(busy), false)
+        .iter()
+        .map(|it| it.replace(" payload row ", " syscall row "))
+        .collect();
+    assert_eq!(of_payloads, plain);
+}
+
+#[test]
+fn bytes_of_a_payload_are_escaped_on_their_line() {
+    let mut all = Vec::new();
+    calls(1, WRITE, 7, 4_096, &mut all);
+    let Some(Item::Event(event)) = with_payloads(all).into_iter().next() else {
+        panic!("an event");
+    };
+    let mut out = Vec::new();
+    let state = State::new();
+    let view = EventView::new(&event, EventRef::default(), &state);
+    LineWriter::default().write(&view, &mut out);
+    let line = String::from_utf8(out).unwrap();
+    assert!(
+        line.ends_with(r#"write(7, 0x7fff0000, 0x1000000) = 4096  "GET /\x00\xff\n\"""#),
+        "{line}"
+    );
 }

@@ -59,6 +59,22 @@ pub fn data() -> impl Strategy<Value = EventData> {
                 duration_ns: 0,
             })
         }),
+        (
+            (0..500u32, n(), n()),
+            [n(), n(), n(), n(), n(), n()],
+            text()
+        )
+            .prop_map(|((nr, ret, duration_ns), args, data)| {
+                EventData::Payload(Payload {
+                    call: Syscall {
+                        nr,
+                        ret: ret as i64,
+                        args,
+                        duration_ns,
+                    },
+                    data,
+                })
+            }),
         (w(), n()).prop_map(|(nr, calls)| EventData::SyscallCount(SyscallCount { nr, calls })),
         (w(), w(), n(), w()).prop_map(|(child_tid, child_pid, child_start_ns, child_ns_tid)| {
             EventData::Fork(Fork {

@@ -288,6 +288,15 @@ pub fn one_of_each() -> Vec<EventData> {
                 ..Rights::default()
             },
         }),
+        EventData::Payload(Payload {
+            call: Syscall {
+                nr: 1,
+                ret: 4_096,
+                args: [u64::MAX, 1 << 47, 4_096, 0, 0, 0],
+                duration_ns: 1_500,
+            },
+            data: Text::new(b"GET \\ \x00\xff\xc3\xa9\n"),
+        }),
         declared(
             0,
             [

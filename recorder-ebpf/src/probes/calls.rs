@@ -38,6 +38,9 @@ pub fn plain(policy: u32, call: Call, abi: u8, current: Current) -> Option<()> {
         args: args as u8,
         abi,
     };
+    let measured = setting!(durations) != 0;
+    // Before the arguments are read, so that these need no room on the stack while it is looked up.
+    let lasted = durations::of_call();
     let values = if abi == abi::I386 {
         call.args_i386()
     } else {
@@ -50,7 +53,6 @@ pub fn plain(policy: u32, call: Call, abi: u8, current: Current) -> Option<()> {
             call.arg::<5>(),
         ]
     };
-    let measured = setting!(durations) != 0;
     let end =
         at + (size_of::<CallRecord>() as u64) + u64::from(args) * 8 + if measured { 8 } else { 0 };
     // SAFETY: any offset below CALL_PAGE_BYTES has room for CALL_BYTES_MAX behind it; the state is
@@ -63,7 +65,7 @@ pub fn plain(policy: u32, call: Call, abi: u8, current: Current) -> Option<()> {
         // All six, because storing is cheaper than deciding: those beyond `args` are overwritten by the next record.
         let mut words = start.add(size_of::<CallRecord>()).cast::<u64>();
         if measured {
-            words.write_volatile(durations::of_call());
+            words.write_volatile(lasted);
             words = words.add(1);
         }
         words.write_volatile(values[0]);

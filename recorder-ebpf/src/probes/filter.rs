@@ -264,6 +264,8 @@ pub fn call_wanted(policy: u32, call: &Call, current: Current) -> bool {
         action::PATH | action::FAILED_PATH => kind::PATH_CALL,
         action::SOCK => kind::SOCK_CALL,
         action::IO => kind::IO,
+        action::PAYLOAD if call.ret > 0 => kind::PAYLOAD,
+        action::PAYLOAD => kind::SYSCALL,
         action::IPC => kind::IPC,
         action::ACCESS => kind::PROCESS_ACCESS,
         _ => kind::COUNT,

@@ -29,7 +29,7 @@ use crate::{
     counts::{count, odd},
     header_of_wanted,
     kernel::{bounded, file_of, read},
-    offset, scratch_of, setting, sniff,
+    offset, payload, scratch_of, setting, sniff,
     syscalls::Call,
 };
 
@@ -72,6 +72,10 @@ pub fn io(policy: u32, call: Call, current: Current) -> Option<()> {
     if call.ret == -EBADF && !shape.record {
         return count(call, abi::NATIVE, current);
     }
+    // First, while there is little else to remember: 5.10 has 512 bytes of stack for all functions.
+    if payload::is_asked(policy, &call) {
+        payload::call(shape, &call, current);
+    }
     let turn = turn(probe::SYS_EXIT);
     let reads = shape.read != IoShape::NONE;
     let writes = shape.write != IoShape::NONE;
@@ -80,7 +84,8 @@ pub fn io(policy: u32, call: Call, current: Current) -> Option<()> {
     let from = key(current.pid_tgid, call.arg_at(first) as u32);
     let wants = (IoShape::wants(policy) as u32) << WANTS;
     let found = if shape.record || many {
-        if call.ret > 0 {
+        // Of a call that is no socket's there is nothing to look for, and its descriptor is not counted.
+        if call.ret > 0 && (setting!(snaplen) == 0 || wants != 0) {
             on(from, turn, LOOK | wants, 0, current.cgroup_id)
         } else {
             0
@@ -104,7 +109,9 @@ pub fn io(policy: u32, call: Call, current: Current) -> Option<()> {
         };
         on(from, turn, place | wants, call.ret, current.cgroup_id)
     };
-    if found & APART != 0 || shape.record {
+    if payload::is_asked(policy, &call) {
+        // It has its event.
+    } else if found & APART != 0 || shape.record {
         let policy = action::RECORD | shape.arity << action::ARITY_SHIFT;
         calls::plain(policy, call, abi::NATIVE, current);
     } else if many {

@@ -209,8 +209,13 @@ pub fn object(policy: u32, call: Call, current: Current) -> Option<()> {
         return quiet(call, current);
     }
     let scratch = scratch(probe::SYS_EXIT)?;
-    let header = header_of_wanted(probe::SYS_EXIT, kind::IPC, current)?;
+    // What is known goes where it belongs at once: on the stack there is no room for it.
+    let record = scratch.fixed::<IpcRecord>();
+    record.header = header_of_wanted(probe::SYS_EXIT, kind::IPC, current)?;
+    record.id = id;
+    record.calls = calls;
     let (number, space) = namespace();
+    record.namespace = number;
     let mut key = IPC_PRIVATE;
     let mut marks = 0;
     let mut size = match shape.size {
@@ -253,16 +258,12 @@ pub fn object(policy: u32, call: Call, current: Current) -> Option<()> {
     }
     let end = scratch.at();
     let record = scratch.fixed::<IpcRecord>();
-    record.header = header;
     record.header.data_len = end as u32;
     record.ret = call.ret;
-    record.id = id;
     record.size = size;
-    record.calls = calls;
     record.arg = call.arg_at(shape.arg);
     record.nr = call.nr;
     record.key = key;
-    record.namespace = number;
     record.kind = shape.kind;
     record.marks = marks;
     record.reserved = 0;

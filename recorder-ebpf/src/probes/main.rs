@@ -22,6 +22,7 @@ mod idr;
 mod io;
 mod ipc;
 mod kernel;
+mod payload;
 mod process;
 mod signals;
 mod sniff;
@@ -163,6 +164,8 @@ static SETTINGS: Settings = Settings {
     filter_min_ns: 0,
     filter_must: 0,
     hierarchy: 0,
+    snaplen: 0,
+    reserved: 0,
 };
 
 /// A member's offset: a constant to the verifier, because the map behind it is frozen.

@@ -74,14 +74,14 @@ pub fn worth(file: u64, mode: u16) -> u8 {
 /// Reads `N` words of user memory to the beginning of the scratch's data, where the stack of 5.10 (512 bytes
 /// for all functions of a call chain) is spared; zeros where they cannot be read.
 #[inline(always)]
-fn user<const N: usize>(place: *mut u64, address: u64) {
+pub fn user<const N: usize>(place: *mut u64, address: u64) {
     // SAFETY: the data are longer than that.
     unsafe { bpf_probe_read_user(place.cast(), (N * 8) as u32, address as *const _) };
 }
 
 /// A word of what was read there.
 #[inline(always)]
-fn word(place: *const u64, at: usize) -> u64 {
+pub fn word(place: *const u64, at: usize) -> u64 {
     // SAFETY: inside the data; volatile, because a helper wrote it.
     unsafe { place.add(at).read_volatile() }
 }

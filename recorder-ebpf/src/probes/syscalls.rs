@@ -154,7 +154,10 @@ fn foreign(ctx: &BtfTracePointContext, abi: u8, regs: *const Registers, task: Ta
 
 #[inline(always)]
 fn record(policy: u32, call: Call, current: Current) -> Option<()> {
-    let what = policy & action::MASK;
+    let mut what = policy & action::MASK;
+    if setting!(snaplen) != 0 && what == action::PAYLOAD {
+        what = action::IO;
+    }
     // Reads and writes have their shape in those bits.
     let reused = policy >> action::REUSE_SHIFT & action::REUSE_MASK;
     if what != action::IO && reused != reuse::NONE && call.ret >= 0 {

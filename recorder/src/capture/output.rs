@@ -74,7 +74,7 @@ impl Output<'_> {
         }
         self.redact_told = Some(self.redact.places);
         let text = format!(
-            "{} places in the arguments of {} programs, by {} patterns",
+            "{} places in {} texts, by {} patterns",
             self.redact.places,
             self.redact.texts,
             self.redact.patterns()

@@ -23,22 +23,25 @@ pub struct Policy {
     others: Array<MapData, u64>,
     arch: Arch,
     http: Option<bool>,
+    payload: Vec<&'static str>,
 }
 
 impl Policy {
-    /// `http`: look for it in what goes through TCP sockets; `None`: as the profile does.
-    pub fn take(probes: &mut Probes, arch: Arch, http: Option<bool>) -> Result<Self, Error> {
+    /// What else the options say of calls holds in every profile.
+    pub fn take(probes: &mut Probes, arch: Arch, options: &Options) -> Result<Self, Error> {
         Ok(Policy {
             calls: probes.policy()?,
             others: probes.switched()?,
             arch,
-            http,
+            http: options.http,
+            payload: options.payload.clone(),
         })
     }
 
     pub fn write(&mut self, profile: Profile) -> Result<(), MapError> {
         let http = self.http.unwrap_or(policy::http(profile));
-        for (nr, action) in (0..).zip(policy::table(profile, self.arch, http)) {
+        let table = policy::table(profile, self.arch, http, &self.payload);
+        for (nr, action) in (0..).zip(table) {
             self.calls.set(nr, action, 0)?;
         }
         let foreign = policy::foreign(profile);

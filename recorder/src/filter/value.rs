@@ -121,6 +121,10 @@ pub const KINDS: &[Kind] = &[
         name: "peer",
         id: kind::PEER,
     },
+    Kind {
+        name: "payload",
+        id: kind::PAYLOAD,
+    },
 ];
 
 /// Names of errnos that are asked for; others go by their number (errno(3), include/uapi/asm-generic/errno*.h).

@@ -8,8 +8,8 @@ use replay::{
     syscalls::Transfers,
 };
 use trace_format::{
-    Endpoint, Event, EventData, Ipc, IpcMarks, ProcessAccess, Sample, SampleKnown, Syscall,
-    SyscallCount, TcpState, Text, syscalls,
+    Endpoint, Event, EventData, Ipc, IpcMarks, Payload, ProcessAccess, Sample, SampleKnown,
+    Syscall, SyscallCount, TcpState, Text, syscalls,
 };
 
 use super::table::{Cell, Snapshot, Table};
@@ -403,7 +403,9 @@ impl Counting {
 /// Number and result of the call that an event is about.
 fn call(event: &Event) -> Option<(u32, i64)> {
     match &event.data {
-        EventData::Syscall(call) => Some((call.nr, call.ret)),
+        EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => {
+            Some((call.nr, call.ret))
+        }
         EventData::Open(call) => Some((call.nr, call.ret)),
         EventData::PathCall(call) => Some((call.nr, call.ret)),
         EventData::SockCall(call) => Some((call.nr, call.ret)),

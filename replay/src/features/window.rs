@@ -3,7 +3,7 @@
 use hashbrown::HashSet;
 use trace_format::{
     Event, EventData,
-    event::{ExecFlags, PathMarks, Sample},
+    event::{ExecFlags, PathMarks, Payload, Sample},
 };
 
 use super::{
@@ -139,7 +139,9 @@ impl Window {
     #[inline]
     pub fn count(&mut self, event: &Event, at: EventRef, state: &State, calls: &Calls) {
         match &event.data {
-            EventData::Syscall(call) => self.call(event, at, call.nr, call.ret),
+            EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => {
+                self.call(event, at, call.nr, call.ret);
+            }
             EventData::Open(open) => {
                 self.call(event, at, open.nr, open.ret);
                 self.add(What::Opens, event, at);

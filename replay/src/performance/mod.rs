@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashMap;
 use trace_format::{
     Event, EventData,
-    event::{Sample, SampleKnown, SockCall, Usage},
+    event::{Payload, Sample, SampleKnown, SockCall, Usage},
 };
 
 use self::{
@@ -225,7 +225,9 @@ fn is_accepted(call: &SockCall, state: &State) -> bool {
 /// What an event tells of system calls: one number, how many calls, and the result of a single one.
 fn calls_of(event: &Event) -> Option<(u32, u64, Option<i64>)> {
     match &event.data {
-        EventData::Syscall(call) => Some((call.nr, 1, Some(call.ret))),
+        EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => {
+            Some((call.nr, 1, Some(call.ret)))
+        }
         EventData::SyscallCount(count) => Some((count.nr, count.calls, None)),
         EventData::Open(open) => Some((open.nr, 1, Some(open.ret))),
         EventData::PathCall(call) => Some((call.nr, 1, Some(call.ret))),

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use hashbrown::HashMap;
 use trace_format::{
     Event, EventData, Text,
-    event::{IoKind, Syscall},
+    event::{IoKind, Payload, Syscall},
 };
 
 use crate::{
@@ -117,7 +117,7 @@ pub fn sides<'a>(
                 descriptor: found,
             });
         }
-        EventData::Syscall(call) => {
+        EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => {
             let Some(transfer) = transfers.of(call.nr) else {
                 return;
             };

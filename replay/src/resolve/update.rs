@@ -8,7 +8,7 @@ use super::{
 use crate::syscalls::{Effect, O_ACCMODE, O_RDONLY, errno, o_directory};
 use trace_format::{
     Event, EventData, Known,
-    event::{Exec, Open, PathCall, PathMarks, SockCall, Syscall, TcpState},
+    event::{Exec, Open, PathCall, PathMarks, Payload, SockCall, Syscall, TcpState},
 };
 
 /// States of `include/net/tcp_states.h` that tell which end a socket is.
@@ -23,7 +23,9 @@ pub(crate) mod tcp {
 
 pub(super) fn before(state: &mut State, event: &Event) {
     match &event.data {
-        EventData::Syscall(call) => syscall(state, event, call),
+        EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => {
+            syscall(state, event, call);
+        }
         EventData::Fork(fork) => {
             if fork.child_pid == event.pid {
                 return; // A thread: it shares everything with its process.

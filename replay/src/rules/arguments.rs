@@ -35,6 +35,8 @@ pub(super) enum From {
     Inode,
     Argv0,
     Argv,
+    /// The first bytes of what was read or written, where they were recorded.
+    Data,
     Comm,
     ExecFlags,
     Uid,
@@ -123,6 +125,7 @@ impl Parameter {
                 | From::Addresses
                 | From::Argv0
                 | From::Argv
+                | From::Data
                 | From::Comm
                 | From::Call
                 | From::ObjectName
@@ -166,6 +169,7 @@ const fn plain(name: &'static str, from: From) -> Parameter {
 
 const RES: Parameter = plain("res", From::Result);
 const FD: Parameter = new("fd", From::Descriptor, Show::Descriptor);
+const DATA: Parameter = plain("data", From::Data);
 const OPEN_FLAGS: Parameter = new("flags", From::Flags(1), Show::Names(Names::Open));
 const OPEN_MODE: Parameter = new("mode", From::Mode, Show::Octal);
 const DEV: Parameter = new("dev", From::Device, Show::Hex);
@@ -215,9 +219,10 @@ static PARAMETERS: &[(&[&str], &[Parameter])] = &[
     (&["dup2"], &[RES, register("oldfd", 0), register("newfd", 1)]),
     (&["dup3"], &[RES, register("oldfd", 0), register("newfd", 1), named("flags", 2, Names::Open)]),
     (&["close"], &[RES, FD]),
-    (&["read", "write", "pread64", "pwrite64"], &[RES, FD, wide("size", 2)]),
-    (&["sendto", "recvfrom"], &[RES, FD, wide("size", 2)]),
-    (&["sendmsg", "recvmsg", "fsync", "fdatasync", "fstat", "fchdir"], &[RES, FD]),
+    (&["read", "write", "pread64", "pwrite64"], &[RES, DATA, FD, wide("size", 2)]),
+    (&["sendto", "recvfrom"], &[RES, DATA, FD, wide("size", 2)]),
+    (&["readv", "writev", "sendmsg", "recvmsg"], &[RES, DATA, FD]),
+    (&["fsync", "fdatasync", "fstat", "fchdir"], &[RES, FD]),
     (&["ftruncate"], &[RES, FD, wide("length", 1)]),
     (&["ioctl"], &[RES, FD, new("request", From::Register(1), Show::Hex)]),
     (&["fcntl"], &[RES, FD, register("cmd", 1)]),
@@ -305,6 +310,13 @@ fn by_type() -> &'static [&'static [Parameter]] {
 /// The parameters of a type, in order; empty for calls without a table entry.
 pub(super) fn of(kind: Type) -> &'static [Parameter] {
     by_type().get(kind.0 as usize).copied().unwrap_or_default()
+}
+
+/// Reads or writes, so that what passed can be recorded with it.
+pub(super) fn has_data(kind: Type) -> bool {
+    of(kind)
+        .iter()
+        .any(|parameter| parameter.from == From::Data)
 }
 
 pub(super) fn all() -> impl Iterator<Item = (Type, &'static [Parameter])> {

@@ -13,7 +13,7 @@ use crate::syscalls::{Arch, errno, flags, number};
 use hashbrown::HashMap;
 use trace_format::{
     ChunkBuilder, Clock, Container, Context, ContextRecord, CredentialMarks, Credentials, Event,
-    EventData, Exec, ExecFlags, Exit, Fork, Host, Open, PathCall, PathMarks, Process,
+    EventData, Exec, ExecFlags, Exit, Fork, Host, Open, PathCall, PathMarks, Payload, Process,
     ProcessAccess, Resolution, Rights, SealedChunk, Syscall, Text, event::OomKill,
 };
 
@@ -214,7 +214,7 @@ impl World<'_> {
             "exit" => &["pid", "code", "signal"],
             "open" => &["pid", "path", "flags", "result", "ino", "created"],
             "connect" => &["pid", "to", "from", "unix", "type", "fd", "result"],
-            "call" => &["pid", "name", "path", "path2", "args", "result"],
+            "call" => &["pid", "name", "path", "path2", "args", "result", "data"],
             "access" => &["pid", "name", "target", "arg", "result"],
             "fork" => &["pid", "child", "thread"],
             "closed" => &["pid", "to", "from", "sent", "received"],
@@ -601,7 +601,7 @@ impl World<'_> {
         self.event(item, pid, EventData::Credentials(change))
     }
 
-    /// Any other call: with paths one that names files, else one with numbers.
+    /// Any other call: with paths one that names files, else one with numbers, and with what it read or wrote.
     fn call(&mut self, item: &Node, of: &Pairs) -> Result<(), LoadError> {
         let pid = self.small(of, "pid", -1)?;
         let nr = self.call_number(item, of)?;
@@ -627,12 +627,21 @@ impl World<'_> {
                 marks: PathMarks::default(),
                 duration_ns: 0,
             }),
-            None => EventData::Syscall(Syscall {
-                nr,
-                ret,
-                args,
-                duration_ns: 0,
-            }),
+            None => {
+                let call = Syscall {
+                    nr,
+                    ret,
+                    args,
+                    duration_ns: 0,
+                };
+                match get(of, "data") {
+                    Some(_) => EventData::Payload(Payload {
+                        call,
+                        data: Text::new(self.text(of, "data").as_bytes()),
+                    }),
+                    None => EventData::Syscall(call),
+                }
+            }
         };
         self.event(item, pid, data)
     }

@@ -9,7 +9,7 @@ use std::{
     io::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
-use trace_format::{Event, EventData, event::Endpoint};
+use trace_format::{Event, EventData, Payload, event::Endpoint};
 
 /// Calls that work on the descriptor in their first argument.
 #[rustfmt::skip]
@@ -199,7 +199,7 @@ impl<'a> View<'a> {
                     ..known.map_or(NOTHING, View::known)
                 })
             }
-            EventData::Syscall(call) => {
+            EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => {
                 let name = kind.name();
                 let fd = match FIRST_ARGUMENT.binary_search(&name) {
                     Ok(_) if name.starts_with("dup") && call.ret >= 0 => call.ret,

@@ -48,6 +48,8 @@ enum On {
     Any,
     /// System calls.
     Calls,
+    /// Those whose first bytes can be recorded.
+    Data,
     Descriptors,
     Sockets,
     Paths,
@@ -66,7 +68,7 @@ enum On {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[rustfmt::skip]
 pub(super) enum Id {
-    Num, Time, TimeIso, RawTime, Type, CallType, Dir, Arg, RawArg, Args, Res, RawRes, Failed, Cpu, Hostname,
+    Num, Time, TimeIso, RawTime, Type, CallType, Dir, Arg, RawArg, Args, Buffer, Res, RawRes, Failed, Cpu, Hostname,
     OpenRead, OpenWrite, OpenCreate, OpenExec,
     FdNum, FdType, FdLetter, FdName, FdNameRaw, FdDirectory, FdFilename, FdIp, FdClientIp, FdServerIp, FdLocalIp,
     FdRemoteIp, FdPort, FdClientPort, FdServerPort, FdLocalPort, FdRemotePort, FdProtocol, FdFamily, FdConnected,
@@ -129,7 +131,7 @@ impl Id {
         use Id::*;
         match self {
             Num => Depth::Count,
-            Time | TimeIso | RawTime | Type | CallType | Dir | Res | RawRes | Failed | Cpu | Hostname | Tid | Info
+            Buffer | Time | TimeIso | RawTime | Type | CallType | Dir | Res | RawRes | Failed | Cpu | Hostname | Tid | Info
                 | DnsName | DnsDomain | DnsType | DnsCode | DnsAnswers | DnsNameLength | DnsLatency | DnsMalformed
                 | HttpMethod | HttpUri | HttpPath | HttpHost | HttpStatus | HttpLatency | PeerPid | NetSent
                 => Depth::Nothing,
@@ -149,7 +151,7 @@ type Row = (&'static str, Id, Kind, Wants, On);
 const FIELDS: &[Row] = {
     use Kind::*;
     use Wants::*;
-    use On::{Any, Calls, Descriptors, Dns, Findings, Http, Messages, Paths, Peers, Sockets, TwoPaths};
+    use On::{Any, Calls, Data, Descriptors, Dns, Findings, Http, Messages, Paths, Peers, Sockets, TwoPaths};
     &[
         ("evt.num", Id::Num, Number, Nothing, Any),
         ("evt.time", Id::Time, Text, Nothing, Any),
@@ -161,6 +163,7 @@ const FIELDS: &[Row] = {
         ("evt.cpu", Id::Cpu, Number, Nothing, Any),
         ("evt.hostname", Id::Hostname, Text, Nothing, Any),
         ("evt.args", Id::Args, Text, Nothing, Any),
+        ("evt.buffer", Id::Buffer, Text, Nothing, Data),
         ("evt.res", Id::Res, Text, Nothing, Calls),
         ("evt.rawres", Id::RawRes, Number, Nothing, Calls),
         ("evt.failed", Id::Failed, Boolean, Nothing, Calls),
@@ -297,7 +300,6 @@ const FIELDS: &[Row] = {
         ("container.image.id", Id::Missing, Text, Nothing, On::Nothing),
         ("container.mount.dest", Id::Missing, Text, Key, On::Nothing),
         ("container.mounts", Id::Missing, Text, Nothing, On::Nothing),
-        ("evt.buffer", Id::Missing, Text, Nothing, On::Nothing),
         ("fd.cip.name", Id::Missing, Text, Nothing, On::Nothing),
         ("fd.lip.name", Id::Missing, Text, Nothing, On::Nothing),
         ("fd.name_changed", Id::Missing, Boolean, Nothing, On::Nothing),
@@ -411,6 +413,7 @@ impl On {
         match self {
             On::Any => TypeSet::all(),
             On::Calls => TypeSet::of(Type::is_syscall),
+            On::Data => TypeSet::of(arguments::has_data),
             On::Descriptors => TypeSet::of(|kind| {
                 let name = kind.name();
                 name.starts_with("tcp_")

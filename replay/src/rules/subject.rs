@@ -18,7 +18,7 @@ use crate::{
 use std::{cell::OnceCell, io::Write, net::IpAddr};
 use trace_format::{
     Event, EventData,
-    event::{CgroupChange, PathMarks},
+    event::{CgroupChange, PathMarks, Payload},
 };
 
 /// What stands for a name that nobody knows.
@@ -94,7 +94,7 @@ impl<'a> Subject<'a> {
 
     pub fn result(&self) -> Option<i64> {
         match &self.event.data {
-            EventData::Syscall(call) => Some(call.ret),
+            EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => Some(call.ret),
             EventData::Open(open) => Some(open.ret),
             EventData::PathCall(call) => Some(call.ret),
             EventData::SockCall(call) => Some(call.ret),
@@ -208,6 +208,12 @@ impl<'a> Subject<'a> {
                 self.parameter(parameter, field.id == Id::RawArg, scratch)
                     .then_some(&scratch[..])
             }
+            Id::Buffer => match &self.event.data {
+                EventData::Payload(payload) => {
+                    (!payload.data.is_empty()).then_some(payload.data.as_bytes())
+                }
+                _ => None,
+            },
             Id::Args => {
                 for parameter in arguments::of(self.kind) {
                     let start = scratch.len();

@@ -13,7 +13,7 @@ use crate::{
     syscalls::{Arch, ROWS, Row, row, row_named},
 };
 use std::sync::LazyLock;
-use trace_format::{Event, EventData, event::TcpWhat};
+use trace_format::{Event, EventData, Payload, event::TcpWhat};
 
 /// The place of a name in the list of system calls, then [`OWN`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -134,7 +134,7 @@ impl Type {
     pub fn of(event: &Event, arch: Arch) -> Type {
         let call = |number| Type::of_call(number, arch);
         match &event.data {
-            EventData::Syscall(it) => call(it.nr),
+            EventData::Syscall(it) | EventData::Payload(Payload { call: it, .. }) => call(it.nr),
             EventData::Open(it) => call(it.nr),
             EventData::PathCall(it) => call(it.nr),
             EventData::SockCall(it) => call(it.nr),

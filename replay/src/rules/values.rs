@@ -7,7 +7,9 @@ use super::{
 };
 use crate::{resolve::Process, syscalls::errno};
 use std::io::Write;
-use trace_format::{CredentialMarks, Credentials, EventData, IpcMarks, Rights, event::ExecFlags};
+use trace_format::{
+    CredentialMarks, Credentials, EventData, IpcMarks, Payload, Rights, event::ExecFlags,
+};
 
 impl Subject<'_> {
     /// A parameter as a number.
@@ -16,7 +18,10 @@ impl Subject<'_> {
         match (parameter.from, &self.event.data) {
             (From::Result, _) => self.result(),
             (From::Descriptor, _) => self.view().map(|view| view.number),
-            (From::Register(at) | From::Flags(at), EventData::Syscall(call)) => {
+            (
+                From::Register(at) | From::Flags(at),
+                EventData::Syscall(call) | EventData::Payload(Payload { call, .. }),
+            ) => {
                 let value = *call.args.get(at as usize)?;
                 match parameter.show {
                     Show::Signed | Show::User => Some(i64::from(value as i32)),
@@ -129,6 +134,10 @@ impl Subject<'_> {
             (From::Argv, EventData::Exec(_)) => {
                 out.extend_from_slice(self.process().map(Process::arguments).unwrap_or_default());
             }
+            (From::Data, EventData::Payload(payload)) if payload.data.is_empty() => {
+                out.extend_from_slice(b"NULL");
+            }
+            (From::Data, EventData::Payload(payload)) => out.extend_from_slice(&payload.data),
             (From::ObjectName, EventData::Ipc(call)) => out.extend_from_slice(&call.name),
             (From::Comm, EventData::OomKill(kill)) => out.extend_from_slice(&kill.comm),
             (

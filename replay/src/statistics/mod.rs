@@ -19,7 +19,7 @@ mod window;
 
 use hashbrown::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use trace_format::{Context, ContextRecord, Event, EventData, EventHead, event::Sample};
+use trace_format::{Context, ContextRecord, Event, EventData, EventHead, Payload, event::Sample};
 
 use crate::{
     findings::{EngineKind, Finding, Severity, Value},
@@ -159,7 +159,7 @@ impl Detector for Statistics {
         let position = self.at_hand(event.cgroup_id);
         let watched = &mut self.cgroups[position];
         watched.counters.count(event, *at, &self.calls);
-        if let EventData::Syscall(call) = &event.data
+        if let EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) = &event.data
             && let Some(transfer) = self.transfers.of(call.nr)
             && let Some(write) = Write::of(transfer, call.ret, |at| call.args[usize::from(at)])
         {

@@ -3,7 +3,7 @@
 use hashbrown::HashSet;
 use trace_format::{
     Event, EventData,
-    event::{Endpoint, IoKind},
+    event::{Endpoint, IoKind, Payload},
 };
 
 use super::metrics::{
@@ -205,7 +205,7 @@ impl Counters {
     pub fn count(&mut self, event: &Event, at: EventRef, calls: &Calls) {
         let mut add = |metric: usize| self.tallies[metric].add(event.pid, at);
         match &event.data {
-            EventData::Syscall(call) => {
+            EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => {
                 add(SYSCALLS);
                 if calls.syncs.has(call.nr) {
                     add(SYNCS);

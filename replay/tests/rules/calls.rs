@@ -1,7 +1,7 @@
 //! What a call says beyond its arguments: how long it took, and what it changed of the caller's rights.
 
 use super::world::*;
-use trace_format::{CredentialMarks, Credentials, EventData, Open, Rights, Syscall};
+use trace_format::{CredentialMarks, Credentials, EventData, Open, Payload, Rights, Syscall, Text};
 
 fn rights(uid: u32, capabilities: u64) -> Rights {
     Rights {
@@ -42,6 +42,42 @@ fn a_call_says_how_long_it_took_where_that_is_known() {
     let unknown = call("fsync", 0, [3, 0, 0, 0, 0, 0]);
     assert!(!world.holds("evt.latency exists", 60, unknown.clone()));
     assert!(!world.holds("evt.latency < 1000", 60, unknown));
+}
+
+#[test]
+fn a_payload_is_the_call_that_passed_it() {
+    let mut world = World::new();
+    let passed = |data: &[u8]| {
+        EventData::Payload(Payload {
+            call: Syscall {
+                nr: nr("write"),
+                ret: 4_096,
+                args: [3, 0x7000, 4_096, 0, 0, 0],
+                duration_ns: 1_500,
+            },
+            data: Text::new(data),
+        })
+    };
+    world.happens(60, open("/srv/upload", 3, 1));
+    for condition in [
+        "evt.type=write and evt.buffer startswith \"<?php\" and fd.name=/srv/upload",
+        "evt.buffer bcontains 00ff and evt.arg.data contains system",
+        "evt.rawres=4096 and evt.arg.size=4096 and evt.arg[1]=val(evt.buffer) and evt.latency=1500",
+        "evt.buffer contains \"eval\" or evt.buffer endswith \";\"",
+    ] {
+        let data = passed(b"<?php \x00\xff system($_GET[1]);");
+        assert!(world.holds(condition, 60, data), "{condition}");
+    }
+    let unreadable = passed(b"");
+    assert!(world.holds(
+        "evt.type=write and evt.arg.data=NULL",
+        60,
+        unreadable.clone()
+    ));
+    assert!(!world.holds("evt.buffer exists", 60, unreadable));
+    let plain = call("write", 4_096, [3, 0x7000, 4_096, 0, 0, 0]);
+    assert!(world.holds("evt.type=write and evt.arg.size=4096", 60, plain.clone()));
+    assert!(!world.holds("evt.buffer exists or evt.arg.data exists", 60, plain));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use trace_format::{
     Endpoint, Event, EventData, Exec, ExecDetails, ExecFlags, Exit, Fork, Open, PathCall,
-    PathMarks, SockCall, Syscall, Text, Value,
+    PathMarks, Payload, SockCall, Syscall, Text, Value,
 };
 
 use super::{
@@ -416,7 +416,13 @@ const ARGUMENTS: &[Row] = &[
     (&["process_vm_readv", "process_vm_writev"], &[("pid", 0)]),
 ];
 
-/// Any other call by its number. Arguments that the capture names otherwise stay 0.
+/// Calls of which a capture has the first bytes that passed.
+const PASSING: [&str; 10] = [
+    "read", "pread", "readv", "recvfrom", "recvmsg", "write", "pwrite", "writev", "sendto",
+    "sendmsg",
+];
+
+/// Any other call by its number, with what it passed. Arguments that the capture names otherwise stay 0.
 fn syscall(call: &Call<'_>, state: &State) -> Option<EventData> {
     let nr = nr(call, state)?;
     let mut args = [0u64; 6];
@@ -448,10 +454,21 @@ fn syscall(call: &Call<'_>, state: &State) -> Option<EventData> {
         ("mmap" | "brk", Parameter::Value(Value::Unsigned(address))) => *address as i64,
         _ => call.result(),
     };
-    Some(EventData::Syscall(Syscall {
+    let data = match PASSING.contains(&call.name) && ret > 0 {
+        true => call.text("data").filter(|data| !data.is_empty()),
+        false => None,
+    };
+    let call = Syscall {
         nr,
         ret,
         args,
         duration_ns: 0,
-    }))
+    };
+    Some(match data {
+        Some(data) => EventData::Payload(Payload {
+            call,
+            data: data.clone(),
+        }),
+        None => EventData::Syscall(call),
+    })
 }

@@ -15,7 +15,7 @@ mod outlook;
 pub(crate) mod values;
 
 use hashbrown::HashMap;
-use trace_format::{ContextRecord, Declared, Event, EventData};
+use trace_format::{ContextRecord, Declared, Event, EventData, Payload};
 
 pub(crate) use calls::kernel_name;
 pub(crate) use outlook::outlook;
@@ -139,7 +139,9 @@ fn finish(told: &mut Told, cpu: u16, duration_ns: u64, hidden: bool) {
     event.seq = 0;
     event.cpu = cpu;
     match &mut event.data {
-        EventData::Syscall(call) => call.duration_ns = duration_ns,
+        EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => {
+            call.duration_ns = duration_ns;
+        }
         EventData::Open(call) => call.duration_ns = duration_ns,
         EventData::PathCall(call) => call.duration_ns = duration_ns,
         EventData::SockCall(call) => call.duration_ns = duration_ns,

@@ -6,7 +6,8 @@ use std::{
 };
 
 use trace_format::{
-    Context, ContextRecord, Event, EventData, Exec, ExecFlags, Open, PathCall, SockCall, Text,
+    Context, ContextRecord, Event, EventData, Exec, ExecFlags, Open, PathCall, Payload, SockCall,
+    Text,
     syscalls::{self, Arch},
 };
 
@@ -326,7 +327,7 @@ impl Tracker {
             EventData::TcpState(state) => {
                 seen.count_if((state.old, state.new) == (2, 7), Signal::ConnectRefused);
             }
-            EventData::Syscall(call) => {
+            EventData::Syscall(call) | EventData::Payload(Payload { call, .. }) => {
                 self.look_at_call(event, call.nr, call.ret, &call.args, seen)
             }
             EventData::Ipc(call) => {

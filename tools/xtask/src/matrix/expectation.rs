@@ -13,6 +13,8 @@ use super::recording::Recording;
 const ECONNREFUSED: i64 = 111;
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_SYN_SENT: u8 = 2;
+/// As the guest's recorder is started.
+const SNAPLEN: usize = 7;
 
 /// Parsed from the program's own words.
 pub struct Known {
@@ -173,6 +175,22 @@ fn every_loss_is_counted(recording: &Recording, found: &mut Vec<String>) {
             "CPU {cpu} probe {probe}: {inside} in the trace, none counted"
         ));
     }
+}
+
+/// What the sequence says of itself, it writes: the recording has the first bytes of that.
+pub fn unheard(known: &Known, said: &str, recording: &Recording) -> Option<String> {
+    let said = said.as_bytes();
+    let said = &said[..said.len().min(SNAPLEN)];
+    let heard = recording.events.iter().any(|event| {
+        event.pid == known.pid
+            && matches!(&event.data, EventData::Payload(payload) if payload.data.as_bytes() == said)
+    });
+    (!heard).then(|| {
+        format!(
+            "no write of {:?} is recorded",
+            String::from_utf8_lossy(said)
+        )
+    })
 }
 
 /// Compares per thread, in order; threads are named by what they did, so a stranger doing the same shows.

@@ -47,7 +47,7 @@ done
 [ -e /recorder.bpf.o ] && export TRAILCAM_PROBES=/recorder.bpf.o
 rec check --json > /out/check.json 2> /out/check.log
 echo $? > /out/check.status
-rec capture --profile full --durations --duration 120s -o /out/trace.zst > /out/rec.out 2> /out/rec.log &
+rec capture --profile full --durations --payload write,writev,sendmsg --snaplen 7 --duration 120s -o /out/trace.zst > /out/rec.out 2> /out/rec.log &
 rec=$!
 tries=0
 while [ ! -s /out/trace.zst ] && [ $tries -lt 600 ] && kill -0 $rec; do
@@ -65,7 +65,7 @@ sleep 1
 kill -INT $rec
 wait $rec
 echo $? > /out/rec.status
-rec capture --profile full --duration 2s -o /tmp/filtered.zst $FILTER > /out/filter.out 2> /out/filter.log
+rec capture --profile full --payload read,recvmsg --snaplen 4096 --duration 2s -o /tmp/filtered.zst $FILTER > /out/filter.out 2> /out/filter.log
 echo $? > /out/filter.status
 "#;
 
@@ -180,6 +180,11 @@ fn judge(out: &Path, v1: bool) -> Result<String> {
         pressure: !read("pressure").is_empty(),
     };
     wrong.extend(resources::differences(&guest, &recording, CONTAINER_ID));
+    wrong.extend(expectation::unheard(
+        &known,
+        &read("known.json"),
+        &recording,
+    ));
     if !wrong.is_empty() {
         bail!("{}", report(&wrong));
     }
