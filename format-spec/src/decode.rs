@@ -52,21 +52,30 @@ pub struct ChunkEvents {
     /// In the order they were written.
     pub context: Vec<ContextRecord>,
     texts: Vec<Text>,
-    times: Vec<u64>,
-    tids: Vec<u64>,
-    pids: Vec<u64>,
-    cgroup_ids: Vec<u64>,
-    cpus: Vec<u64>,
-    probes: Vec<u64>,
     /// What is left to read, if anything.
     columns: Option<ColumnChunk>,
     families: Vec<Fields>,
-    /// Of each row of the table: its family and its row there.
-    places: Vec<(u16, u32)>,
-    /// Rows of the table in (time, row) order, without those of unknown families …
-    in_time: Vec<u32>,
-    /// … and the sequence number of each.
-    seqs: Vec<u64>,
+    /// In (time, row) order, without those of unknown families.
+    stored: Vec<Stored>,
+}
+
+/// What every event has, and where its own fields are. Side by side, because who goes through a chunk looks
+/// at most of it for each event.
+struct Stored {
+    boot_ns: u64,
+    seq: u64,
+    cgroup_id: u64,
+    tid: u32,
+    pid: u32,
+    /// Of the table.
+    row: u32,
+    /// Of its family.
+    family_row: u32,
+    /// Which one, by its number and by its place in the chunk.
+    family: u16,
+    family_place: u16,
+    cpu: u16,
+    probe: u8,
 }
 
 /// A family's own columns. An empty one is absent, all 0.
@@ -105,50 +114,56 @@ impl ChunkEvents {
             .collect::<Result<Vec<_>, _>>()?;
         let mut families = Vec::new();
         let mut places = vec![(0u16, 0u32); chunk.rows()];
-        let mut unknown = false;
-        for (index, mut family) in chunk.families(&context)?.into_iter().enumerate() {
+        for (index, family) in chunk.families(&context)?.into_iter().enumerate() {
             for (family_row, row) in (0..).zip(&family.rows) {
                 places[*row as usize] = (index as u16, family_row);
             }
-            unknown |= matches!(family.layout, Layout::Unknown);
-            let values = OnceLock::new();
-            if whole {
-                let _ = values.set(Ok(chunk.fields(&family, texts.len())?));
-                family.rows = Vec::new();
-            }
-            families.push(Fields { family, values });
+            families.push(Fields {
+                family,
+                values: OnceLock::new(),
+            });
         }
         let mut column = |id: u16| std::mem::take(&mut common[columns::position(id)]);
         let (cpus, probes) = (column(columns::CPU), column(columns::PROBE));
-        let mut in_time = time_order(&times);
+        let (tids, pids) = (column(columns::TID), column(columns::PID));
+        let cgroup_ids = column(columns::CGROUP_ID);
+        let in_time = time_order(&times);
         let mut seqs = Vec::new();
         chunk.sequences_of(&in_time, &cpus, &probes, &mut seqs)?;
-        if unknown {
+        let stored = in_time.iter().zip(seqs).filter_map(|(&row, seq)| {
+            let table_row = row as usize;
+            let (family_place, family_row) = places[table_row];
+            let family = &families[usize::from(family_place)].family;
             // What a newer writer wrote took part in order and sequence numbers, and is nothing to hand out.
-            let known = |row: u32| {
-                let (family, _) = places[row as usize];
-                let family = &families[usize::from(family)].family;
-                !matches!(family.layout, Layout::Unknown)
-            };
-            (in_time, seqs) = in_time
-                .into_iter()
-                .zip(seqs)
-                .filter(|(row, _)| known(*row))
-                .unzip();
+            (!matches!(family.layout, Layout::Unknown)).then(|| Stored {
+                boot_ns: times[table_row],
+                seq,
+                cgroup_id: at(&cgroup_ids, table_row),
+                tid: at(&tids, table_row) as u32,
+                pid: at(&pids, table_row) as u32,
+                row,
+                family_row,
+                family: family.id,
+                family_place,
+                cpu: at(&cpus, table_row) as u16,
+                probe: at(&probes, table_row) as u8,
+            })
+        });
+        let mut all = Vec::with_capacity(in_time.len());
+        all.extend(stored);
+        drop((times, common, cpus, probes, tids, pids, cgroup_ids));
+        drop((places, in_time));
+        if whole {
+            for Fields { family, values } in &mut families {
+                let _ = values.set(Ok(chunk.fields(family, texts.len())?));
+                family.rows = Vec::new();
+            }
         }
         Ok(ChunkEvents {
             texts,
             context,
-            times,
-            tids: column(columns::TID),
-            pids: column(columns::PID),
-            cgroup_ids: column(columns::CGROUP_ID),
-            cpus,
-            probes,
             families,
-            places,
-            in_time,
-            seqs,
+            stored: all,
             header: chunk.header().clone(),
             columns: (!whole).then_some(chunk),
         })
@@ -156,11 +171,11 @@ impl ChunkEvents {
 
     /// Events in it.
     pub fn len(&self) -> usize {
-        self.in_time.len()
+        self.stored.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.in_time.is_empty()
+        self.stored.is_empty()
     }
 
     /// Time of the event at `index` in (time, row) order.
@@ -169,49 +184,44 @@ impl ChunkEvents {
     /// As every function that takes an index, when it is not below [`ChunkEvents::len`].
     #[inline]
     pub fn boot_ns(&self, index: usize) -> u64 {
-        self.times[self.in_time[index] as usize]
+        self.stored[index].boot_ns
     }
 
     /// Where that event is stored.
     #[inline]
     pub fn row(&self, index: usize) -> RowRef {
-        let row = self.in_time[index];
-        RowRef {
-            family: self.family(row).family.id,
-            row,
-        }
+        let Stored { family, row, .. } = self.stored[index];
+        RowRef { family, row }
     }
 
     /// CPU, probe and sequence number of that event: its identity.
     #[inline]
     pub fn identity(&self, index: usize) -> (u16, u8, u64) {
-        let row = self.in_time[index] as usize;
-        (
-            at(&self.cpus, row) as u16,
-            at(&self.probes, row) as u8,
-            self.seqs[index],
-        )
+        let Stored {
+            cpu, probe, seq, ..
+        } = self.stored[index];
+        (cpu, probe, seq)
     }
 
     /// What that event has in common with all others.
     #[inline]
     pub fn head(&self, index: usize) -> EventHead<'_> {
-        let row = self.in_time[index] as usize;
-        let family = &self.family(row as u32).family;
-        let (cpu, probe, seq) = self.identity(index);
+        let stored = &self.stored[index];
+        // Most are of the format's own families: no look at which one.
+        let ty = match stored.family {
+            columns::DECLARED.. => self.declared(stored),
+            _ => None,
+        };
         EventHead {
-            boot_ns: self.times[row],
-            cpu,
-            probe,
-            seq,
-            tid: at(&self.tids, row) as u32,
-            pid: at(&self.pids, row) as u32,
-            cgroup_id: at(&self.cgroup_ids, row),
-            family: family.id,
-            ty: match &family.layout {
-                Layout::Declared(ty) => Some(ty),
-                Layout::Native(_) | Layout::Unknown => None,
-            },
+            boot_ns: stored.boot_ns,
+            cpu: stored.cpu,
+            probe: stored.probe,
+            seq: stored.seq,
+            tid: stored.tid,
+            pid: stored.pid,
+            cgroup_id: stored.cgroup_id,
+            family: stored.family,
+            ty,
         }
     }
 
@@ -224,24 +234,23 @@ impl ChunkEvents {
     /// That event's own field at a place, as a number: of a text 0 where it is empty, and only there.
     #[inline]
     pub fn field(&self, index: usize, field: usize) -> Result<u64, &Error> {
-        let row = self.in_time[index];
-        let values = self.values(self.family(row))?.get(field);
-        let (_, row) = self.places[row as usize];
-        Ok(values.map_or(0, |values| at(values, row as usize)))
+        let stored = &self.stored[index];
+        let values = self.values(self.family(stored))?.get(field);
+        Ok(values.map_or(0, |values| at(values, stored.family_row as usize)))
     }
 
     /// That event. Fails where its family's columns were left until now and are malformed.
     #[inline]
     pub fn event(&self, index: usize) -> Result<Event, &Error> {
-        let row = self.in_time[index];
-        let family = self.family(row);
+        let stored = &self.stored[index];
+        let family = self.family(stored);
         let values = self.values(family)?;
-        let (_, row) = self.places[row as usize];
+        let row = stored.family_row as usize;
         let data = match &family.family.layout {
-            Layout::Declared(ty) => take_declared(ty, values, &self.texts, row as usize),
+            Layout::Declared(ty) => take_declared(ty, values, &self.texts, row),
             // Rows of an unknown family are not in the order.
             Layout::Native(_) | Layout::Unknown => {
-                take_fields(family.family.id, values, &self.texts, row as usize)
+                take_fields(stored.family, values, &self.texts, row)
             }
         };
         Ok(self.head(index).with(data))
@@ -250,12 +259,12 @@ impl ChunkEvents {
     /// [`ChunkEvents::event`] where another event was: one of the same declared type gives its memory.
     #[inline]
     pub fn event_into(&self, index: usize, event: &mut Event) -> Result<(), &Error> {
-        let row = self.in_time[index];
-        let family = self.family(row);
+        let stored = &self.stored[index];
+        let family = self.family(stored);
         match (&family.family.layout, &mut event.data) {
             (Layout::Declared(ty), EventData::Declared(data)) if Arc::ptr_eq(ty, data.ty()) => {
-                let (_, row) = self.places[row as usize];
-                retake_declared(data, self.values(family)?, &self.texts, row as usize);
+                let row = stored.family_row as usize;
+                retake_declared(data, self.values(family)?, &self.texts, row);
                 let head = self.head(index);
                 event.boot_ns = head.boot_ns;
                 event.cpu = head.cpu;
@@ -271,8 +280,15 @@ impl ChunkEvents {
     }
 
     #[inline]
-    fn family(&self, row: u32) -> &Fields {
-        &self.families[usize::from(self.places[row as usize].0)]
+    fn family(&self, stored: &Stored) -> &Fields {
+        &self.families[usize::from(stored.family_place)]
+    }
+
+    fn declared(&self, stored: &Stored) -> Option<&Arc<EventType>> {
+        match &self.family(stored).family.layout {
+            Layout::Declared(ty) => Some(ty),
+            Layout::Native(_) | Layout::Unknown => None,
+        }
     }
 
     /// A family's columns, read when they are first asked for.

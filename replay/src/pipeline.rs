@@ -23,7 +23,7 @@ use crate::{
     },
     incidents::{Incident, Incidents},
     order::{Disorder, EventRef, Fold, Order},
-    plain::{PlainBlocks, PlainCalls},
+    plain::{Plain, PlainBlocks, PlainCalls, PlainFamilies},
     resolve::{News, State},
     rules::RuleSet,
     rules_detector::RulesDetector,
@@ -72,6 +72,12 @@ pub trait Detector: Send {
     /// Whether plain system calls with this number, which change no state, are to be put together for it. Of
     /// others it gets no event, but [`Detector::call`].
     fn wants_call(&self, _nr: u32, _arch: Arch) -> bool {
+        true
+    }
+
+    /// Whether events of a family that changes no state are to be put together for it. Those that nobody wants
+    /// only move time on.
+    fn wants_family(&self, _family: u16) -> bool {
         true
     }
 
@@ -290,6 +296,7 @@ struct Engines {
     /// When they have to know it.
     due_ns: u64,
     calls: PlainCalls,
+    families: PlainFamilies,
     blocks: PlainBlocks,
     /// Some detector does.
     wants_writes: bool,
@@ -306,6 +313,7 @@ impl Engines {
             native: Native::default(),
             told: Vec::new(),
             wants_writes: detectors.iter().any(|detector| detector.wants_writes()),
+            families: PlainFamilies::new(&detectors),
             detectors,
             severities: None,
             gate: Gate::default(),
@@ -517,9 +525,17 @@ impl Fold for Engines {
         match at.family {
             columns::SYSCALL | columns::TIMED_SYSCALL => self.takes_call(chunk, index, at),
             columns::DECLARED.. => self.takes_block(chunk, index, at),
-            _ => false,
+            family => self.takes_family(chunk, index, family),
         }
     }
+}
+
+/// Of a call, from its columns.
+fn result_and_first(chunk: &ChunkEvents, index: usize) -> Option<(i64, i32)> {
+    let ret = chunk.field(index, 1).ok()? as i64;
+    // The kernel looks at the lower half.
+    let first = chunk.field(index, 2).ok()? as i32;
+    Some((ret, first))
 }
 
 /// What a plain call wrote, from its columns: number, result, arguments.
@@ -538,12 +554,18 @@ impl Engines {
         let Ok(nr) = chunk.first_field(index) else {
             return false;
         };
-        if !self.calls.has(nr as u32, &self.state, &self.detectors) {
+        let Some(plain) = self.calls.of(nr as u32, &self.state, &self.detectors) else {
             return false;
-        }
+        };
         let head = chunk.head(index);
         self.count(&head, &at);
-        if self.wants_writes
+        if plain == Plain::Closes {
+            if let Some((ret, fd)) = result_and_first(chunk, index)
+                && ret >= 0
+            {
+                self.state.closed(head.pid, fd);
+            }
+        } else if self.wants_writes
             && let Some(transfer) = self.calls.transfer(nr as u32)
             && let Some(write) = write_of(chunk, index, transfer)
         {
@@ -551,6 +573,19 @@ impl Engines {
                 detector.wrote(&head, &at, write, &self.state);
             }
         }
+        true
+    }
+
+    /// Takes an event of a family that changes nothing and that nobody asks for.
+    #[inline]
+    fn takes_family(&mut self, chunk: &ChunkEvents, index: usize, family: u16) -> bool {
+        if !self.families.has(family) {
+            return false;
+        }
+        let head = chunk.head(index);
+        self.advance(head.boot_ns);
+        self.state.counted(&head);
+        self.events += 1;
         true
     }
 

@@ -1,5 +1,6 @@
-//! Which system calls change no state and are told to no detector but by their heads: most of a busy
-//! server's. [`crate::pipeline`] asks about every row, and never puts them together.
+//! Which events are told to no detector but by their heads: system calls that change no state, or close a
+//! descriptor, and families that nobody asks for. That is most of what a busy server does.
+//! [`crate::pipeline`] asks about every row, and never puts them together.
 //!
 //! The promise: whatever is found is the same as if each had been.
 
@@ -11,7 +12,7 @@ use crate::{
     import::native::outlook,
     pipeline::Detector,
     resolve::{Depth, State},
-    syscalls::{Arch, Effect, Transfer, Transfers},
+    syscalls::{Arch, Effect, Effects, Transfer, Transfers},
 };
 
 /// System calls have numbers below this, but for those of foreign tables.
@@ -23,18 +24,26 @@ fn wants(detectors: &[Box<dyn Detector>], nr: u32, arch: Arch) -> bool {
         .any(|detector| detector.wants_call(nr, arch))
 }
 
+/// What such a call does to the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plain {
+    Nothing,
+    /// Forgets the descriptor that is its first argument, where it succeeds.
+    Closes,
+}
+
 /// Of recordings of our own.
 #[derive(Default)]
 pub struct PlainCalls {
     arch: Arch,
     /// By number, as far as it was asked for.
-    known: Vec<Option<bool>>,
+    known: Vec<Option<Option<Plain>>>,
     transfers: Transfers,
 }
 
 impl PlainCalls {
     #[inline]
-    pub fn has(&mut self, nr: u32, state: &State, detectors: &[Box<dyn Detector>]) -> bool {
+    pub fn of(&mut self, nr: u32, state: &State, detectors: &[Box<dyn Detector>]) -> Option<Plain> {
         if self.arch == state.arch()
             && let Some(Some(plain)) = self.known.get(nr as usize)
         {
@@ -43,16 +52,16 @@ impl PlainCalls {
         self.learn(nr, state, detectors)
     }
 
-    /// Of a call that [`PlainCalls::has`].
+    /// Of a call that is plain.
     #[inline]
     pub fn transfer(&self, nr: u32) -> Option<Transfer> {
         self.transfers.of(nr)
     }
 
     #[cold]
-    fn learn(&mut self, nr: u32, state: &State, detectors: &[Box<dyn Detector>]) -> bool {
+    fn learn(&mut self, nr: u32, state: &State, detectors: &[Box<dyn Detector>]) -> Option<Plain> {
         if nr >= CALLS_MAX {
-            return false;
+            return None;
         }
         let arch = state.arch();
         if self.arch != arch {
@@ -63,9 +72,37 @@ impl PlainCalls {
         if self.known.len() <= nr as usize {
             self.known.resize(nr as usize + 1, None);
         }
-        let plain = state.effects().of(nr) == Effect::None && !wants(detectors, nr, arch);
+        let plain = match state.effects().of(nr) {
+            Effect::None => Some(Plain::Nothing),
+            Effect::Close => Some(Plain::Closes),
+            _ => None,
+        };
+        let plain = plain.filter(|_| !wants(detectors, nr, arch));
         self.known[nr as usize] = Some(plain);
         plain
+    }
+}
+
+/// Families that change no state and that no detector wants, as bits: asked about every event that is no
+/// system call.
+pub struct PlainFamilies(u64);
+
+impl PlainFamilies {
+    pub fn new(detectors: &[Box<dyn Detector>]) -> PlainFamilies {
+        // Of families that are system calls alone it matters which host's they are.
+        let effects = Effects::new(Arch::default());
+        let plain = |family: &u16| {
+            let mut detectors = detectors.iter();
+            Depth::of_family(*family, || None, &effects) == Depth::Nothing
+                && !detectors.any(|detector| detector.wants_family(*family))
+        };
+        let bits = (0..64).filter(plain).map(|family| 1 << family);
+        PlainFamilies(bits.fold(0, |all, bit: u64| all | bit))
+    }
+
+    #[inline]
+    pub fn has(&self, family: u16) -> bool {
+        family < 64 && self.0 >> family & 1 != 0
     }
 }
 

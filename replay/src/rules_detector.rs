@@ -104,6 +104,10 @@ impl Detector for RulesDetector {
         self.engine.wants_call(nr, arch)
     }
 
+    fn wants_family(&self, family: u16) -> bool {
+        self.engine.wants_family(family)
+    }
+
     fn finding(&mut self, finding: &Finding, state: &State, found: &mut dyn FnMut(Finding)) {
         self.engine.found(finding, state, &mut self.matches);
         if !self.matches.is_empty() {

@@ -143,6 +143,10 @@ impl Detector for Learner {
         false
     }
 
+    fn wants_family(&self, _: u16) -> bool {
+        false
+    }
+
     fn finish(&mut self, state: &State, _: &mut dyn FnMut(Finding)) {
         self.settle(u64::MAX, state);
     }

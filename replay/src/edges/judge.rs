@@ -285,6 +285,10 @@ impl Detector for Judge {
         false
     }
 
+    fn wants_family(&self, _: u16) -> bool {
+        false
+    }
+
     fn finish(&mut self, state: &State, found: &mut dyn FnMut(Finding)) {
         self.settle(u64::MAX, state, found);
         if self.over_limit > 0 {

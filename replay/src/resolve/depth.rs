@@ -60,7 +60,16 @@ impl Depth {
                 Some(nr) => Depth::of_effect(effects.of(nr)),
                 None => Depth::Who,
             },
-            columns::SYSCALL_COUNT | columns::SAMPLE => Depth::Nothing,
+            columns::SYSCALL_COUNT
+            | columns::SAMPLE
+            | columns::IO
+            | columns::SIGNAL
+            | columns::OOM_KILL
+            | columns::TCP_EVENT
+            | columns::IPC
+            | columns::DNS
+            | columns::HTTP
+            | columns::PEER => Depth::Nothing,
             columns::OPEN | columns::PATH_CALL | columns::SOCK_CALL | columns::TCP_STATE => {
                 Depth::All
             }

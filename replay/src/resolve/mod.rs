@@ -194,6 +194,16 @@ impl State {
         self.gaps.event(head.into());
     }
 
+    /// A process closed a descriptor.
+    #[inline]
+    pub(crate) fn closed(&mut self, pid: u32, fd: i32) {
+        if let Some(slot) = self.processes.living_slot(pid)
+            && let Some((process, total)) = self.processes.with_total(slot)
+        {
+            process.descriptors.remove(fd, total);
+        }
+    }
+
     /// Counts an event that is shown, but of which nobody knows what it changed.
     pub(crate) fn saw(&mut self) {
         self.events_seen += 1;

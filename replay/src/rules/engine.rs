@@ -218,6 +218,12 @@ impl Engine {
         !self.by_type[Type::of_call(nr, arch).0 as usize].is_empty()
     }
 
+    /// Whether a rule is about events of a family.
+    pub fn wants_family(&self, family: u16) -> bool {
+        let wanted = |kind: &Type| !self.by_type[kind.0 as usize].is_empty();
+        Type::of_family(family).is_none_or(|types| types.iter().any(wanted))
+    }
+
     /// Rules that had to forget keys that still mattered.
     pub fn forgotten(&self) -> impl Iterator<Item = (&Arc<str>, Forgotten)> {
         let memories = self.rules.rules.iter().zip(&self.memories);

@@ -13,7 +13,7 @@ use crate::{
     syscalls::{Arch, ROWS, Row, row, row_named},
 };
 use std::sync::LazyLock;
-use trace_format::{Event, EventData, Payload, event::TcpWhat};
+use trace_format::{Event, EventData, Payload, columns, event::TcpWhat};
 
 /// The place of a name in the list of system calls, then [`OWN`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -183,6 +183,22 @@ impl Type {
     #[inline]
     pub fn of_call(number: u32, arch: Arch) -> Type {
         row(arch, number).map_or(UNKNOWN, |row| Type(row.0))
+    }
+
+    /// All that the events of a family may be; `None`: depends on the call.
+    pub fn of_family(family: u16) -> Option<&'static [Type]> {
+        Some(match family {
+            columns::DNS => &[DNS_QUESTION, DNS_ANSWER],
+            columns::HTTP => &[HTTP_REQUEST, HTTP_RESPONSE],
+            columns::IO => &[IO],
+            columns::OOM_KILL => &[OOM_KILL],
+            columns::PEER => &[UNIX_PEER, UDP_PEER],
+            columns::SAMPLE => &[SAMPLE],
+            columns::SIGNAL => &[SIGNAL_SENT],
+            columns::SYSCALL_COUNT => &[SYSCALL_COUNT],
+            columns::TCP_EVENT => &[RETRANSMIT, RESET_SENT, RESET_RECEIVED, UNKNOWN],
+            _ => return None,
+        })
     }
 
     /// Of a capture's block, by its type's number in the table.

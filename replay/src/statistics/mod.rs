@@ -19,7 +19,9 @@ mod window;
 
 use hashbrown::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use trace_format::{Context, ContextRecord, Event, EventData, EventHead, Payload, event::Sample};
+use trace_format::{
+    Context, ContextRecord, Event, EventData, EventHead, Payload, columns, event::Sample,
+};
 
 use crate::{
     findings::{EngineKind, Finding, Severity, Value},
@@ -149,6 +151,13 @@ impl Detector for Statistics {
                 }
                 return;
             }
+            // Nothing is counted of these, nor do they say that a container is at work.
+            EventData::Dns(_)
+            | EventData::Http(_)
+            | EventData::OomKill(_)
+            | EventData::Peer(_)
+            | EventData::Signal(_)
+            | EventData::TcpEvent(_) => return,
             EventData::Io(_) => self.bytes_counted = true,
             EventData::TcpState(_) => self.tcp_told = true,
             _ => {}
@@ -177,6 +186,11 @@ impl Detector for Statistics {
     /// Most plain calls are only counted; some count for more.
     fn wants_call(&self, nr: u32, arch: Arch) -> bool {
         Calls::of(arch).tell_more(nr)
+    }
+
+    fn wants_family(&self, family: u16) -> bool {
+        use columns::{DNS, HTTP, OOM_KILL, PEER, SIGNAL, TCP_EVENT};
+        !matches!(family, DNS | HTTP | OOM_KILL | PEER | SIGNAL | TCP_EVENT)
     }
 
     fn call(&mut self, head: &EventHead<'_>, at: &EventRef) {
