@@ -21,6 +21,23 @@ pub const THREADS_MAX: usize = 16;
 /// Uncompressed bodies that are ahead, and one more: a few chunks of the usual size, two of the largest.
 pub const AHEAD_BYTES_MAX: u64 = 32 << 20;
 
+/// How much of a chunk is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decode {
+    Whole,
+    /// What all events have; the rest of a family's when one of its events is asked for.
+    AsAsked,
+}
+
+impl Decode {
+    fn of(self, chunk: &SealedChunk) -> Decoded {
+        match self {
+            Decode::Whole => chunk.events(),
+            Decode::AsAsked => chunk.events_as_asked(),
+        }
+    }
+}
+
 type Decoded = Result<ChunkEvents, Error>;
 type Job = (SealedChunk, SyncSender<Decoded>);
 
@@ -28,6 +45,7 @@ type Job = (SealedChunk, SyncSender<Decoded>);
 pub struct DecodeAhead<T> {
     /// `None`: everything is decoded where it is taken.
     jobs: Option<Sender<Job>>,
+    decode: Decode,
     depth: usize,
     waiting: VecDeque<(T, u64, Waiting)>,
     /// Uncompressed, of all that wait.
@@ -41,7 +59,7 @@ enum Waiting {
 
 impl<T> DecodeAhead<T> {
     /// With one thread, the caller's, nothing is decoded ahead.
-    pub fn new(threads: usize) -> DecodeAhead<T> {
+    pub fn new(threads: usize, decode: Decode) -> DecodeAhead<T> {
         let workers = threads.min(THREADS_MAX).saturating_sub(1);
         let (jobs, receiver) = mpsc::channel::<Job>();
         let receiver = Arc::new(Mutex::new(receiver));
@@ -49,11 +67,12 @@ impl<T> DecodeAhead<T> {
             .filter(|worker| {
                 let receiver = Arc::clone(&receiver);
                 let named = thread::Builder::new().name(format!("decode-{worker}"));
-                named.spawn(move || work(&receiver)).is_ok()
+                named.spawn(move || work(&receiver, decode)).is_ok()
             })
             .count();
         DecodeAhead {
             jobs: (started > 0).then_some(jobs),
+            decode,
             depth: if started > 0 { started + 1 } else { 0 },
             waiting: VecDeque::new(),
             bytes: 0,
@@ -91,7 +110,7 @@ impl<T> DecodeAhead<T> {
         let (about, bytes, waiting) = self.waiting.pop_front()?;
         self.bytes -= bytes;
         let decoded = match waiting {
-            Waiting::Chunk(chunk) => chunk.events(),
+            Waiting::Chunk(chunk) => self.decode.of(&chunk),
             Waiting::Decoded(receiver) => match receiver.recv() {
                 Ok(decoded) => decoded,
                 Err(_) => unreachable!("a decoding thread answers every chunk it takes"),
@@ -102,7 +121,7 @@ impl<T> DecodeAhead<T> {
 }
 
 /// Until nobody sends any more.
-fn work(jobs: &Mutex<Receiver<Job>>) {
+fn work(jobs: &Mutex<Receiver<Job>>, decode: Decode) {
     loop {
         let job = {
             let jobs = jobs.lock().unwrap_or_else(|error| error.into_inner());
@@ -110,6 +129,6 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
         };
         let Ok((chunk, answer)) = job else { return };
         // Whoever asked may have gone.
-        let _ = answer.send(chunk.events());
+        let _ = answer.send(decode.of(&chunk));
     }
 }

@@ -8,7 +8,7 @@ use replay::{
     walk::Unreadable,
 };
 use std::path::PathBuf;
-use trace_format::{ChunkSource, LossTotal, SealedChunk};
+use trace_format::{ChunkEvents, ChunkSource, LossTotal, SealedChunk};
 
 use crate::{Global, Outcome, Usage, progress::Progress};
 
@@ -342,19 +342,15 @@ fn read_live(
     Ok(())
 }
 
-/// Decodes a chunk, as a whole or as its events are asked for. One that fails its checks costs only itself.
-pub fn decode(
+/// A chunk that was decoded. One that fails its checks costs only itself.
+pub fn decoded(
     input: &Input,
-    chunk: &SealedChunk,
-    whole: bool,
+    number: u64,
+    decoded: Result<ChunkEvents, trace_format::Error>,
     condition: &mut Condition,
-) -> Option<trace_format::ChunkEvents> {
+) -> Option<ChunkEvents> {
     condition.decoded += 1;
-    let events = match whole {
-        true => chunk.events(),
-        false => chunk.events_as_asked(),
-    };
-    match events.with_context(|| format!("{input}: chunk {} is left out", chunk.header.number)) {
+    match decoded.with_context(|| format!("{input}: chunk {number} is left out")) {
         Ok(decoded) => Some(decoded),
         Err(error) => {
             condition.incomplete = true;

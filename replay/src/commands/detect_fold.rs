@@ -5,7 +5,7 @@
 
 use replay::{
     artifact::Model,
-    decode_ahead::DecodeAhead,
+    decode_ahead::{Decode, DecodeAhead},
     edges::Judge,
     findings::{Finding, FoundContainer, short_id},
     gate,
@@ -126,7 +126,7 @@ impl Folding {
             engines,
             wanted,
             pipeline: None,
-            ahead: DecodeAhead::new(threads),
+            ahead: DecodeAhead::new(threads, Decode::Whole),
             start_ns: 0,
         }
     }

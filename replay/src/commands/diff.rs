@@ -57,7 +57,8 @@ pub fn run(arguments: &Arguments, global: Global) -> anyhow::Result<Outcome> {
                 ended.finish(&mut out, &mut summary, global.json)?;
             }
             let pair = current.get_or_insert_with(|| Pair::new(&rules));
-            if let Some(events) = trace::decode(input, chunk, true, condition) {
+            let number = chunk.header.number;
+            if let Some(events) = trace::decoded(input, number, chunk.events(), condition) {
                 // Events share their columns: the second decoding is cheaper than copying them.
                 pair.pipelines[0].push_decoded(events);
                 pair.pipelines[1].push(chunk)?;

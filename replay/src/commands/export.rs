@@ -2,7 +2,6 @@
 
 use anyhow::Context;
 use replay::{
-    event_view::EventView,
     export::{self, Format, RowWriter, Table, tables},
     resolve::Depth,
     source::Input,
@@ -17,8 +16,9 @@ use std::{
 };
 
 use super::{
-    cat::{Select, Shown, walk},
+    cat::Select,
     export_tables,
+    visit::{Look, Seen, Shown, visit},
 };
 use crate::{
     Global, Outcome, Usage, output,
@@ -197,8 +197,11 @@ fn open<'a>(
         true => Box::new(BufWriter::with_capacity(1 << 16, io::stdout())),
         false => Box::new(BufWriter::with_capacity(1 << 16, create(part, true)?)),
     };
-    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    export::writer(format, table, out, threads).map_err(write_failed)
+    export::writer(format, table, out, threads()).map_err(write_failed)
+}
+
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 #[cfg(feature = "sqlite")]
@@ -230,7 +233,10 @@ fn write(
         _ => return export_tables::write(name, &arguments.traces, writer, results_too, global),
     }
     let mut rows = 0u64;
-    let mut row = |view: &EventView<'_>| -> anyhow::Result<()> {
+    let mut row = |seen: Seen<'_, '_>| -> anyhow::Result<()> {
+        let Seen::Event(view) = seen else {
+            return Ok(());
+        };
         rows += 1;
         let written = match name {
             TableName::Samples => writer.row(&tables::Placed(view, &places)),
@@ -238,15 +244,13 @@ fn write(
         };
         written.map_err(write_failed)
     };
-    let condition = walk(
-        &arguments.traces,
-        &select,
-        Shown::Events,
-        Depth::All,
+    let look = Look {
+        shown: Shown::Events,
+        looks_at: Depth::All,
         results_too,
-        global,
-        &mut row,
-    )?;
+        threads: threads(),
+    };
+    let condition = visit(&arguments.traces, &select, look, global, &mut row)?;
     Ok((rows, condition))
 }
 

@@ -36,3 +36,4 @@ mod stats_json;
 mod stats_text;
 pub mod tree;
 pub mod verify;
+mod visit;

@@ -44,34 +44,69 @@ pub fn events() -> Table {
     }
 }
 
-/// Of the columns that only some kinds of events have, those of a plain system call: the first and the last.
-const OF_A_CALL: [&str; 2] = ["syscall", "arg5"];
-/// The first and the last that are in the same way every kind's.
+/// The first and the last column of those that are in the same way every kind's.
 const OF_ALL: [[&str; 2]; 2] = [["time", "image"], ["chunk", "row"]];
+/// The same of those that only some kinds have, for the kinds that a full recording is made of: three quarters
+/// of the columns hold nothing of theirs.
+const OF_A_CALL: &[[&str; 2]] = &[["syscall", "arg5"], ["call_ns", "call_ns"]];
+const OF_AN_OPEN: &[[&str; 2]] = &[
+    ["syscall", "ret"],
+    ["path", "path"],
+    ["flags", "marks"],
+    ["call_ns", "call_ns"],
+];
+const OF_HTTP: &[[&str; 2]] = &[
+    ["fd", "remote_port"],
+    ["latency_ns", "latency_ns"],
+    ["sent", "sent"],
+    ["http_status", "http_host"],
+];
 
-/// The columns in which a plain system call can have something. Most events of a full recording are such
-/// calls, and three quarters of the columns nothing to them.
-static PLAIN: LazyLock<Vec<usize>> = LazyLock::new(|| {
+/// The columns in which an event can have something, by kind.
+struct Asked {
+    call: Vec<usize>,
+    open: Vec<usize>,
+    http: Vec<usize>,
+    any: Vec<usize>,
+}
+
+static ASKED: LazyLock<Asked> = LazyLock::new(|| {
     let place = |name: &str| COLUMNS.iter().position(|column| column.name == name);
-    let [general, stored] = OF_ALL;
-    let spans = [general, OF_A_CALL, stored].map(|[first, last]| (place(first), place(last)));
-    let columns = spans.into_iter().flat_map(|span| match span {
-        (Some(first), Some(last)) => first..=last,
-        _ => unreachable!("columns are never taken away"),
-    });
-    columns.collect()
+    let columns = |of_kind: &[[&str; 2]]| {
+        let spans = OF_ALL.iter().chain(of_kind);
+        let spans = spans.map(|[first, last]| (place(first), place(last)));
+        let mut columns: Vec<usize> = spans
+            .flat_map(|span| match span {
+                (Some(first), Some(last)) => first..=last,
+                _ => unreachable!("columns are never taken away"),
+            })
+            .collect();
+        columns.sort_unstable();
+        columns
+    };
+    Asked {
+        call: columns(OF_A_CALL),
+        open: columns(OF_AN_OPEN),
+        http: columns(OF_HTTP),
+        any: (0..COLUMNS.len()).collect(),
+    }
 });
 
 impl Row for EventView<'_> {
     fn cells(&self, put: &mut Put<'_>) -> Result<(), Error> {
-        let mut cell = |at: usize| match (COLUMNS[at].get)(self) {
-            Cell::Null => Ok(()),
-            cell => put(at, cell),
+        let columns = match self.event.data {
+            EventData::Syscall(_) => &ASKED.call,
+            EventData::Open(_) => &ASKED.open,
+            EventData::Http(_) => &ASKED.http,
+            _ => &ASKED.any,
         };
-        match self.event.data {
-            EventData::Syscall(_) => PLAIN.iter().copied().try_for_each(&mut cell),
-            _ => (0..COLUMNS.len()).try_for_each(&mut cell),
+        for &at in columns {
+            match (COLUMNS[at].get)(self) {
+                Cell::Null => {}
+                cell => put(at, cell)?,
+            }
         }
+        Ok(())
     }
 }
 
@@ -113,40 +148,76 @@ pub fn of<T>(name: &'static str, columns: &[Of<T>]) -> Table {
 mod tests {
     use super::*;
     use crate::{order::EventRef, resolve::State};
-    use trace_format::{Event, Syscall};
+    use trace_format::{
+        Event,
+        event::{Endpoint, Http, Open, PathMarks, Syscall},
+    };
 
-    #[test]
-    fn a_plain_call_has_nothing_in_the_columns_that_are_not_asked() {
-        let event = Event {
-            boot_ns: 1,
-            cpu: 2,
-            probe: 3,
-            seq: 4,
-            tid: 5,
-            pid: 6,
-            cgroup_id: 7,
-            data: EventData::Syscall(Syscall {
+    /// Whatever a kind can tell, told.
+    fn full() -> [EventData; 3] {
+        let end = |last: u8| Endpoint {
+            addr: vec![10, 0, 0, last].into(),
+            port: 80,
+        };
+        [
+            EventData::Syscall(Syscall {
                 nr: 8,
                 ret: 9,
                 args: [10, 11, 12, 13, 14, 15],
-                duration_ns: 0,
+                duration_ns: 16,
             }),
-        };
+            EventData::Open(Open {
+                nr: 257,
+                ret: 3,
+                flags: 1,
+                mode: 2,
+                dev: 4,
+                ino: 5,
+                path: "/a".into(),
+                marks: PathMarks(PathMarks::CREATED),
+                duration_ns: 6,
+            }),
+            EventData::Http(Http {
+                fd: 1,
+                sent: true,
+                family: 2,
+                local: end(1),
+                remote: end(2),
+                status: 200,
+                method: "GET".into(),
+                path: "/".into(),
+                host: "h".into(),
+                latency_ns: 3,
+            }),
+        ]
+    }
+
+    #[test]
+    fn a_kind_has_nothing_in_the_columns_that_are_not_asked() {
         let state = State::new();
-        let view = EventView::new(&event, EventRef::default(), &state);
-        let asked: Vec<usize> = COLUMNS
-            .iter()
-            .enumerate()
-            .filter(|(_, column)| (column.get)(&view) != Cell::Null)
-            .map(|(at, _)| at)
-            .collect();
-        let mut put = Vec::new();
-        view.cells(&mut |at, _| {
-            put.push(at);
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(put, asked);
-        assert!(put.len() > 15, "{put:?}");
+        for data in full() {
+            let event = Event {
+                boot_ns: 1,
+                cpu: 2,
+                probe: 3,
+                seq: 4,
+                tid: 5,
+                pid: 6,
+                cgroup_id: 7,
+                data,
+            };
+            let view = EventView::new(&event, EventRef::default(), &state);
+            let have: Vec<usize> = (0..COLUMNS.len())
+                .filter(|at| (COLUMNS[*at].get)(&view) != Cell::Null)
+                .collect();
+            let mut put = Vec::new();
+            view.cells(&mut |at, _| {
+                put.push(at);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(put, have, "{event:?}");
+            assert!(put.len() > 12, "{put:?}");
+        }
     }
 }
