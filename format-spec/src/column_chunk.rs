@@ -12,7 +12,7 @@ use crate::{
     Context, ContextRecord, Error, EventType, Text,
     body::{Directory, Entry},
     columns::{self, COMMON, Column, position},
-    encoding,
+    encoding::{self, Encoding},
     header::{ChunkHeader, KindCount},
     limits::{self, CONTEXT_BYTES_MAX, VALUES_MAX, WEIGHT_MAX},
     order, record, rows, sequence, unpack,
@@ -210,6 +210,15 @@ impl ColumnChunk {
                 0,
                 format_args!("{} rows", self.header.rows),
                 entry.section.rows,
+            ));
+        }
+        let (expected, encoding) = (Encoding::Sequence.number(), entry.section.encoding);
+        if encoding != expected {
+            return Err(Error::malformed(
+                "sequence section",
+                0,
+                format_args!("encoding {expected}"),
+                encoding,
             ));
         }
         let pair = |row: u32| {

@@ -108,6 +108,7 @@ fn a_lie_in_the_directory_is_refused() {
         column(forge, 6, 16).payload[0] = 9
     });
     lie("encoding", &|forge| column(forge, 6, 16).encoding = 3);
+    lie("encoding", &|forge| forge.section(4).encoding = 67);
     lie("several", &|forge| {
         let again = column(forge, 6, 16).clone();
         forge.sections.push(again);

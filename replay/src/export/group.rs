@@ -17,7 +17,12 @@ use arrow::{
 use hashbrown::HashMap;
 use std::sync::Arc;
 
-use super::{Error, Row, Table, batches::data_type, table::Head, texts::Texts};
+use super::{
+    Error, Row, Table,
+    batches::data_type,
+    table::{Actor, Head},
+    texts::Texts,
+};
 use crate::{
     event_json::fields_text,
     event_view::{Cell, ColumnType},
@@ -38,7 +43,18 @@ pub struct Group {
     together: Option<usize>,
     rows: usize,
     text_bytes: usize,
+    /// Where an actor's pid leads: the last of those that lead there.
+    known: Vec<Option<Known>>,
 }
+
+/// An actor's values, with the numbers of their columns.
+struct Known {
+    actor: Actor,
+    values: Vec<(usize, u64)>,
+}
+
+/// Actors that are at hand: more than those that take turns on a host's CPUs.
+const KNOWN: usize = 64;
 
 /// A full group: its columns, and the order in which they are stored.
 pub struct Full {
@@ -61,16 +77,49 @@ impl Group {
             heads: table.heads.clone(),
             rows: 0,
             text_bytes: 0,
+            known: (0..KNOWN).map(|_| None).collect(),
         }
     }
 
     pub fn add(&mut self, row: &dyn Row) -> Result<(), Error> {
         let (columns, at, text_bytes) = (&mut self.columns, self.rows, &mut self.text_bytes);
-        row.cells(&mut |number, cell| {
+        let mut put = |number: usize, cell: Cell<'_>| {
             *text_bytes += columns[number].put(at, cell);
             Ok(())
-        })?;
+        };
+        match row.actor() {
+            None => row.cells(&mut put)?,
+            Some(actor) => {
+                row.own_cells(&mut put)?;
+                self.add_actor(row, actor)?;
+            }
+        }
         self.rows += 1;
+        Ok(())
+    }
+
+    fn add_actor(&mut self, row: &dyn Row, actor: Actor) -> Result<(), Error> {
+        let (columns, at) = (&mut self.columns, self.rows);
+        let place = &mut self.known[actor.pid as usize % KNOWN];
+        if let Some(known) = place
+            && known.actor == actor
+        {
+            for (number, value) in &known.values {
+                columns[*number].put_value(at, *value);
+            }
+            return Ok(());
+        }
+        let mut values = Vec::new();
+        row.actor_cells(&mut |number, cell| {
+            let column = &mut columns[number];
+            let before = column.values.len();
+            self.text_bytes += column.put(at, cell);
+            if column.values.len() > before {
+                values.extend(column.values.last().map(|value| (number, *value)));
+            }
+            Ok(())
+        })?;
+        *place = Some(Known { actor, values });
         Ok(())
     }
 
@@ -82,6 +131,8 @@ impl Group {
     pub fn take(&mut self) -> Option<Full> {
         let rows = std::mem::take(&mut self.rows);
         self.text_bytes = 0;
+        // Texts are numbered anew.
+        self.known.fill_with(|| None);
         if rows == 0 {
             return None;
         }

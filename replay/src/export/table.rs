@@ -3,12 +3,15 @@
 //! The events' columns are [`crate::event_view::COLUMNS`]; the other tables describe theirs the same way.
 //! `docs/export.md` lists all.
 
-use std::sync::LazyLock;
+use std::{ops::RangeInclusive, sync::LazyLock};
 
 use trace_format::EventData;
 
 use super::Error;
-use crate::event_view::{COLUMNS, Cell, ColumnType, EventView};
+use crate::{
+    event_view::{COLUMNS, Cell, ColumnType, EventView},
+    resolve::{Version, may_outlive_its_process},
+};
 
 /// Name and type of a column. Names are for ever, new columns are appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,30 @@ pub type Put<'a> = dyn FnMut(usize, Cell<'_>) -> Result<(), Error> + 'a;
 /// A row: puts its cells with the numbers of their columns, ascending; a column left out is null.
 pub trait Row {
     fn cells(&self, put: &mut Put<'_>) -> Result<(), Error>;
+
+    /// Rows with the same answer have the same cells in [`Row::actor_cells`].
+    fn actor(&self) -> Option<Actor> {
+        None
+    }
+
+    /// Of a row that has an actor: the cells that follow from that.
+    fn actor_cells(&self, _put: &mut Put<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Of a row that has an actor: the other cells.
+    fn own_cells(&self, put: &mut Put<'_>) -> Result<(), Error> {
+        self.cells(put)
+    }
+}
+
+/// Who did something, as far as the state knew it then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Actor {
+    pub pid: u32,
+    pub cgroup_id: u64,
+    may_have_ended: bool,
+    version: Version,
 }
 
 /// The events.
@@ -62,51 +89,95 @@ const OF_HTTP: &[[&str; 2]] = &[
     ["http_status", "http_host"],
 ];
 
-/// The columns in which an event can have something, by kind.
+/// The first and the last column of those that tell of the actor.
+const OF_ACTOR: [&str; 2] = ["comm", "image"];
+
+/// The columns in which an event of a kind can have something: all, and all but its actor's.
+struct OfKind {
+    all: Vec<usize>,
+    own: Vec<usize>,
+}
+
 struct Asked {
-    call: Vec<usize>,
-    open: Vec<usize>,
-    http: Vec<usize>,
-    any: Vec<usize>,
+    actor: RangeInclusive<usize>,
+    call: OfKind,
+    open: OfKind,
+    http: OfKind,
+    any: OfKind,
+}
+
+impl Asked {
+    fn of(&self, data: &EventData) -> &OfKind {
+        match data {
+            EventData::Syscall(_) => &self.call,
+            EventData::Open(_) => &self.open,
+            EventData::Http(_) => &self.http,
+            _ => &self.any,
+        }
+    }
 }
 
 static ASKED: LazyLock<Asked> = LazyLock::new(|| {
     let place = |name: &str| COLUMNS.iter().position(|column| column.name == name);
-    let columns = |of_kind: &[[&str; 2]]| {
-        let spans = OF_ALL.iter().chain(of_kind);
-        let spans = spans.map(|[first, last]| (place(first), place(last)));
-        let mut columns: Vec<usize> = spans
-            .flat_map(|span| match span {
-                (Some(first), Some(last)) => first..=last,
-                _ => unreachable!("columns are never taken away"),
-            })
-            .collect();
+    let span = |[first, last]: &[&str; 2]| match (place(first), place(last)) {
+        (Some(first), Some(last)) => first..=last,
+        _ => unreachable!("columns are never taken away"),
+    };
+    let actor = span(&OF_ACTOR);
+    let of_kind = |all: Vec<usize>| OfKind {
+        own: all
+            .iter()
+            .copied()
+            .filter(|at| !actor.contains(at))
+            .collect(),
+        all,
+    };
+    let columns = |only: &[[&str; 2]]| {
+        let mut columns: Vec<usize> = OF_ALL.iter().chain(only).flat_map(span).collect();
         columns.sort_unstable();
-        columns
+        of_kind(columns)
     };
     Asked {
         call: columns(OF_A_CALL),
         open: columns(OF_AN_OPEN),
         http: columns(OF_HTTP),
-        any: (0..COLUMNS.len()).collect(),
+        any: of_kind((0..COLUMNS.len()).collect()),
+        actor,
     }
 });
 
 impl Row for EventView<'_> {
     fn cells(&self, put: &mut Put<'_>) -> Result<(), Error> {
-        let columns = match self.event.data {
-            EventData::Syscall(_) => &ASKED.call,
-            EventData::Open(_) => &ASKED.open,
-            EventData::Http(_) => &ASKED.http,
-            _ => &ASKED.any,
-        };
-        for &at in columns {
-            match (COLUMNS[at].get)(self) {
-                Cell::Null => {}
-                cell => put(at, cell)?,
-            }
+        let columns = &ASKED.of(&self.event.data).all;
+        columns.iter().try_for_each(|at| self.cell(*at, put))
+    }
+
+    fn actor(&self) -> Option<Actor> {
+        Some(Actor {
+            pid: self.event.pid,
+            cgroup_id: self.event.cgroup_id,
+            may_have_ended: may_outlive_its_process(&self.event.data),
+            version: self.state.version(),
+        })
+    }
+
+    fn actor_cells(&self, put: &mut Put<'_>) -> Result<(), Error> {
+        ASKED.actor.clone().try_for_each(|at| self.cell(at, put))
+    }
+
+    fn own_cells(&self, put: &mut Put<'_>) -> Result<(), Error> {
+        let columns = &ASKED.of(&self.event.data).own;
+        columns.iter().try_for_each(|at| self.cell(*at, put))
+    }
+}
+
+impl EventView<'_> {
+    #[inline]
+    fn cell(&self, at: usize, put: &mut Put<'_>) -> Result<(), Error> {
+        match (COLUMNS[at].get)(self) {
+            Cell::Null => Ok(()),
+            cell => put(at, cell),
         }
-        Ok(())
     }
 }
 
