@@ -15,7 +15,9 @@ use super::statistics::Median;
 use super::trace::codec::path;
 use super::trace::peer::{NOBODY, Repeated, rate, repeated_capture};
 use super::trace::table::{Row, answered, millions, print};
-use super::trace::timing::{in_turns, peak_memory, pinned, pinned_to_two, seconds};
+use super::trace::timing::{
+    in_turns, peak_memory, pinned, pinned_beside, pinned_to_two, seconds, seconds_of_all,
+};
 use crate::repo;
 
 #[derive(clap::Args)]
@@ -123,11 +125,15 @@ fn speed(args: &Args, replay: &Path, recordings: &[Recording], rules: &[&str]) -
         }],
     )?;
     eprintln!("detecting in {TRACES} traces …");
-    let several_traces = in_turns(
+    let (first, second) = names.split_at(names.len() / 2);
+    let [first, second] = [first, second].map(|half| [&switches[..], half].concat());
+    let [one_core, two_cores, two_programs] = in_turns(
         args.runs,
-        [&|| seconds(&mut pinned(replay, &several)), &|| {
-            seconds(&mut pinned_to_two(replay, &several))
-        }],
+        [
+            &|| seconds(&mut pinned(replay, &several)),
+            &|| seconds(&mut pinned_to_two(replay, &several)),
+            &|| seconds_of_all(&mut pinned_beside(replay, [&first, &second])),
+        ],
     )?;
     let memory = [
         peak_memory(&mut pinned(replay, &one))?,
@@ -157,7 +163,12 @@ fn speed(args: &Args, replay: &Path, recordings: &[Recording], rules: &[&str]) -
         Row::new(
             format!("`replay detect` of {TRACES} traces, two cores, events/s"),
             "≥ 1.8 × one core",
-            times(several_traces, events),
+            times([one_core, two_cores], events),
+        ),
+        Row::new(
+            "the same traces by two programs beside each other, one on each core: what this machine gives",
+            "",
+            format!("{:.2} ×", one_core.value / two_programs.value),
         ),
         Row::new(
             format!("memory, peak: one trace on one core, on two, {TRACES} traces on two"),

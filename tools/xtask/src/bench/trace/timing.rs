@@ -12,6 +12,7 @@ use crate::repo;
 
 /// The core that nothing else of the benchmark uses.
 const CORE: &str = "1";
+const OTHER_CORE: &str = "0";
 /// Two cores.
 const CORES: &str = "0,1";
 
@@ -23,6 +24,15 @@ pub fn pinned(program: &Path, arguments: &[&str]) -> Command {
 /// The same with two cores.
 pub fn pinned_to_two(program: &Path, arguments: &[&str]) -> Command {
     pinned_to(CORES, program, arguments)
+}
+
+/// One program twice, each on a core of its own with its own arguments.
+pub fn pinned_beside(program: &Path, arguments: [&[&str]; 2]) -> [Command; 2] {
+    let [first, second] = arguments;
+    [
+        pinned_to(CORE, program, first),
+        pinned_to(OTHER_CORE, program, second),
+    ]
 }
 
 fn pinned_to(cores: &str, program: &Path, arguments: &[&str]) -> Command {
@@ -55,17 +65,32 @@ pub fn peak_memory(command: &mut Command) -> Result<u64> {
 
 /// Seconds from its start to its end, its output thrown away. 3 says that a trace has gaps.
 pub fn seconds(command: &mut Command) -> Result<f64> {
+    seconds_of_all(std::slice::from_mut(command))
+}
+
+/// The same of several that run beside each other, to the end of the last.
+pub fn seconds_of_all(commands: &mut [Command]) -> Result<f64> {
     let begun = Instant::now();
-    let status = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    let seconds = begun.elapsed().as_secs_f64();
-    match status.code() {
-        Some(0 | 3) => Ok(seconds),
-        _ => bail!("{command:?} ended with {status}"),
+    let mut children = Vec::new();
+    for command in &mut *commands {
+        let started = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        children.push(started);
     }
+    let mut ends = Vec::new();
+    for child in &mut children {
+        ends.push(child.wait()?);
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    for (command, status) in commands.iter().zip(ends) {
+        if !matches!(status.code(), Some(0 | 3)) {
+            bail!("{command:?} ended with {status}");
+        }
+    }
+    Ok(seconds)
 }
 
 /// Seconds to its first line of output; then it is stopped.
