@@ -315,8 +315,9 @@ fn host(all: &[Sample]) {
     );
 }
 
-/// What wait4 says of a child.
-fn waited(pid: u32) -> Usage {
+/// What wait4 says of a child, and its pid.
+fn waited(child: Child) -> (u32, Usage) {
+    let pid = child.id();
     let mut status = 0;
     // SAFETY: all zeros is a value of it; the kernel fills it.
     let mut told: libc::rusage = unsafe { std::mem::zeroed() };
@@ -324,13 +325,14 @@ fn waited(pid: u32) -> Usage {
     let ended = unsafe { libc::wait4(pid as i32, &raw mut status, 0, &raw mut told) };
     assert_eq!((ended, status), (pid as i32, 0));
     let ns = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000;
-    Usage {
+    let usage = Usage {
         user_ns: ns(told.ru_utime),
         system_ns: ns(told.ru_stime),
         max_rss_bytes: told.ru_maxrss as u64 * 1_024,
         minor_faults: told.ru_minflt as u64,
         major_faults: told.ru_majflt as u64,
-    }
+    };
+    (pid, usage)
 }
 
 #[test]
@@ -341,8 +343,7 @@ fn an_exit_tells_what_the_process_used_as_wait4_does() {
     let recording = Recording::start(&dir.path().join("trace.zst"), &["--profile", "light"]);
     let mut told = Vec::new();
     for _ in 0..5 {
-        let child = workload("threads").spawn().unwrap();
-        told.push((child.id(), waited(child.id())));
+        told.push(waited(workload("threads").spawn().unwrap()));
     }
     let path = recording.trace.clone();
     recording.stop();

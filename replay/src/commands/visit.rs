@@ -62,7 +62,7 @@ struct Place {
 
 /// What a fold goes on with.
 enum Next {
-    Chunk(Place, Result<ChunkEvents, trace_format::Error>),
+    Chunk(Place, Box<Result<ChunkEvents, trace_format::Error>>),
     /// A chunk was passed over: nothing older than this follows.
     Passed(u64),
 }
@@ -140,7 +140,7 @@ pub fn visit(
             condition.cannot_read(ended.take_unreadable());
         }
         let walk = current.get_or_insert_with(|| new_walk(place.start_ns));
-        let Some(decoded) = trace::decoded(&place.input, place.number, decoded, condition) else {
+        let Some(decoded) = trace::decoded(&place.input, place.number, *decoded, condition) else {
             return Ok(true);
         };
         kinds.learn(&decoded.context);
@@ -184,14 +184,18 @@ pub fn visit(
                     }
                 }
                 while let Some((place, decoded)) = ahead.next(false) {
-                    more &= fold(Next::Chunk(place, decoded), skip.as_mut(), condition)?;
+                    more &= fold(
+                        Next::Chunk(place, Box::new(decoded)),
+                        skip.as_mut(),
+                        condition,
+                    )?;
                 }
             }
             Ok(more)
         },
     )?;
     while let Some((place, decoded)) = ahead.next(true) {
-        fold(Next::Chunk(place, decoded), None, &mut condition)?;
+        fold(Next::Chunk(place, Box::new(decoded)), None, &mut condition)?;
     }
     if let Some(mut last) = current {
         last.finish()?;
