@@ -290,6 +290,14 @@ pub fn run(
         probe_table: ProbeTable::default(),
         filter: &options.filter,
         filter_text: filter.text(),
+        payload_text: match options.payload.is_empty() {
+            true => String::new(),
+            false => format!(
+                "{}: up to {} bytes of each",
+                options.payload.join(", "),
+                options.snaplen
+            ),
+        },
         loss: Vec::new(),
         filtered: 0,
         marks: options.marks.clone(),
@@ -305,7 +313,7 @@ pub fn run(
     let started = Instant::now();
     lists.seed(&options.filter);
     capture.probe_table = describe(&probes, options.profile);
-    capture.tell_filter();
+    capture.tell_options();
     capture.tell_in_force(clock::boot_ns());
     // Events are waiting from here on; everything else about the start is written after them.
     progress.recording.store(true, Ordering::Release);
@@ -344,6 +352,8 @@ struct Capture<'a> {
     filter: &'a Resolved,
     /// Empty: there is none.
     filter_text: String,
+    /// Empty: no payload is recorded.
+    payload_text: String,
     /// As last written.
     loss: Vec<LossCount>,
     filtered: u64,
@@ -397,7 +407,7 @@ impl Capture<'_> {
         self.out.now(Context::Clock(host::clock_pair()));
         let probe_table = self.probe_table.clone();
         self.out.now(Context::Probes(probe_table));
-        self.tell_filter();
+        self.tell_options();
         for user in host::users() {
             self.out.now(user);
         }
@@ -470,13 +480,19 @@ impl Capture<'_> {
         }
     }
 
-    /// What the filter is, as a mark: a reader knows what cannot be in the trace.
-    fn tell_filter(&mut self) {
-        if !self.filter_text.is_empty() {
-            self.out.now(Context::Mark(Mark {
-                label: "filter".to_owned(),
-                text: self.filter_text.clone(),
-            }));
+    /// What the filter is and of which calls there are payloads, as marks: a reader knows what cannot be in
+    /// the trace.
+    fn tell_options(&mut self) {
+        for (label, text) in [
+            ("filter", &self.filter_text),
+            ("payload", &self.payload_text),
+        ] {
+            if !text.is_empty() {
+                self.out.now(Context::Mark(Mark {
+                    label: label.to_owned(),
+                    text: text.clone(),
+                }));
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use trace_format::{Event, EventData, Payload, Syscall};
+use trace_format::{Context, ContextRecord, Event, EventData, Payload, Syscall};
 
 use super::{
     MACHINE, TIMES, of,
@@ -33,6 +33,8 @@ fn payloads(trace: &Trace, pid: u32) -> impl Iterator<Item = (&Event, &Payload)>
 pub fn unasked(trace: &Trace, _: &super::Done) {
     let any = |event: &Event| matches!(event.data, EventData::Payload(_));
     assert!(!trace.events.iter().any(any));
+    let said = |record: &ContextRecord| matches!(&record.body, Context::Mark(mark) if mark.label == "payload");
+    assert!(!trace.context.iter().any(said));
 }
 
 /// The call `name` on `fd`, with these bytes to write, or a buffer of that length to read into.
@@ -242,6 +244,11 @@ fn what_was_not_asked_for_or_matches_a_pattern_is_not_there() {
         .filter(|(_, payload)| payload.call.args[0] == from.as_raw_fd() as u64)
         .map(|(_, payload)| (payload.call.nr, payload.data.as_bytes()))
         .collect();
+    let said = trace.context.iter().any(|record| {
+        matches!(&record.body, Context::Mark(mark) if mark.label == "payload"
+            && mark.text == "write, sendto: up to 64 bytes of each")
+    });
+    assert!(said, "the trace says what it has");
     let kept = &b"login\0[redacted]\0 end"[..];
     assert_eq!(found, [(nr("write"), kept), (nr("sendto"), kept)]);
     let named = [nr("write"), nr("sendto")];
