@@ -108,6 +108,8 @@ PARTS = {
     "summary": {row[1]: (int(row[0]), parse(row[2])) for _, rows in tables("parts of a summary") for row in rows},
 }
 DECLARED_MIN = 1024
+# Columns of exit that say nothing where usage_known is 0.
+USAGE = ("user_ns", "system_ns", "max_rss_bytes", "minor_faults", "major_faults")
 DECLARED_ENCODINGS = (0, 1, 2)
 EVENT_TYPE = "event_type"
 LISTS_MAX = {"kinds": "KINDS_MAX", "sequences": "SEQUENCES_MAX", "processes": "PROCESSES_MAX", "index": "INDEX_CHUNKS_MAX"}
@@ -597,6 +599,8 @@ def decode(frame):
             name, fields = events[row]
             if name == "timed_syscall" and fields["duration_ns"] == 0:
                 name, fields = "syscall", {key: fields[key] for key in fields if key != "duration_ns"}
+            if name == "exit" and not fields["usage_known"]:
+                fields = {key: 0 if key in USAGE else value for key, value in fields.items()}
             lines.append({"event": name, "row": row,
                           **{field[1]: table[field[1]][row] for field in COMMON if field[1] != "family"},
                           "seq": seq, "fields": fields})

@@ -129,9 +129,10 @@ pub const CREDENTIALS: u16 = 21;
 pub const TIMED_SYSCALL: u16 = 22;
 /// A [`SYSCALL`] with the first bytes of what it read or wrote.
 pub const PAYLOAD: u16 = 24;
+pub const PASSED_FD: u16 = 25;
 
 /// Ascending by id. Ids that are not here were never given out.
-pub const FAMILIES: [Family; 23] = [
+pub const FAMILIES: [Family; 24] = [
     Family {
         id: SYSCALL,
         name: "syscall",
@@ -516,6 +517,24 @@ pub const FAMILIES: [Family; 23] = [
             column(23, "arg5", U64, DeltaBy(NR)),
             column(24, "duration_ns", U64, Plain),
             column(25, "data", Text, Plain),
+        ],
+    },
+    Family {
+        id: PASSED_FD,
+        name: "passed_fd",
+        fields: &[
+            column(16, "fd", I32, Zigzag),
+            column(17, "sent", Bool, Plain),
+            column(18, "socket", I32, Zigzag),
+            column(19, "count", U32, Plain),
+            column(20, "place", U32, Plain),
+            column(21, "mode", U32, Plain),
+            column(22, "path", Text, Plain),
+            column(23, "dev", U64, Plain),
+            column(24, "ino", U64, Plain),
+            column(25, "peer_pid", U32, Plain),
+            column(26, "peer_cgroup_id", U64, Plain),
+            column(27, "marks", U32, Plain),
         ],
     },
 ];

@@ -53,6 +53,7 @@ pub enum EventData {
     Peer(Peer),
     Credentials(Credentials),
     Payload(Payload),
+    PassedFd(PassedFd),
     /// Of a family that the trace describes itself.
     Declared(Declared),
 }
@@ -602,4 +603,47 @@ pub struct Peer {
     pub peer_pid: u32,
     /// Where that is; 0: not known.
     pub peer_cgroup_id: u64,
+}
+
+/// A descriptor that a process sent or received with a message of a unix socket (`SCM_RIGHTS`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PassedFd {
+    /// In the event's process.
+    pub fd: i32,
+    /// By the event's process; false: it received it.
+    pub sent: bool,
+    /// The descriptor of the socket.
+    pub socket: i32,
+    /// Descriptors that came together, of which a recorder may tell the first ones only.
+    pub count: u32,
+    /// Which of these it is, from 0.
+    pub place: u32,
+    /// The file's type and permissions, as `st_mode`.
+    pub mode: u32,
+    /// In the process's root; of a file that [is nowhere](PassedMarks::NOWHERE) its name.
+    pub path: Text,
+    pub dev: u64,
+    pub ino: u64,
+    /// Received: who sent it, where [that was seen](PassedMarks::SENDER_SEEN). Else the process that the
+    /// socket is connected to. 0: not known.
+    pub peer_pid: u32,
+    pub peer_cgroup_id: u64,
+    pub marks: PassedMarks,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PassedMarks(pub u32);
+impl PassedMarks {
+    pub const SENDER_SEEN: u32 = 1;
+    /// More came than the receiver had room for.
+    pub const CUT: u32 = 2;
+    /// The beginning of the path is missing.
+    pub const PATH_CUT: u32 = 4;
+    /// In no directory: a memfd, a pipe, a socket, what the kernel makes.
+    pub const NOWHERE: u32 = 8;
+    pub const READABLE: u32 = 16;
+    pub const WRITABLE: u32 = 32;
+    pub fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
 }

@@ -165,6 +165,7 @@ pub fn family_of(data: &EventData) -> u16 {
         EventData::Peer(_) => columns::PEER,
         EventData::Credentials(_) => columns::CREDENTIALS,
         EventData::Payload(_) => columns::PAYLOAD,
+        EventData::PassedFd(_) => columns::PASSED_FD,
         EventData::Declared(declared) => declared.ty().family(),
     }
 }
@@ -427,6 +428,20 @@ pub fn put_fields(data: &EventData, dictionary: &mut Dictionary, out: &mut Vec<u
             out.extend_from_slice(&plain(call));
             out.extend_from_slice(&[call.duration_ns, dictionary.id(data)]);
         }
+        EventData::PassedFd(passed) => out.extend_from_slice(&[
+            passed.fd as i64 as u64,
+            passed.sent.into(),
+            passed.socket as i64 as u64,
+            passed.count.into(),
+            passed.place.into(),
+            passed.mode.into(),
+            dictionary.id(&passed.path),
+            passed.dev,
+            passed.ino,
+            passed.peer_pid.into(),
+            passed.peer_cgroup_id,
+            passed.marks.0.into(),
+        ]),
         EventData::Declared(declared) => {
             let numbers = declared.values().iter();
             out.extend(numbers.map(|value| value.number(dictionary)));
@@ -801,6 +816,20 @@ pub fn take_fields(family: u16, fields: &[Vec<u64>], texts: &[Text], row: usize)
             unix_path: row.text(8),
             peer_pid: row.at(9) as u32,
             peer_cgroup_id: row.at(10),
+        }),
+        columns::PASSED_FD => EventData::PassedFd(PassedFd {
+            fd: row.at(0) as i32,
+            sent: row.at(1) != 0,
+            socket: row.at(2) as i32,
+            count: row.at(3) as u32,
+            place: row.at(4) as u32,
+            mode: row.at(5) as u32,
+            path: row.text(6),
+            dev: row.at(7),
+            ino: row.at(8),
+            peer_pid: row.at(9) as u32,
+            peer_cgroup_id: row.at(10),
+            marks: PassedMarks(row.at(11) as u32),
         }),
         _ => unreachable!("only families of the table are decoded, found {family}"),
     }

@@ -52,6 +52,7 @@ pub mod kind {
     pub const PEER: u8 = 22;
     pub const CREDENTIALS: u8 = 23;
     pub const PAYLOAD: u8 = 25;
+    pub const PASSED_FD: u8 = 26;
 }
 
 /// What happens at the exit of a system call: the value of the policy array at its number.
@@ -170,6 +171,8 @@ pub struct IoShape {
     pub http: bool,
     /// DNS messages and the addresses of UDP become events.
     pub udp: bool,
+    /// Descriptors that pass through unix sockets become events.
+    pub passing: bool,
 }
 impl IoShape {
     pub const NONE: u32 = 31;
@@ -182,6 +185,7 @@ impl IoShape {
     pub const VECTOR: u32 = 2;
     pub const MESSAGE: u32 = 3;
     /// Places of bits in the packed form.
+    const PASSING: u32 = 23;
     const RECORD: u32 = 27;
     const PAYLOAD: u32 = 28;
     const HTTP: u32 = 30;
@@ -191,6 +195,7 @@ impl IoShape {
             | (self.write << 13)
             | (self.read_fd << 18)
             | (self.write_fd << 21)
+            | (self.passing as u32) << Self::PASSING
             | (self.arity << 24)
             | (self.record as u32) << Self::RECORD
             | self.payload << Self::PAYLOAD
@@ -202,13 +207,15 @@ impl IoShape {
     pub const fn wants(policy: u32) -> u64 {
         ((policy >> Self::UDP) as u64 * sniff::ALL_UDP)
             | (((policy >> Self::HTTP) & 1) as u64 * sniff::TCP)
+            | (((policy >> Self::PASSING) & 1) as u64 * sniff::UNIX)
     }
     pub const fn unpack(policy: u32) -> Self {
         IoShape {
             read: (policy >> 8) & 31,
             write: (policy >> 13) & 31,
             read_fd: (policy >> 18) & 7,
-            write_fd: (policy >> 21) & 7,
+            write_fd: (policy >> 21) & 3,
+            passing: (policy >> Self::PASSING) & 1 != 0,
             arity: (policy >> 24) & 7,
             record: (policy >> Self::RECORD) & 1 != 0,
             payload: (policy >> Self::PAYLOAD) & 3,
@@ -388,6 +395,8 @@ pub mod sniff {
     pub const PEER: u64 = 8;
     /// A UDP socket on port 53.
     pub const SERVER: u64 = 16;
+    /// A unix socket.
+    pub const UNIX: u64 = 32;
     pub const ALL_UDP: u64 = DNS | UDP | PEER | SERVER;
 }
 /// Bytes of a DNS message that are kept: header (12), longest name (255), type and class.
@@ -475,7 +484,7 @@ pub struct IoCount {
     pub mode: u16,
     /// 1: the file is on the list. Its calls are events and not counted here.
     pub listed: u8,
-    /// [`sniff`]: 0 for all that is no internet socket.
+    /// [`sniff`]: 0 for all that is no internet or unix socket.
     pub sniff: u8,
     /// Messages of it that became events, and payloads that were none.
     pub sniffed: u32,
@@ -772,6 +781,60 @@ pub struct NetRecord {
     pub reserved: u32,
     pub local: [u8; 16],
     pub remote: [u8; 16],
+}
+
+/// Descriptors of one call that become events. The largest message has 253 (`SCM_MAX_FD`); D-Bus lets one have 16.
+pub const PASSED_FDS_MAX: u64 = 32;
+/// Messages, control messages and descriptors that a call is looked through for the next one. A process that
+/// receives has at most four control messages in each, whatever was sent.
+pub const PASSING_STEPS_MAX: u64 = 32;
+/// (File, socket) pairs whose sender is remembered; the least recently used one goes.
+pub const PASSERS_MAX: u32 = 4_096;
+
+/// Who sent a file to a socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passer {
+    pub pid_tgid: u64,
+    pub cgroup_id: u64,
+}
+
+/// A descriptor that came or went with a message, followed by the components of its file's path.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PassedRecord {
+    pub header: Header,
+    pub ino: u64,
+    pub peer_cgroup_id: u64,
+    pub peer_pid: u32,
+    /// The descriptor of the socket.
+    pub socket: i32,
+    pub fd: i32,
+    /// 1: the event's process sent it.
+    pub sent: u32,
+    pub dev: u32,
+    /// `i_mode`.
+    pub mode: u32,
+    /// Descriptors that came together, and which of these it is, from 0.
+    pub count: u32,
+    pub place: u32,
+    /// [`passed`].
+    pub marks: u32,
+    pub reserved: u32,
+}
+
+/// Marks of a [`PassedRecord`].
+pub mod passed {
+    /// The process at the other end was seen to send this file to this socket.
+    pub const SENDER_SEEN: u32 = 1;
+    /// There were more control data than the receiver had room for.
+    pub const CUT: u32 = 2;
+    /// The beginning of the path is missing.
+    pub const PATH_CUT: u32 = 4;
+    /// The file is in no directory, and has a name only: memfd, pipe, socket, what the kernel makes.
+    pub const NOWHERE: u32 = 8;
+    pub const READABLE: u32 = 16;
+    pub const WRITABLE: u32 = 32;
 }
 
 /// A call that read or wrote, followed by the first bytes of what passed.

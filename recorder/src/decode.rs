@@ -5,16 +5,17 @@
 
 use recorder_ebpf::{
     AccessRecord, CgroupRecord, CredentialsRecord, ExecRecord, ExitRecord, ForkRecord, Header,
-    IoRecord, IpcRecord, NetRecord, OomKillRecord, OpenRecord, PathCallRecord, PayloadRecord,
-    SignalRecord, SockCallRecord, TaskUsage, TcpEventRecord, TcpStateRecord, UringRecord, abi,
-    detail, ipc, kind, marks, probe,
+    IoRecord, IpcRecord, NetRecord, OomKillRecord, OpenRecord, PassedRecord, PathCallRecord,
+    PayloadRecord, SignalRecord, SockCallRecord, TaskUsage, TcpEventRecord, TcpStateRecord,
+    UringRecord, abi, detail, ipc, kind, marks, passed, probe,
 };
 use trace_format::{
     Event, EventData, Text,
     event::{
         CgroupChange, CredentialMarks, Credentials, Dns, Endpoint, Exec, ExecDetails, ExecFlags,
-        Exit, Fork, Http, Ipc, IpcKind, IpcMarks, OomKill, Open, PathCall, PathMarks, Payload,
-        Peer, ProcessAccess, Rights, Signal, SockCall, Syscall, TcpEvent, TcpState, TcpWhat, Usage,
+        Exit, Fork, Http, Ipc, IpcKind, IpcMarks, OomKill, Open, PassedFd, PassedMarks, PathCall,
+        PathMarks, Payload, Peer, ProcessAccess, Rights, Signal, SockCall, Syscall, TcpEvent,
+        TcpState, TcpWhat, Usage,
     },
     syscalls::{self, Arch},
 };
@@ -75,6 +76,7 @@ pub fn record(bytes: &[u8]) -> Option<Event> {
         kind::PEER => peer(&fixed(bytes)?, variable::<NetRecord>(bytes, &header)?),
         kind::CREDENTIALS => credentials(&fixed(bytes)?),
         kind::PAYLOAD => payload(&fixed(bytes)?, variable::<PayloadRecord>(bytes, &header)?),
+        kind::PASSED_FD => passed_fd(&fixed(bytes)?, variable::<PassedRecord>(bytes, &header)?),
         kind::CGROUP => cgroup(&fixed(bytes)?, variable::<CgroupRecord>(bytes, &header)?),
         _ => return None,
     };
@@ -316,6 +318,37 @@ fn peer(record: &NetRecord, sun_path: &[u8]) -> EventData {
         unix_path: Text::new(unix_name(sun_path)),
         peer_pid: record.peer_pid,
         peer_cgroup_id: record.peer_cgroup_id,
+    })
+}
+
+fn passed_fd(record: &PassedRecord, components: &[u8]) -> EventData {
+    const MARKS: [(u32, u32); 6] = [
+        (passed::SENDER_SEEN, PassedMarks::SENDER_SEEN),
+        (passed::CUT, PassedMarks::CUT),
+        (passed::PATH_CUT, PassedMarks::PATH_CUT),
+        (passed::NOWHERE, PassedMarks::NOWHERE),
+        (passed::READABLE, PassedMarks::READABLE),
+        (passed::WRITABLE, PassedMarks::WRITABLE),
+    ];
+    let marks = MARKS.iter().filter(|(bit, _)| record.marks & bit != 0);
+    let marks = marks.fold(0, |all, (_, mark)| all | mark);
+    let path = match record.marks & passed::NOWHERE {
+        0 => absolute(components).into(),
+        _ => Text::new(until_nul(components)),
+    };
+    EventData::PassedFd(PassedFd {
+        fd: record.fd,
+        sent: record.sent != 0,
+        socket: record.socket,
+        count: record.count,
+        place: record.place,
+        mode: record.mode,
+        path,
+        dev: device(record.dev),
+        ino: record.ino,
+        peer_pid: record.peer_pid,
+        peer_cgroup_id: record.peer_cgroup_id,
+        marks: PassedMarks(marks),
     })
 }
 

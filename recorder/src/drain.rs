@@ -202,10 +202,14 @@ impl Drain {
                     body,
                 });
             }
-            // Of whom a call is about nothing else may happen.
-            if let EventData::ProcessAccess(call) = &event.data
-                && call.target_cgroup != 0
-                && let Some(body) = containers.see(call.target_cgroup)
+            // Of whom it is about nothing else may happen.
+            let other = match &event.data {
+                EventData::ProcessAccess(call) => call.target_cgroup,
+                EventData::PassedFd(passed) => passed.peer_cgroup_id,
+                _ => 0,
+            };
+            if other != 0
+                && let Some(body) = containers.see(other)
             {
                 chunks.context(ContextRecord {
                     boot_ns: event.boot_ns,

@@ -53,6 +53,9 @@ const PAYLOADS: [(&str, u32); 10] = [
     ("sendmmsg", IoShape::MESSAGE),
 ];
 
+/// Calls that can pass descriptors.
+const PASSING: [&str; 4] = ["recvmsg", "recvmmsg", "sendmsg", "sendmmsg"];
+
 /// Calls whose first bytes can be recorded.
 pub const PAYLOAD_CALLS: [&str; 10] = [
     "read", "pread64", "readv", "recvfrom", "recvmsg", "write", "pwrite64", "writev", "sendto",
@@ -68,6 +71,8 @@ pub struct How<'a> {
     pub http: bool,
     /// DNS and addresses of UDP are.
     pub udp: bool,
+    /// Descriptors that they pass are.
+    pub passing: bool,
     /// Of [`PAYLOAD_CALLS`] those that are events with their first bytes.
     pub payload: &'a [&'static str],
 }
@@ -110,6 +115,7 @@ pub fn policies(arch: Arch, how: How<'_>) -> impl Iterator<Item = (&'static str,
                 payload: payload.map_or(place, |(_, payload)| *payload),
                 http: how.http && payload.is_some(),
                 udp: how.udp && payload.is_some(),
+                passing: how.passing && PASSING.contains(&name),
             };
             let action = if asked { action::PAYLOAD } else { action::IO };
             (name, action, shape)
@@ -167,6 +173,7 @@ mod tests {
         record: false,
         http: true,
         udp: true,
+        passing: true,
         payload: &[],
     };
 
@@ -197,11 +204,16 @@ mod tests {
             let all = policies(Arch::X86_64, how).map(|(_, policy)| IoShape::wants(policy));
             all.filter(|wants| *wants != 0).collect()
         };
+        let network = |bits| move |wants: &u64| wants & !sniff::UNIX == bits;
+        let unix = |wants: &u64| wants & sniff::UNIX != 0;
         let with = wants(COUNTED);
-        assert_eq!(with, vec![sniff::ALL_UDP | sniff::TCP; PAYLOADS.len()]);
+        assert_eq!(with.len(), PAYLOADS.len());
+        assert!(with.iter().all(network(sniff::ALL_UDP | sniff::TCP)));
+        assert_eq!(with.iter().filter(|bits| unix(bits)).count(), PASSING.len());
         let without = How {
             record: true,
             http: false,
+            passing: false,
             ..COUNTED
         };
         assert_eq!(wants(without), vec![sniff::ALL_UDP; PAYLOADS.len()]);

@@ -305,6 +305,7 @@ pub fn table(profile: Profile, arch: Arch, http: bool, payload: &[&'static str])
         record: profile == Profile::Full,
         http: http && looks,
         udp: looks,
+        passing: looks,
         payload,
     };
     for (name, value) in io_calls::policies(arch, how) {

@@ -3,12 +3,16 @@
 //! This process does everything in [`ROWS`] a known number of times while `rec` records in the
 //! default profile and with `--http`, and then looks for exactly that. A family of the format without a row fails.
 
+#[path = "support/actor.rs"]
+mod actor;
 #[path = "kinds/credentials.rs"]
 mod credentials;
 #[path = "kinds/durations.rs"]
 mod durations;
 #[path = "kinds/ipc.rs"]
 mod ipc;
+#[path = "kinds/passing.rs"]
+mod passing;
 #[path = "kinds/payload.rs"]
 mod payload;
 mod support;
@@ -73,6 +77,7 @@ struct Done {
     oom_victims: Vec<u32>,
     ipc: ipc::Done,
     credentials: credentials::Done,
+    passing: passing::Done,
     /// Of a server of DNS, of UDP without, of HTTP.
     dns_port: u16,
     udp_port: u16,
@@ -93,7 +98,7 @@ struct Sum {
 type Check = fn(&Trace, &Done);
 
 /// Family, and what must have come of it.
-const ROWS: [(&str, Check); 23] = [
+const ROWS: [(&str, Check); 24] = [
     ("syscall", syscalls),
     ("syscall_count", counts),
     ("fork", forks),
@@ -117,6 +122,7 @@ const ROWS: [(&str, Check); 23] = [
     ("credentials", credentials::changes),
     ("timed_syscall", durations::unasked),
     ("payload", payload::unasked),
+    ("passed_fd", passing::both_ways),
 ];
 
 /// Two recordings of the whole machine at once would have each other's events.
@@ -171,6 +177,7 @@ fn act(dir: &Path) -> Done {
         files: Vec::new(),
         ipc: ipc::Done::default(),
         credentials: credentials::Done::default(),
+        passing: passing::Done::default(),
     };
     files(dir, &mut done);
     requests(dir, &mut done);
@@ -183,6 +190,7 @@ fn act(dir: &Path) -> Done {
     made_cgroups(&mut done);
     ipc::act(&mut done.ipc);
     credentials::act(dir, &mut done.credentials);
+    passing::act(dir, &mut done.passing);
     for _ in 0..TIMES {
         // SAFETY: an operation that does not exist; getpgid of this process.
         unsafe {

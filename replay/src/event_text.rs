@@ -20,6 +20,7 @@ use crate::{
         block_text,
         scap::{kinds::Kinds, stored::Kind},
     },
+    passed,
     resolve::{State, Version, may_outlive_its_process},
     syscalls::{self, errno, flags},
     walk::Noted,
@@ -353,6 +354,46 @@ fn write_what(view: &EventView<'_>, out: &mut Vec<u8>) {
                 let _ = write!(out, ", {}", one_line(&path.replacen('\0', "@", 1)));
             }
             endpoint(", local ", &peer.local, out);
+            Ok(())
+        }
+        EventData::PassedFd(passed) => {
+            let (verb, to) = if passed.sent {
+                ("sent", "to")
+            } else {
+                ("received", "from")
+            };
+            let _ = write!(
+                out,
+                "{verb} descriptor {}: {}",
+                passed.fd,
+                passed::kind(passed)
+            );
+            if !passed.path.is_empty() {
+                out.push(b' ');
+                append::one_line(&passed.path, out);
+            }
+            let _ = write!(out, ", through {}", passed.socket);
+            if passed.count > 1 {
+                let _ = write!(out, ", {} of {}", u64::from(passed.place) + 1, passed.count);
+            }
+            if passed.peer_pid != 0 {
+                let _ = write!(out, ", {to} process {}", passed.peer_pid);
+            }
+            if passed.peer_cgroup_id != 0 {
+                let container = view.state.container(passed.peer_cgroup_id);
+                let _ = write!(out, " in {}", one_line(State::label_of(container)));
+            }
+            if view
+                .state
+                .is_across(view.event.cgroup_id, passed.peer_cgroup_id)
+                == Some(true)
+            {
+                out.extend_from_slice(b", across containers");
+            }
+            let marks = passed::marks(passed);
+            if !marks.is_empty() {
+                let _ = write!(out, " [{marks}]");
+            }
             Ok(())
         }
         EventData::Credentials(change) => {

@@ -16,6 +16,7 @@ use crate::{
         signal_name, tcp_state, tcp_what,
     },
     order::EventRef,
+    passed,
     resolve::{Container, Process, State},
     syscalls::{self, errno},
 };
@@ -339,12 +340,13 @@ pub const COLUMNS: &[Column] = &[
     column(
         "path",
         Text,
-        "path of the file, executable or cgroup",
+        "path of the file, executable or cgroup; name of a passed file that is in no directory",
         |view| match &view.event.data {
             EventData::Exec(exec) => Cell::text(&exec.path),
             EventData::Open(open) => Cell::text(&open.path),
             EventData::PathCall(call) => Cell::text(&call.path),
             EventData::Cgroup(change) => Cell::text(&change.path),
+            EventData::PassedFd(passed) => Cell::text(&passed.path),
             _ => Cell::Null,
         },
     ),
@@ -388,6 +390,7 @@ pub const COLUMNS: &[Column] = &[
             EventData::Exec(exec) => Cell::nonzero(exec.dev),
             EventData::Open(open) => Cell::nonzero(open.dev),
             EventData::Io(io) => Cell::nonzero(io.dev),
+            EventData::PassedFd(passed) => Cell::nonzero(passed.dev),
             _ => Cell::Null,
         }
     }),
@@ -396,6 +399,7 @@ pub const COLUMNS: &[Column] = &[
             EventData::Exec(exec) => Cell::nonzero(exec.ino),
             EventData::Open(open) => Cell::nonzero(open.ino),
             EventData::Io(io) => Cell::nonzero(io.ino),
+            EventData::PassedFd(passed) => Cell::nonzero(passed.ino),
             _ => Cell::Null,
         }
     }),
@@ -420,13 +424,14 @@ pub const COLUMNS: &[Column] = &[
     column(
         "fd",
         Signed,
-        "descriptor of a socket call, of counted reads and writes, or that a message went through",
+        "descriptor of a socket call, of counted reads and writes, that a message went through, or that was passed",
         |view| match &view.event.data {
             EventData::SockCall(call) => Cell::Signed(call.fd.into()),
             EventData::Dns(dns) => Cell::Signed(dns.fd.into()),
             EventData::Http(http) => Cell::Signed(http.fd.into()),
             EventData::Peer(peer) => Cell::Signed(peer.fd.into()),
             EventData::Io(io) => Cell::Signed(io.fd.into()),
+            EventData::PassedFd(passed) => Cell::Signed(passed.fd.into()),
             _ => Cell::Null,
         },
     ),
@@ -740,11 +745,12 @@ pub const COLUMNS: &[Column] = &[
     column(
         "sent",
         Flag,
-        "the process sent the message, or connected; false: it received it, or accepted",
+        "the process sent the message or descriptor, or connected; false: it received it, or accepted",
         |view| match &view.event.data {
             EventData::Dns(dns) => Cell::Flag(dns.sent),
             EventData::Http(http) => Cell::Flag(http.sent),
             EventData::Peer(peer) => Cell::Flag(peer.sent),
+            EventData::PassedFd(passed) => Cell::Flag(passed.sent),
             _ => Cell::Null,
         },
     ),
@@ -815,22 +821,26 @@ pub const COLUMNS: &[Column] = &[
     column(
         "peer_pid",
         Unsigned,
-        "process at the other end of a unix socket",
-        of!(EventData::Peer(peer) => Cell::nonzero(peer.peer_pid)),
+        "process at the other end of a unix socket; of a received descriptor who sent it",
+        |view| match &view.event.data {
+            EventData::Peer(peer) => Cell::nonzero(peer.peer_pid),
+            EventData::PassedFd(passed) => Cell::nonzero(passed.peer_pid),
+            _ => Cell::Null,
+        },
     ),
     column(
         "peer_cgroup_id",
         Unsigned,
         "kernel id of its cgroup",
-        of!(EventData::Peer(peer) => Cell::nonzero(peer.peer_cgroup_id)),
+        |view| Cell::nonzero(peer_cgroup(view.event)),
     ),
     column("peer_container_name", Text, "its container", |view| {
-        let EventData::Peer(peer) = &view.event.data else {
-            return Cell::Null;
-        };
-        Cell::some(view.state.container(peer.peer_cgroup_id), |container| {
-            Cell::text(container.name.as_bytes())
-        })
+        match peer_cgroup(view.event) {
+            0 => Cell::Null,
+            cgroup => Cell::some(view.state.container(cgroup), |container| {
+                Cell::text(container.name.as_bytes())
+            }),
+        }
     }),
     column(
         "interface",
@@ -1076,7 +1086,64 @@ pub const COLUMNS: &[Column] = &[
         "first bytes of what the call read or wrote",
         of!(EventData::Payload(payload) => Cell::text(&payload.data)),
     ),
+    column(
+        "passed_kind",
+        Text,
+        "what a passed descriptor is: file, directory, memfd, pipe, socket, device, other",
+        of!(EventData::PassedFd(passed) => Cell::Text(passed::kind(passed).as_bytes())),
+    ),
+    column(
+        "passed_socket",
+        Signed,
+        "descriptor of the unix socket that it went through",
+        of!(EventData::PassedFd(passed) => Cell::Signed(passed.socket.into())),
+    ),
+    column(
+        "passed_count",
+        Unsigned,
+        "descriptors that stood together with it, itself included",
+        of!(EventData::PassedFd(passed) => Cell::Unsigned(passed.count.into())),
+    ),
+    column(
+        "passed_place",
+        Unsigned,
+        "which of these it is, from 0",
+        of!(EventData::PassedFd(passed) => Cell::Unsigned(passed.place.into())),
+    ),
+    column(
+        "passed_mode",
+        Unsigned,
+        "type and permissions of its file (st_mode)",
+        of!(EventData::PassedFd(passed) => Cell::nonzero(passed.mode)),
+    ),
+    column(
+        "passed_marks",
+        Text,
+        "sender_seen, cut, path_cut, nowhere (in no directory), readable, writable",
+        of!(EventData::PassedFd(passed) => Cell::Made(passed::marks(passed))),
+    ),
+    column(
+        "passed_across",
+        Flag,
+        "it came from or went to another container, or one of the two is the host",
+        |view| match &view.event.data {
+            EventData::PassedFd(passed) => {
+                let ends = (view.event.cgroup_id, passed.peer_cgroup_id);
+                Cell::some(view.state.is_across(ends.0, ends.1), Cell::Flag)
+            }
+            _ => Cell::Null,
+        },
+    ),
 ];
+
+/// Where the process at the other end is; 0: not known.
+fn peer_cgroup(event: &Event) -> u64 {
+    match &event.data {
+        EventData::Peer(peer) => peer.peer_cgroup_id,
+        EventData::PassedFd(passed) => passed.peer_cgroup_id,
+        _ => 0,
+    }
+}
 
 /// How long a system call took, where that is known.
 pub fn call_ns(data: &EventData) -> Option<u64> {

@@ -151,6 +151,11 @@ impl Shift {
                 peer.peer_cgroup_id = self.cgroup(peer.peer_cgroup_id);
                 EventData::Peer(peer)
             }
+            EventData::PassedFd(mut passed) => {
+                passed.peer_pid = self.pid(passed.peer_pid);
+                passed.peer_cgroup_id = self.cgroup(passed.peer_cgroup_id);
+                EventData::PassedFd(passed)
+            }
             EventData::Signal(mut signal) => {
                 signal.target_tid = self.pid(signal.target_tid);
                 signal.target_pid = self.pid(signal.target_pid);

@@ -391,6 +391,35 @@ pub fn data() -> impl Strategy<Value = EventData> {
                     })
                 }
             ),
+        (
+            any::<[i32; 2]>(),
+            any::<bool>(),
+            any::<[u32; 3]>(),
+            text(),
+            n(),
+            n(),
+            w(),
+            n(),
+            w()
+        )
+            .prop_map(
+                |(fds, sent, [count, place, mode], path, dev, ino, peer_pid, cgroup, marks)| {
+                    EventData::PassedFd(PassedFd {
+                        fd: fds[0],
+                        sent,
+                        socket: fds[1],
+                        count,
+                        place,
+                        mode,
+                        path,
+                        dev,
+                        ino,
+                        peer_pid,
+                        peer_cgroup_id: cgroup,
+                        marks: PassedMarks(marks),
+                    })
+                }
+            ),
         (w(), w(), rights(), rights()).prop_map(|(nr, marks, after, before)| {
             EventData::Credentials(Credentials {
                 nr,

@@ -297,6 +297,20 @@ pub fn one_of_each() -> Vec<EventData> {
             },
             data: Text::new(b"GET \\ \x00\xff\xc3\xa9\n"),
         }),
+        EventData::PassedFd(PassedFd {
+            fd: -1,
+            sent: true,
+            socket: 7,
+            count: 253,
+            place: u32::MAX,
+            mode: 0o100_777,
+            path: "memfd:x".into(),
+            dev: 1,
+            ino: u64::MAX,
+            peer_pid: 70,
+            peer_cgroup_id: 8_811,
+            marks: PassedMarks(PassedMarks::SENDER_SEEN | PassedMarks::NOWHERE),
+        }),
         declared(
             0,
             [

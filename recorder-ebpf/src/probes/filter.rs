@@ -293,7 +293,7 @@ pub fn count_wanted(call: &Call) -> bool {
 }
 
 /// What reads and writes are looked at for.
-const NETWORK: u64 = 1 << kind::DNS | 1 << kind::HTTP | 1 << kind::PEER;
+const NETWORK: u64 = 1 << kind::DNS | 1 << kind::HTTP | 1 << kind::PEER | 1 << kind::PASSED_FD;
 
 #[unsafe(no_mangle)]
 #[inline(never)]

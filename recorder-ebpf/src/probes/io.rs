@@ -29,7 +29,7 @@ use crate::{
     counts::{count, odd},
     header_of_wanted,
     kernel::{bounded, file_of, read},
-    offset, payload, scratch_of, setting, sniff,
+    offset, passing, payload, scratch_of, setting, sniff,
     syscalls::Call,
 };
 
@@ -85,7 +85,7 @@ pub fn io(policy: u32, call: Call, current: Current) -> Option<()> {
     let wants = (IoShape::wants(policy) as u32) << WANTS;
     let found = if shape.record || many {
         // Of a call that is no socket's there is nothing to look for, and its descriptor is not counted.
-        if call.ret > 0 && (setting!(snaplen) == 0 || wants != 0) {
+        if passed_something(shape, &call) && (setting!(snaplen) == 0 || wants != 0) {
             on(from, turn, LOOK | wants, 0, current.cgroup_id)
         } else {
             0
@@ -117,8 +117,11 @@ pub fn io(policy: u32, call: Call, current: Current) -> Option<()> {
     } else if many {
         count(call, abi::NATIVE, current);
     }
-    let worth = found & IoShape::wants(policy);
-    if worth != 0 && call.ret > 0 {
+    let mut worth = found & IoShape::wants(policy);
+    if call.ret == 0 {
+        worth &= sniff::UNIX;
+    }
+    if worth != 0 && passed_something(shape, &call) {
         look(
             shape,
             worth | u64::from(many) * sniff::MANY,
@@ -129,6 +132,12 @@ pub fn io(policy: u32, call: Call, current: Current) -> Option<()> {
         );
     }
     Some(())
+}
+
+/// A message of no bytes can have descriptors.
+#[inline(always)]
+fn passed_something(shape: IoShape, call: &Call) -> bool {
+    call.ret > 0 || (call.ret == 0 && shape.passing)
 }
 
 /// Looks at what went through.
@@ -142,6 +151,16 @@ fn look(
     current: Current,
 ) -> Option<()> {
     let writes = shape.write != IoShape::NONE;
+    if worth & sniff::UNIX != 0 {
+        let how = u64::from(writes) * sniff::SENT | odd * sniff::ODD;
+        let messages = if worth & sniff::MANY != 0 {
+            call.ret as u64
+        } else {
+            1
+        };
+        // Who peeks gets the descriptors all the same (unix_peek_fds, net/unix/af_unix.c).
+        return passing::look(how, key, call.arg::<1>(), messages);
+    }
     // Of recvfrom and recvmsg: who only peeks gets the same again.
     let flags = match shape.payload {
         IoShape::BUFFER if shape.arity == 6 => call.arg::<3>(),

@@ -299,7 +299,7 @@ pub fn walk(scratch: &mut Scratch, dentry: u64, mount: u64) -> u32 {
 /// whoever calls it: the loop here is most of its work.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn climb(probe: u64, dentry: u64, mount: u64) -> u64 {
+pub extern "C" fn climb(probe: u64, dentry: u64, mount: u64) -> u64 {
     let Some(scratch) = scratch_of(probe as u32) else {
         return 0;
     };

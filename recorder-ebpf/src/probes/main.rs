@@ -22,6 +22,7 @@ mod idr;
 mod io;
 mod ipc;
 mod kernel;
+mod passing;
 mod payload;
 mod process;
 mod signals;
@@ -45,8 +46,9 @@ use aya_ebpf::{
 use recorder_ebpf::{
     ATTACHED_MAX, COUNTS_MAX, CallPage, CallRing, CountKey, CountSlot, Counters, DATA_MAX, FileKey,
     Header, IO_MAX, IoCount, IoNear, KnownRights, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName,
-    Offsets, PEERS_MAX, PIECE_MAX, PeerKey, RIGHTS_MAX, SOCKETS_MAX, SYSCALLS_MAX, Settings,
-    SocketOwner, URING_IO_MAX, USES_MAX, UringIo, Use, UseKey, filter as option, probe,
+    Offsets, PASSERS_MAX, PEERS_MAX, PIECE_MAX, Passer, PeerKey, RIGHTS_MAX, SOCKETS_MAX,
+    SYSCALLS_MAX, Settings, SocketOwner, URING_IO_MAX, USES_MAX, UringIo, Use, UseKey,
+    filter as option, probe,
 };
 
 use kernel::Task;
@@ -98,6 +100,9 @@ static URING_IO: LruHashMap<u64, UringIo> = LruHashMap::with_max_entries(URING_I
 /// Addresses of UDP that became an event, and when.
 #[map]
 static PEERS: LruHashMap<PeerKey, u64> = LruHashMap::with_max_entries(PEERS_MAX, 0);
+/// Who sent a file (first word: its address) to a socket, which can be unknown (0).
+#[map]
+static PASSERS: LruHashMap<[u64; 2], Passer> = LruHashMap::with_max_entries(PASSERS_MAX, 0);
 /// Names whose files are always recorded, and the files of that kind that were opened.
 #[map]
 static LISTED_NAMES: HashMap<ListedName, u32> = HashMap::with_max_entries(LISTED_NAMES_MAX, 0);

@@ -48,6 +48,9 @@ pub fn worth(file: u64, mode: u16) -> u8 {
     let socket: u64 = read(file, offset!(file_private));
     let sk: u64 = read(socket, offset!(socket_sk));
     let family: u16 = read(sk, offset!(skc_family));
+    if family == AF_UNIX {
+        return UNIX as u8;
+    }
     if family != AF_INET && family != AF_INET6 {
         return 0;
     }
@@ -227,7 +230,7 @@ fn missed(entry: *mut IoCount) {
 
 /// Is there room for one more event of this descriptor? What is beyond counts as filtered.
 #[inline(always)]
-fn within(entry: *mut IoCount) -> bool {
+pub fn within(entry: *mut IoCount) -> bool {
     // SAFETY: as above.
     let sniffed = unsafe {
         let sniffed = (&raw const (*entry).sniffed).read_volatile() + 1;
@@ -363,29 +366,15 @@ pub extern "C" fn unix_peer(fd: u64, sent: u64, pid_tgid: u64, cgroup_id: u64) -
 
 #[inline(always)]
 fn other_end(fd: u32, sent: u64, current: Current) -> Option<()> {
-    let (peer_pid, tasks, links) = (
-        offset!(sock_peer_pid),
-        offset!(pid_tasks),
-        offset!(task_pid_links),
-    );
     let (peer, addr) = (offset!(unix_peer), offset!(unix_addr));
     let (name, name_len) = (offset!(unix_name), offset!(unix_len));
-    let missing = Offsets::MISSING as usize;
-    if [peer_pid, tasks, links, peer, addr, name, name_len].contains(&missing)
-        || offset!(pid_numbers) == missing
-    {
+    if !knows_peers() || [peer, addr, name, name_len].contains(&(Offsets::MISSING as usize)) {
         return None;
     }
     let scratch = scratch_of(u32::from(probe::SYS_EXIT))?;
     scratch.clear();
     let sk = sock_of(fd);
-    let pid: u64 = read(sk, peer_pid);
-    let first: u64 = read(pid, tasks + PIDTYPE_TGID * 8);
-    let mut cgroup = 0;
-    if first != 0 {
-        let task = first.wrapping_sub((links + PIDTYPE_TGID * HLIST_NODE) as u64);
-        cgroup = cgroup_of(task);
-    }
+    let (peer_pid, cgroup) = peer_of(sk);
     // The listening socket's address, which an accepted one shares.
     let listening: u64 = if sent != 0 { read(sk, peer) } else { sk };
     let address: u64 = read(listening, addr);
@@ -408,7 +397,7 @@ fn other_end(fd: u32, sent: u64, current: Current) -> Option<()> {
     record.header = header(probe::SYS_EXIT, kind::PEER, current)?;
     record.header.data_len = path_len as u32;
     record.peer_cgroup_id = cgroup;
-    record.peer_pid = read(pid, offset!(pid_numbers) + offset!(upid_nr));
+    record.peer_pid = peer_pid;
     record.fd = fd as i32;
     record.sent = sent as u32;
     record.family = AF_UNIX;
@@ -420,4 +409,31 @@ fn other_end(fd: u32, sent: u64, current: Current) -> Option<()> {
     record.remote = [0; 16];
     send::<NetRecord>(Ring::Urgent, probe::SYS_EXIT, scratch);
     Some(())
+}
+
+/// Does BTF have what [`peer_of`] reads?
+#[inline(always)]
+pub fn knows_peers() -> bool {
+    ![
+        offset!(sock_peer_pid),
+        offset!(pid_tasks),
+        offset!(task_pid_links),
+        offset!(pid_numbers),
+    ]
+    .contains(&(Offsets::MISSING as usize))
+}
+
+/// The process that a unix socket is connected to, as the socket has it: its id and where it is now; zeros where
+/// it has none or that is gone.
+#[inline(always)]
+pub fn peer_of(sk: u64) -> (u32, u64) {
+    let links = offset!(task_pid_links) + PIDTYPE_TGID * HLIST_NODE;
+    let pid: u64 = read(sk, offset!(sock_peer_pid));
+    let first: u64 = read(pid, offset!(pid_tasks) + PIDTYPE_TGID * 8);
+    let mut cgroup = 0;
+    if first != 0 {
+        cgroup = cgroup_of(first.wrapping_sub(links as u64));
+    }
+    let number = read(pid, offset!(pid_numbers) + offset!(upid_nr));
+    (number, cgroup)
 }

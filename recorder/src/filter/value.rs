@@ -125,6 +125,10 @@ pub const KINDS: &[Kind] = &[
         name: "payload",
         id: kind::PAYLOAD,
     },
+    Kind {
+        name: "passed_fd",
+        id: kind::PASSED_FD,
+    },
 ];
 
 /// Names of errnos that are asked for; others go by their number (errno(3), include/uapi/asm-generic/errno*.h).

@@ -221,6 +221,7 @@ impl Window {
             | EventData::Http(_)
             | EventData::Peer(_)
             | EventData::Credentials(_)
+            | EventData::PassedFd(_)
             | EventData::Declared(_) => {}
         }
     }

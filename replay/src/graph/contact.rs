@@ -1,5 +1,5 @@
 //! What processes share and do to each other, as parts of the graph: objects of IPC that several programs
-//! use, calls into another process, signals from container to container.
+//! use, calls into another process, signals and descriptors from container to container.
 
 use trace_format::{Event, EventData, Ipc, IpcKind, IpcMarks};
 
@@ -124,6 +124,23 @@ impl<T: FnMut(Contact) + Send> Detector for Contacts<T> {
                     comm: comm(state, call.target_pid),
                 };
                 self.tell(event, state, with, how, call.calls, call.ret < 0);
+            }
+            // Of the two sides of a descriptor's way this one knows the other.
+            EventData::PassedFd(passed) if !passed.sent && passed.peer_pid != 0 => {
+                if state.is_across(passed.peer_cgroup_id, event.cgroup_id) != Some(true) {
+                    return;
+                }
+                (self.take)(Contact {
+                    place: Place::of(state, passed.peer_cgroup_id),
+                    comm: comm(state, passed.peer_pid),
+                    with: With::Process {
+                        place: Place::of(state, event.cgroup_id),
+                        comm: comm(state, event.pid),
+                    },
+                    how: "descriptor",
+                    calls: 1,
+                    failed: false,
+                });
             }
             // The kernel's own have no sender, and those inside of a container are its business.
             EventData::Signal(signal) if signal.code <= 0 && signal.target_pid != 0 => {

@@ -70,9 +70,11 @@ impl Depth {
             | columns::DNS
             | columns::HTTP
             | columns::PEER => Depth::Nothing,
-            columns::OPEN | columns::PATH_CALL | columns::SOCK_CALL | columns::TCP_STATE => {
-                Depth::All
-            }
+            columns::OPEN
+            | columns::PATH_CALL
+            | columns::SOCK_CALL
+            | columns::TCP_STATE
+            | columns::PASSED_FD => Depth::All,
             columns::DECLARED.. => Depth::Nothing,
             // Fork, exec, exit, cgroup, and whatever will come.
             _ => Depth::Who,

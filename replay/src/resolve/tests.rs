@@ -3,8 +3,8 @@
 use super::*;
 use crate::syscalls::number;
 use trace_format::{
-    EventData, Exec, ExecFlags, Exit, Fork, Loss, LossCount, Open, PathMarks, Process as Seen,
-    Syscall, Text,
+    EventData, Exec, ExecFlags, Exit, Fork, Loss, LossCount, Open, PassedFd, PathMarks,
+    Process as Seen, Syscall, Text,
 };
 
 fn event(boot_ns: u64, pid: u32, data: EventData) -> Event {
@@ -428,6 +428,21 @@ fn descriptors_follow_open_dup_close_and_fork() {
         state.descriptor(process, 9).unwrap().kind,
         DescriptorKind::Other(b'm')
     );
+    let mut passed = PassedFd {
+        fd: 9,
+        mode: 0o100_644,
+        path: "/other/root".into(),
+        ..PassedFd::default()
+    };
+    apply(
+        &mut state,
+        &event(S, 11, EventData::PassedFd(passed.clone())),
+    );
+    assert_eq!(path(&state, 11, 9).as_deref(), Some("/other/root"));
+    // Who sends keeps what it has.
+    passed.sent = true;
+    apply(&mut state, &event(S, 10, EventData::PassedFd(passed)));
+    assert_eq!(path(&state, 10, 9).as_deref(), Some(""));
 }
 
 #[test]

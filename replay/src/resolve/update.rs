@@ -5,10 +5,11 @@ use super::{
     descriptor::{Descriptor, DescriptorKind, Role},
     process::{Image, NewProcess, Slot},
 };
+use crate::passed;
 use crate::syscalls::{Effect, O_ACCMODE, O_RDONLY, errno, o_directory};
 use trace_format::{
     Event, EventData, Known,
-    event::{Exec, Open, PathCall, PathMarks, Payload, SockCall, Syscall, TcpState},
+    event::{Exec, Open, PassedFd, PathCall, PathMarks, Payload, SockCall, Syscall, TcpState},
 };
 
 /// States of `include/net/tcp_states.h` that tell which end a socket is.
@@ -67,6 +68,7 @@ pub(super) fn before(state: &mut State, event: &Event) {
                 insert(state, slot, call.ret as i32, descriptor);
             }
         }
+        EventData::PassedFd(passed) if !passed.sent => received(state, event, passed),
         EventData::Cgroup(change) if !change.removed => {
             state.changes += 1;
             state.containers.made(change.id, &change.path);
@@ -93,6 +95,7 @@ pub(super) fn before(state: &mut State, event: &Event) {
         | EventData::Dns(_)
         | EventData::Http(_)
         | EventData::Peer(_)
+        | EventData::PassedFd(_)
         | EventData::Sample(_)
         | EventData::SyscallCount(_)
         | EventData::Declared(_) => {}
@@ -346,6 +349,12 @@ fn opened(state: &mut State, event: &Event, open: &Open) {
         let directory = open.flags & o_directory(state.arch()) != 0;
         let descriptor = Descriptor::file(&open.path, directory);
         insert(state, slot, open.ret as i32, descriptor);
+    }
+}
+
+fn received(state: &mut State, event: &Event, passed: &PassedFd) {
+    if let Some(slot) = state.processes.living_slot(event.pid) {
+        insert(state, slot, passed.fd, passed::descriptor(passed));
     }
 }
 

@@ -276,6 +276,9 @@ static PARAMETERS: &[(&[&str], &[Parameter])] = &[
     (&["signal_sent"], &[
         plain("sig", From::Signal), plain("code", From::SignalCode), plain("pid", From::Target),
     ]),
+    (&["fd_sent", "fd_received"], &[
+        FD, path("name"), new("mode", From::Mode, Show::Octal), DEV, INO, plain("pid", From::Target),
+    ]),
     (&["oom_kill"], &[plain("comm", From::Comm), new("uid", From::Uid, Show::User), plain("trigger", From::Trigger)]),
     (&["credentials_changed"], &[
         plain("call", From::Call), plain("file", From::ExecBits),

@@ -13,8 +13,9 @@ use crate::syscalls::{Arch, errno, flags, number};
 use hashbrown::HashMap;
 use trace_format::{
     ChunkBuilder, Clock, Container, Context, ContextRecord, CredentialMarks, Credentials, Event,
-    EventData, Exec, ExecFlags, Exit, Fork, Host, Open, PathCall, PathMarks, Payload, Process,
-    ProcessAccess, Resolution, Rights, SealedChunk, Syscall, Text, event::OomKill,
+    EventData, Exec, ExecFlags, Exit, Fork, Host, Open, PassedFd, PassedMarks, PathCall, PathMarks,
+    Payload, Process, ProcessAccess, Resolution, Rights, SealedChunk, Syscall, Text,
+    event::OomKill,
 };
 
 const START_NS: u64 = 1_000_000_000;
@@ -220,6 +221,7 @@ impl World<'_> {
             "closed" => &["pid", "to", "from", "sent", "received"],
             "dns" => DNS_KEYS,
             "oom_kill" => &["pid"],
+            "passed" => &["pid", "from", "fd", "path", "memfd"],
             "credentials" => &["pid", "name", "before", "uid", "capabilities", "file"],
             _ => return Err(self.file.error(kind.at, kind.what(), KINDS)),
         };
@@ -241,6 +243,7 @@ impl World<'_> {
             "dns" => self.dns(item, of),
             "oom_kill" => self.oom_kill(item, of),
             "access" => self.access(item, of),
+            "passed" => self.passed(item, of),
             "credentials" => self.credentials(item, of),
             _ => self.call(item, of),
         }
@@ -557,6 +560,41 @@ impl World<'_> {
             calls: 1,
         };
         self.event(item, pid, EventData::ProcessAccess(access))
+    }
+
+    /// A descriptor that a process received from another one; `memfd` is the name of what it is of.
+    fn passed(&mut self, item: &Node, of: &Pairs) -> Result<(), LoadError> {
+        let pid = self.small(of, "pid", -1)?;
+        let from: u32 = self.small(of, "from", -1)?;
+        let mut marks = PassedMarks::READABLE;
+        let path = match get(of, "memfd") {
+            Some(_) => {
+                marks |= PassedMarks::NOWHERE | PassedMarks::WRITABLE;
+                format!("memfd:{}", self.text(of, "memfd"))
+            }
+            None => self.text(of, "path"),
+        };
+        let (peer_pid, peer_cgroup_id) = match self.processes.get(&from) {
+            Some(&cgroup_id) => (from, cgroup_id),
+            None => (0, 0),
+        };
+        if peer_pid != 0 {
+            marks |= PassedMarks::SENDER_SEEN;
+        }
+        let passed = PassedFd {
+            fd: self.small(of, "fd", 3)?,
+            socket: 4,
+            count: 1,
+            mode: 0o100_644,
+            path: Text::new(path.as_bytes()),
+            dev: 1,
+            ino: 1,
+            peer_pid,
+            peer_cgroup_id,
+            marks: PassedMarks(marks),
+            ..PassedFd::default()
+        };
+        self.event(item, pid, EventData::PassedFd(passed))
     }
 
     /// A change of rights: from one user (nobody knows which, where `before` is not there) with these

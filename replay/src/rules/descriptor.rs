@@ -2,6 +2,7 @@
 
 use super::types::Type;
 use crate::{
+    passed,
     resolve::{Descriptor, DescriptorKind, Process, Role, State},
     syscalls::{errno, o_directory},
 };
@@ -183,6 +184,20 @@ impl<'a> View<'a> {
                 role: (peer.family == AF_UNIX).then(|| asker(peer.sent)),
                 ..View::between(peer.family, &peer.local, &peer.remote)
             }),
+            EventData::PassedFd(passed) => {
+                let descriptor = passed::descriptor(passed);
+                let known = View::known(&descriptor);
+                Some(View {
+                    number: i64::from(passed.fd),
+                    letter: known.letter,
+                    path: match descriptor.kind {
+                        DescriptorKind::Socket => &[],
+                        _ => &passed.path,
+                    },
+                    sock_type: known.sock_type,
+                    ..NOTHING
+                })
+            }
             EventData::Io(io) => {
                 let known = process.and_then(|process| state.descriptor(process, io.fd));
                 Some(View {

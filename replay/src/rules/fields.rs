@@ -418,6 +418,7 @@ impl On {
                 let name = kind.name();
                 name.starts_with("tcp_")
                     || MESSAGES.contains(&name)
+                    || PASSED.contains(&name)
                     || OPENS.contains(&name)
                     || SOCKETS.contains(&name)
                     || super::descriptor::has_descriptor(name)
@@ -449,6 +450,8 @@ const MESSAGES: [&str; 6] = [
     "udp_peer",
     "unix_peer",
 ];
+/// Descriptors that processes pass to each other.
+const PASSED: [&str; 2] = ["fd_sent", "fd_received"];
 pub(super) const OPENS: [&str; 4] = ["open", "openat", "openat2", "creat"];
 pub(super) const SOCKETS: [&str; 6] = ["socket", "bind", "listen", "connect", "accept", "accept4"];
 /// Calls with one path, where `fs.path.name` is that path.

@@ -40,8 +40,14 @@ const STANDARD: &[&str] = &["creat", "open", "openat", "openat2"];
 /// What was read and written, summed per descriptor; `light` has counts of calls only.
 const STANDARD_SUMS: &[&str] = &["io"];
 
-/// What is looked for in the payloads of sockets.
-const STANDARD_MESSAGES: &[&str] = &["dns_question", "dns_answer", "udp_peer"];
+/// What is looked for in what goes through sockets.
+const STANDARD_MESSAGES: &[&str] = &[
+    "dns_question",
+    "dns_answer",
+    "udp_peer",
+    "fd_sent",
+    "fd_received",
+];
 /// `rec --http` records these in `standard` too.
 const FULL_MESSAGES: &[&str] = &["http_request", "http_response"];
 

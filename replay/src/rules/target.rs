@@ -1,4 +1,5 @@
-//! The other process of an event: whom a signal goes to, whom ptrace and its relatives are about.
+//! The other process of an event: whom a signal goes to, whom ptrace and its relatives are about, from whom a
+//! descriptor comes.
 
 use super::{fields::Id, subject::Subject};
 use trace_format::EventData;
@@ -16,6 +17,10 @@ impl<'a> Subject<'a> {
             EventData::ProcessAccess(call) if call.target_pid != 0 => Some(Target {
                 pid: call.target_pid,
                 cgroup_id: call.target_cgroup,
+            }),
+            EventData::PassedFd(passed) if passed.peer_pid != 0 => Some(Target {
+                pid: passed.peer_pid,
+                cgroup_id: passed.peer_cgroup_id,
             }),
             EventData::Signal(signal) if signal.target_pid != 0 => Some(Target {
                 pid: signal.target_pid,

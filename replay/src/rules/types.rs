@@ -20,7 +20,7 @@ use trace_format::{Event, EventData, Payload, columns, event::TcpWhat};
 pub(super) struct Type(pub u16);
 
 /// Names that are no system calls. docs/rules.md says which event has which.
-const OWN: [&str; 28] = [
+const OWN: [&str; 30] = [
     "procexit",
     "tcp_connecting",
     "tcp_connect_done",
@@ -49,6 +49,8 @@ const OWN: [&str; 28] = [
     "udp_peer",
     "unix_peer",
     "credentials_changed",
+    "fd_sent",
+    "fd_received",
 ];
 
 /// Names that Falco has for the same calls.
@@ -126,6 +128,8 @@ const HTTP_RESPONSE: Type = own("http_response");
 const UDP_PEER: Type = own("udp_peer");
 const UNIX_PEER: Type = own("unix_peer");
 const CREDENTIALS: Type = own("credentials_changed");
+const FD_SENT: Type = own("fd_sent");
+const FD_RECEIVED: Type = own("fd_received");
 const AF_UNIX: u16 = 1;
 
 impl Type {
@@ -172,6 +176,8 @@ impl Type {
             EventData::Peer(it) if it.family == AF_UNIX => UNIX_PEER,
             EventData::Peer(_) => UDP_PEER,
             EventData::Credentials(_) => CREDENTIALS,
+            EventData::PassedFd(it) if it.sent => FD_SENT,
+            EventData::PassedFd(_) => FD_RECEIVED,
             EventData::Declared(it) => match capture::Kind::of(it.ty()) {
                 Some(capture::Kind::Event(schema)) => Type::of_schema(schema.number),
                 _ => UNKNOWN,
@@ -192,6 +198,7 @@ impl Type {
             columns::HTTP => &[HTTP_REQUEST, HTTP_RESPONSE],
             columns::IO => &[IO],
             columns::OOM_KILL => &[OOM_KILL],
+            columns::PASSED_FD => &[FD_SENT, FD_RECEIVED],
             columns::PEER => &[UNIX_PEER, UDP_PEER],
             columns::SAMPLE => &[SAMPLE],
             columns::SIGNAL => &[SIGNAL_SENT],

@@ -76,6 +76,12 @@ impl Subject<'_> {
             (From::Signal, EventData::Signal(signal)) => Some(i64::from(signal.signal)),
             (From::SignalCode, EventData::Signal(signal)) => Some(i64::from(signal.code)),
             (From::Target, EventData::Signal(signal)) => Some(i64::from(signal.target_pid)),
+            (From::Mode, EventData::PassedFd(passed)) => Some(i64::from(passed.mode)),
+            (From::Device, EventData::PassedFd(passed)) => unsigned(passed.dev),
+            (From::Inode, EventData::PassedFd(passed)) => unsigned(passed.ino),
+            (From::Target, EventData::PassedFd(passed)) => {
+                (passed.peer_pid != 0).then_some(i64::from(passed.peer_pid))
+            }
             (From::Uid, EventData::OomKill(kill)) => Some(i64::from(kill.uid)),
             (From::Right(right), EventData::Credentials(change)) => number_of(right, &change.after),
             (From::OldRight(right), EventData::Credentials(change)) => {
@@ -127,6 +133,7 @@ impl Subject<'_> {
             (From::SecondPath, EventData::PathCall(call)) => out.extend_from_slice(&call.path2),
             (From::Path, EventData::Exec(exec)) => out.extend_from_slice(&exec.filename),
             (From::Path, EventData::Cgroup(change)) => out.extend_from_slice(&change.path),
+            (From::Path, EventData::PassedFd(passed)) => out.extend_from_slice(&passed.path),
             (From::Comm, EventData::Exec(exec)) => out.extend_from_slice(&exec.comm),
             (From::Argv0, EventData::Exec(_)) => {
                 out.extend_from_slice(self.process().and_then(Process::exe).unwrap_or_default());

@@ -155,6 +155,7 @@ impl Detector for Statistics {
             EventData::Dns(_)
             | EventData::Http(_)
             | EventData::OomKill(_)
+            | EventData::PassedFd(_)
             | EventData::Peer(_)
             | EventData::Signal(_)
             | EventData::TcpEvent(_) => return,
@@ -189,8 +190,11 @@ impl Detector for Statistics {
     }
 
     fn wants_family(&self, family: u16) -> bool {
-        use columns::{DNS, HTTP, OOM_KILL, PEER, SIGNAL, TCP_EVENT};
-        !matches!(family, DNS | HTTP | OOM_KILL | PEER | SIGNAL | TCP_EVENT)
+        use columns::{DNS, HTTP, OOM_KILL, PASSED_FD, PEER, SIGNAL, TCP_EVENT};
+        !matches!(
+            family,
+            DNS | HTTP | OOM_KILL | PASSED_FD | PEER | SIGNAL | TCP_EVENT
+        )
     }
 
     fn call(&mut self, head: &EventHead<'_>, at: &EventRef) {

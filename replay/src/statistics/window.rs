@@ -283,6 +283,7 @@ impl Counters {
             | EventData::Http(_)
             | EventData::Peer(_)
             | EventData::Credentials(_)
+            | EventData::PassedFd(_)
             | EventData::Declared(_) => {}
         }
     }

@@ -2,7 +2,14 @@
 //! shipped rules for what leads out of a container.
 
 use super::world::*;
-use trace_format::{EventData, Ipc, IpcKind, IpcMarks, ProcessAccess, Signal};
+use replay::{
+    graph::contact::{Contacts, With},
+    order::EventRef,
+    pipeline::Detector,
+};
+use trace_format::{
+    EventData, Ipc, IpcKind, IpcMarks, PassedFd, PassedMarks, ProcessAccess, Signal,
+};
 
 fn access(name: &str, ret: i64, target_pid: u32, target_cgroup: u64, arg: u64) -> EventData {
     EventData::ProcessAccess(ProcessAccess {
@@ -129,4 +136,106 @@ fn what_leads_out_of_a_container_is_found() {
         let found = world.shipped(&mut shipped_engine(), 70, data.clone());
         assert!(!found.iter().any(|name| name == rule), "{data:?}");
     }
+}
+
+/// Received from a process that was seen to send it.
+fn received(path: &str, nowhere: bool, peer_pid: u32, peer_cgroup_id: u64) -> PassedFd {
+    let marks = if nowhere { PassedMarks::NOWHERE } else { 0 };
+    PassedFd {
+        fd: 9,
+        socket: 4,
+        count: 1,
+        mode: 0o100_644,
+        path: path.into(),
+        dev: 7,
+        ino: 70,
+        peer_pid,
+        peer_cgroup_id,
+        marks: PassedMarks(marks | PassedMarks::SENDER_SEEN),
+        ..PassedFd::default()
+    }
+}
+
+#[test]
+fn a_descriptor_that_is_passed_says_what_it_is_and_whose_it_was() {
+    let mut world = World::new();
+    let memory = received("memfd:x", true, 70, HOST);
+    all_hold(
+        &mut world,
+        60,
+        &EventData::PassedFd(memory.clone()),
+        &[
+            "evt.type=fd_received and fd.num=9 and fd.type=memfd and fd.name=memfd:x",
+            "evt.rawarg.ino=70 and evt.rawarg.dev=7 and evt.arg.mode=0100644 and evt.rawarg.pid=70",
+            "target.pid=70 and target.container.id=host and target.is_foreign=true",
+        ],
+    );
+    let sent = PassedFd {
+        sent: true,
+        ..received("/etc/x", false, 61, WEB)
+    };
+    all_hold(
+        &mut world,
+        60,
+        &EventData::PassedFd(sent),
+        &["evt.type=fd_sent and fd.type=file and fd.name=/etc/x and target.is_foreign=false"],
+    );
+    let socket = PassedFd {
+        mode: 0o140_777,
+        ..received("TCP", true, 0, 0)
+    };
+    let conditions = ["fd.type=ipv4 and fd.l4proto=tcp and not target.is_foreign exists"];
+    all_hold(&mut world, 60, &EventData::PassedFd(socket), &conditions);
+}
+
+#[test]
+fn memory_files_that_come_into_a_container_are_found() {
+    let rule = "Memory file received from another container";
+    let mut world = World::new();
+    let sent = PassedFd {
+        sent: true,
+        ..received("memfd:x", true, 70, HOST)
+    };
+    for (data, is_found) in [
+        (received("memfd:x", true, 70, HOST), true),
+        (received("memfd:x", true, 61, WEB), false),
+        (received("memfd:x", true, 0, 0), false),
+        (received("/memfd:x", false, 70, HOST), false),
+        (sent, false),
+    ] {
+        let event = EventData::PassedFd(data);
+        let found = world.shipped(&mut shipped_engine(), 60, event.clone());
+        assert_eq!(found.iter().any(|name| name == rule), is_found, "{event:?}");
+    }
+    // What a container hands to a service of the host is not: logs go that way.
+    let out = EventData::PassedFd(received("memfd:x", true, 60, WEB));
+    let found = world.shipped(&mut shipped_engine(), 70, out);
+    assert!(!found.iter().any(|name| name == rule), "{found:?}");
+}
+
+#[test]
+fn descriptors_that_cross_containers_are_edges_from_their_sender() {
+    let mut world = World::new();
+    let mut contacts = Vec::new();
+    let sent = PassedFd {
+        sent: true,
+        ..received("memfd:x", true, 70, HOST)
+    };
+    for data in [
+        received("memfd:x", true, 70, HOST),
+        received("memfd:x", true, 61, WEB),
+        sent,
+    ] {
+        let event = world.event(60, EventData::PassedFd(data));
+        let mut detector = Contacts::new(|contact| contacts.push(contact));
+        detector.event(&event, &EventRef::default(), &world.state, &mut |_| {});
+    }
+    let [contact] = &contacts[..] else {
+        panic!("one crosses: {contacts:?}");
+    };
+    assert_eq!((&contact.comm[..], contact.how), ("bash", "descriptor"));
+    let With::Process { place, comm } = &contact.with else {
+        panic!("a process: {contact:?}");
+    };
+    assert_eq!((&comm[..], place.cgroup_id), ("nginx", WEB));
 }
