@@ -12,6 +12,7 @@ use std::{
         },
     },
     path::Path,
+    time::{Duration, Instant},
 };
 
 use trace_format::{
@@ -20,10 +21,10 @@ use trace_format::{
 };
 
 use super::{
-    TIMES,
+    MACHINE, TIMES,
     actor::Place,
     of, pipe,
-    support::{self, Trace},
+    support::{self, Recording, Trace, read},
 };
 
 /// What the recorder tells of one call (`PASSED_FDS_MAX` of the probes), and more than that.
@@ -454,6 +455,76 @@ pub fn both_ways(trace: &Trace, done: &super::Done) {
     if let Some(across) = &done.passing.across {
         went_across(trace, across);
     }
+}
+
+/// Descriptors that are read from in each second: more than the probes count (`IO_MAX`).
+const CROWD: usize = 9_000;
+
+#[test]
+fn who_fills_the_table_of_descriptors_hides_nothing_behind_it() {
+    crate::needs_kernel!();
+    let _machine = MACHINE.lock();
+    let hard = 2 * CROWD as u64;
+    let mut limit = libc::rlimit {
+        rlim_cur: hard,
+        rlim_max: hard,
+    };
+    // SAFETY: a value of the kernel's layout. Root may raise it.
+    unsafe {
+        let mut now: libc::rlimit = std::mem::zeroed();
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut now), 0);
+        limit.rlim_max = limit.rlim_max.max(now.rlim_max);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let recording = Recording::start(&dir.path().join("trace.zst"), &[]);
+    let path = recording.trace.clone();
+    let crowd: Vec<OwnedFd> = (0..CROWD)
+        .map(|_| {
+            // SAFETY: a new descriptor, or an error.
+            unsafe {
+                let fd = libc::eventfd(0, libc::EFD_NONBLOCK);
+                assert!(fd >= 0);
+                OwnedFd::from_raw_fd(fd)
+            }
+        })
+        .collect();
+    let (from, to) = UnixStream::pair().unwrap();
+    let memory = memfd(c"crowd");
+    let (control, len) = rights(&[memory.as_raw_fd()]);
+    let (mut rounds, begun) = (0, Instant::now());
+    while begun.elapsed() < Duration::from_secs(3) {
+        for fd in &crowd {
+            // SAFETY: a buffer of eight bytes, of which none is filled.
+            let got = unsafe { libc::read(fd.as_raw_fd(), (&raw mut limit).cast(), 8) };
+            assert_eq!(got, -1);
+        }
+        assert_eq!(send(from.as_raw_fd(), b"x", &control, len), 1);
+        assert_eq!(receive(to.as_raw_fd(), ROOM, 0).len(), 1);
+        rounds += 1;
+    }
+    recording.stop();
+    let trace = read(&path);
+    let own = std::process::id();
+    let told = |sent: bool| passed(&trace, own).filter(move |(_, it)| it.sent == sent);
+    let lost = trace
+        .counters()
+        .values()
+        .map(|(_, dropped)| dropped)
+        .sum::<u64>();
+    if lost > 0 {
+        support::skip(&format!(
+            "{lost} events were dropped: the machine is too busy"
+        ));
+        return;
+    }
+    assert_eq!([told(true).count(), told(false).count()], [rounds; 2]);
+    // A call that found no room is an event of its own: the table was full.
+    let apart = of(&trace, own).filter(|event| {
+        matches!(&event.data, EventData::Syscall(call)
+            if i64::from(call.nr) == libc::SYS_recvmsg && call.args[0] == to.as_raw_fd() as u64)
+    });
+    assert!(apart.count() > 0, "the table was never full");
 }
 
 fn went_across(trace: &Trace, across: &Across) {
