@@ -4,7 +4,7 @@
 mod support;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -12,7 +12,7 @@ use std::{
 
 use recorder::observe::cgroups::Cgroups;
 use support::{Recording, read};
-use trace_format::{Context, EventData, Resolution};
+use trace_format::{Context, EventData, PassedFd, PassedMarks, Resolution};
 
 /// A running container of a tiny image; gone when dropped.
 struct Container {
@@ -38,6 +38,16 @@ fn docker(args: &[&str]) -> Option<String> {
 impl Container {
     /// None, with the reason, where no engine or no busybox is.
     fn start(name: &str, script: &str) -> Result<Self, &'static str> {
+        Self::start_with(name, script, None, &[])
+    }
+
+    /// With a program beside busybox, and more options of `docker run`.
+    fn start_with(
+        name: &str,
+        script: &str,
+        program: Option<&Path>,
+        options: &[&str],
+    ) -> Result<Self, &'static str> {
         docker(&["version", "--format", "{{.Server.Version}}"])
             .ok_or("no Docker engine answers")?;
         let image = format!("trailcam-test-{name}:1");
@@ -53,6 +63,10 @@ impl Container {
         .unwrap();
         for applet in ["sh", "cat", "sleep"] {
             std::os::unix::fs::symlink("busybox", dir.path().join("bin").join(applet)).unwrap();
+        }
+        if let Some(program) = program {
+            let to = dir.path().join("bin").join(program.file_name().unwrap());
+            std::fs::copy(program, to).unwrap();
         }
         let tar = dir
             .path()
@@ -71,18 +85,9 @@ impl Container {
         assert!(packed.success());
         docker(&["import", tar.to_str().unwrap(), &image]).expect("the image is imported");
         std::fs::remove_file(&tar).unwrap();
-        let args = [
-            "run",
-            "-d",
-            "--network",
-            "none",
-            "--name",
-            name,
-            &image,
-            "/bin/sh",
-            "-c",
-            script,
-        ];
+        let mut args = vec!["run", "-d", "--network", "none", "--name", name];
+        args.extend(options);
+        args.extend([&image, "/bin/sh", "-c", script]);
         let id = docker(&args).expect("the container starts");
         Ok(Container {
             name: name.to_owned(),
@@ -179,6 +184,82 @@ fn a_container_is_named_by_runtime_name_and_image_and_sampled() {
                 .all(|pair| pair[0].cpu_ns <= pair[1].cpu_ns)
         );
     }
+}
+
+/// The C program, linked to nothing that a container would need; None: the compiler cannot.
+fn compiled(dir: &Path) -> Option<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/passer.c");
+    let program = dir.join("passer");
+    let status = Command::new("cc")
+        .args(["-static", "-O1", "-o"])
+        .args([&program, &source])
+        .stderr(Stdio::null())
+        .status();
+    status
+        .is_ok_and(|status| status.success())
+        .then_some(program)
+}
+
+#[test]
+fn a_memfd_that_goes_from_container_to_container_is_seen_on_both_sides() {
+    needs_kernel!();
+    let dir = tempfile::tempdir().unwrap();
+    let Some(program) = compiled(dir.path()) else {
+        support::skip("no C compiler that links statically");
+        return;
+    };
+    let name = format!("tc-passing-{}", std::process::id());
+    let shared = dir.path().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    let volume = format!("{}:/shared", shared.display());
+    let start =
+        |name: &str, script| Container::start_with(name, script, Some(&program), &["-v", &volume]);
+    let recording = Recording::start(&dir.path().join("trace.zst"), &[]);
+    let path = recording.trace.clone();
+    let give = match start(&format!("{name}-give"), "/bin/passer give /shared/socket") {
+        Ok(container) => container,
+        Err(reason) => {
+            support::skip(reason);
+            return;
+        }
+    };
+    let take = start(&format!("{name}-take"), "/bin/passer take /shared/socket").unwrap();
+    thread::sleep(Duration::from_millis(2_500));
+    recording.stop();
+    let trace = read(&path);
+    let cgroup = |container: &Container| {
+        trace
+            .context
+            .iter()
+            .find_map(|record| match &record.body {
+                Context::Container(known) if known.id == container.id => Some(known.cgroup_id),
+                _ => None,
+            })
+            .unwrap_or_else(|| panic!("{} is not in the trace", container.name))
+    };
+    let (give, take) = (cgroup(&give), cgroup(&take));
+    let passed = |sent: bool, cgroup_id: u64| {
+        let found: Vec<_> = trace
+            .events
+            .iter()
+            .filter(|event| event.cgroup_id == cgroup_id)
+            .filter_map(|event| match &event.data {
+                EventData::PassedFd(passed) => Some((event.pid, passed)),
+                _ => None,
+            })
+            .filter(|(_, passed)| &*passed.path == b"memfd:given")
+            .collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].1.sent, sent);
+        found[0]
+    };
+    let (giver, sent) = passed(true, give);
+    let (taker, received) = passed(false, take);
+    let ends = |passed: &PassedFd| (passed.peer_pid, passed.peer_cgroup_id);
+    assert_eq!(ends(sent), (taker, take), "who connected");
+    assert_eq!(ends(received), (giver, give), "who sent it");
+    assert!(received.marks.has(PassedMarks::SENDER_SEEN));
+    assert_eq!((sent.ino, sent.dev), (received.ino, received.dev));
 }
 
 #[test]
