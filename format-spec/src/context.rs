@@ -48,6 +48,7 @@ pub enum Context {
     EventType(Arc<EventType>),
     Origin(Origin),
     Continued(Continued),
+    Drops(Drops),
     /// A kind that this version does not know: kept, not understood.
     Unknown {
         kind: u16,
@@ -251,6 +252,27 @@ pub struct LossCount {
     pub filtered: u64,
 }
 
+/// Of whom events were dropped, cumulative since the start of the capture. What [`Loss`] counts beyond
+/// the sum is of cgroups that are not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct Drops {
+    pub counts: Vec<DropCount>,
+}
+
+impl Drops {
+    /// Those of cgroups that are wanted; None: there is none.
+    pub fn of(mut self, wanted: impl Fn(u64) -> bool) -> Option<Drops> {
+        self.counts.retain(|count| wanted(count.cgroup_id));
+        (!self.counts.is_empty()).then_some(self)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct DropCount {
+    pub cgroup_id: u64,
+    pub dropped: u64,
+}
+
 /// A note in the trace (`rec ctl mark`): never a feature, never evidence.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Mark {
@@ -308,6 +330,7 @@ impl Context {
             Context::EventType(_) => 15,
             Context::Origin(_) => 19,
             Context::Continued(_) => 20,
+            Context::Drops(_) => 21,
             Context::Unknown { kind, .. } => *kind,
         }
     }
@@ -332,6 +355,7 @@ impl Context {
             Context::EventType(_) => "event_type",
             Context::Origin(_) => "origin",
             Context::Continued(_) => "continued",
+            Context::Drops(_) => "drops",
             Context::Unknown { .. } => "unknown",
         }
     }

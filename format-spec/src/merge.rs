@@ -12,8 +12,8 @@ mod shift;
 use std::{collections::BTreeMap, io::Write};
 
 use crate::{
-    Clock, Context, Discard, Error, Host, Issue, Probe, Probes, Provenance, ProvenanceSource,
-    TraceReader, limits::*, rewrite::Rewriter, world::World,
+    Clock, Context, Discard, DropCount, Drops, Error, Host, Issue, Probe, Probes, Provenance,
+    ProvenanceSource, TraceReader, limits::*, rewrite::Rewriter, world::World,
 };
 use member::{Member, Survey};
 use shift::Shift;
@@ -100,6 +100,7 @@ pub fn merge<W: Write>(
         plan,
         world: World::default(),
         losses: BTreeMap::new(),
+        drops: BTreeMap::new(),
         next_checkpoint_ns: 0,
     };
     merge.run()
@@ -258,6 +259,8 @@ struct Merge<'a, W> {
     world: World,
     /// (CPU, probe) → the last count, of all captures: a Loss record speaks for the whole trace.
     losses: BTreeMap<(u16, u8), crate::LossCount>,
+    /// (Capture, cgroup) → the last count, for the same reason.
+    drops: BTreeMap<([u8; 16], u64), u64>,
     next_checkpoint_ns: u64,
 }
 
@@ -464,9 +467,33 @@ impl<W: Write> Merge<'_, W> {
                     counts: self.losses.values().copied().collect(),
                 })
             }
+            Context::Drops(drops) => {
+                let capture = self.surveys[index].capture;
+                for count in shift.drops(drops).counts {
+                    let key = (capture, count.cgroup_id);
+                    if self.drops.len() < SEQUENCES_MAX || self.drops.contains_key(&key) {
+                        self.drops.insert(key, count.dropped);
+                    }
+                }
+                Context::Drops(self.drops_of_all())
+            }
             body => shift.context(body),
         };
         self.put(boot_ns, body)
+    }
+
+    /// Captures of one host have cgroups in common.
+    fn drops_of_all(&self) -> Drops {
+        let mut sums = BTreeMap::<u64, u64>::new();
+        for ((_, cgroup_id), dropped) in &self.drops {
+            *sums.entry(*cgroup_id).or_default() += dropped;
+        }
+        let counts = sums
+            .into_iter()
+            .map(|(cgroup_id, dropped)| DropCount { cgroup_id, dropped });
+        Drops {
+            counts: counts.collect(),
+        }
     }
 
     /// What was found missing in a member since the last call.

@@ -38,6 +38,7 @@ pub fn put(record: &ContextRecord, out: &mut Vec<u8>) -> Result<(), Error> {
         Context::EventType(body) => body.put(out),
         Context::Origin(body) => wire::put(body, out),
         Context::Continued(body) => wire::put(body, out),
+        Context::Drops(body) => wire::put(body, out),
         Context::Tick | Context::CheckpointBegin | Context::CheckpointEnd => {}
         Context::Unknown { payload, .. } => out.extend_from_slice(payload),
     }
@@ -105,6 +106,7 @@ fn read(cursor: &mut Cursor<'_>) -> Result<ContextRecord, Error> {
             None => unknown(),
         },
         20 => Context::Continued(wire::get("continued record", payload)?),
+        21 => Context::Drops(wire::get("drops record", payload)?),
         _ => unknown(),
     };
     Ok(ContextRecord { boot_ns, body })

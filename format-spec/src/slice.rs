@@ -174,7 +174,9 @@ pub fn slice<W: Write>(
             {
                 described.insert(process.pid, known.version);
             }
-            rewriter.context(start_ns, body)?;
+            if let Some(body) = select.context(body) {
+                rewriter.context(start_ns, body)?;
+            }
         }
     }
 
@@ -512,6 +514,16 @@ impl Select {
         (self.from_ns..self.to_ns).contains(&boot_ns)
     }
 
+    /// A record without what it says of cgroups that are not wanted; None: it says nothing else.
+    fn context(&self, body: Context) -> Option<Context> {
+        match body {
+            Context::Drops(drops) => drops
+                .of(|cgroup_id| self.wants_cgroup(cgroup_id))
+                .map(Context::Drops),
+            body => Some(body),
+        }
+    }
+
     fn wants_cgroup(&self, cgroup_id: u64) -> bool {
         self.cgroups
             .as_ref()
@@ -626,7 +638,10 @@ impl<W: Write> Emit<'_, W> {
             {
                 return Ok(());
             }
-            body => body,
+            body => match self.select.context(body) {
+                Some(body) => body,
+                None => return Ok(()),
+            },
         };
         if self.selected
             && let Context::Process(process) = &body

@@ -139,6 +139,7 @@ impl Serialize for OfRecord<'_> {
             Context::Origin(body) => body.serialize(serializer),
             Context::Continues(body) => body.serialize(serializer),
             Context::Continued(body) => body.serialize(serializer),
+            Context::Drops(body) => body.serialize(serializer),
             Context::Tick | Context::CheckpointBegin | Context::CheckpointEnd => {
                 serializer.serialize_map(Some(0))?.end()
             }

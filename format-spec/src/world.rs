@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Clock, Container, Context, Event, EventData, Host, Loss, Origin, PathCall, Probes, Process,
-    SnapshotDetails, Syscall,
+    Clock, Container, Context, Drops, Event, EventData, Host, Loss, Origin, PathCall, Probes,
+    Process, SnapshotDetails, Syscall,
     syscalls::{self, Arch},
 };
 
@@ -32,6 +32,7 @@ pub(crate) struct World {
     clock: Option<Clock>,
     probes: Option<Probes>,
     loss: Option<Loss>,
+    drops: Option<Drops>,
     users: BTreeMap<u32, String>,
     containers: BTreeMap<u64, Container>,
     origins: BTreeMap<u32, Origin>,
@@ -49,6 +50,7 @@ impl World {
             Context::Clock(clock) => self.clock = Some(*clock),
             Context::Probes(probes) => self.probes = Some(probes.clone()),
             Context::Loss(loss) => self.loss = Some(loss.clone()),
+            Context::Drops(drops) => self.drops = Some(drops.clone()),
             Context::Process(process) => self.put(process.clone()),
             Context::User(user) => {
                 if self.users.len() < ENTRIES_MAX || self.users.contains_key(&user.uid) {
@@ -262,6 +264,7 @@ impl World {
         bodies.extend(processes.into_iter().cloned().map(Context::Process));
         bodies.push(Context::CheckpointEnd);
         bodies.extend(self.loss.clone().map(Context::Loss));
+        bodies.extend(self.drops.clone().map(Context::Drops));
         bodies
     }
 }

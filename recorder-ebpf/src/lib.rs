@@ -553,6 +553,8 @@ pub const SYSCALLS_MAX: u32 = 1024;
 /// Distinct (cgroup, syscall) pairs that are counted in one second beside the slots; a call of one more
 /// is an event of its own.
 pub const COUNTS_MAX: u32 = 8_192;
+/// Cgroups of which it is known how many events were dropped: the first that lost any.
+pub const DROPS_MAX: u32 = 1_024;
 /// Numbers that have a slot on each CPU: all of x86-64 and aarch64, of which 471 exist.
 pub const COUNTED_CALLS: u32 = 512;
 /// Sockets whose owner is remembered at once; the least recently used one goes.
@@ -1180,8 +1182,14 @@ pub struct Settings {
     /// Bytes that are recorded of what a call of [`action::PAYLOAD`] passed, at most [`PAYLOAD_BYTES_MAX`];
     /// 0: there is no such call.
     pub snaplen: u32,
-    pub reserved: u32,
+    /// The kernel's type `pt_regs`, which is nothing but words, where it has `bpf_rdonly_cast` (6.2): then
+    /// kernel memory is loaded from without helper calls. 0: it has not.
+    pub words_type: u32,
 }
+
+/// The helper that programs call, by a number that no helper has, where they mean `bpf_rdonly_cast`: whoever
+/// loads them puts the number of that function of the kernel there, or a plain move.
+pub const PLAIN_WORDS_CALL: u32 = 0x6361_7374;
 
 /// What a profile decides beside the policy of calls, and can be switched while the probes run: places
 /// of an array of words.
@@ -1190,7 +1198,9 @@ pub mod switched {
     pub const FOREIGN: u32 = 0;
     /// Bit n: signal n is not recorded.
     pub const QUIET_SIGNALS: u32 = 1;
-    pub const COUNT: u32 = 2;
+    /// Exits of threads that began before this time are not recorded.
+    pub const EXITS_FROM: u32 = 2;
+    pub const COUNT: u32 = 3;
 }
 
 macro_rules! offsets {

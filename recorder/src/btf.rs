@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 /// Where a kernel with `CONFIG_DEBUG_INFO_BTF` keeps its own.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -46,7 +46,8 @@ pub struct Btf {
     /// Byte offset of each type's record, by id − 1.
     records: Vec<usize>,
     structs: HashMap<Vec<u8>, u32>,
-    functions: HashSet<Vec<u8>>,
+    /// What programs can call, by name: the type's number.
+    functions: HashMap<Vec<u8>, u32>,
     /// Types of tracepoints: typedefs of pointers to functions.
     tracepoints: HashMap<Vec<u8>, u32>,
     /// Values of [`CONTROLLERS`], by name.
@@ -93,7 +94,7 @@ impl Btf {
         let types_end = types_at.saturating_add(word(12)? as usize).min(bytes.len());
         let strings_at = at(word(16)?)?;
         let (mut records, mut structs) = (Vec::new(), HashMap::new());
-        let (mut functions, mut tracepoints) = (HashSet::new(), HashMap::new());
+        let (mut functions, mut tracepoints) = (HashMap::new(), HashMap::new());
         let mut controllers = HashMap::new();
         let mut next = types_at;
         while next + 12 <= types_end {
@@ -122,7 +123,7 @@ impl Btf {
             if kind == KIND_FUNCTION {
                 let name = text_at(&bytes, strings_at + name as usize);
                 if name.starts_with(HELPERS) {
-                    functions.insert(name.to_vec());
+                    functions.insert(name.to_vec(), records.len() as u32);
                 }
             }
             let tail = match kind {
@@ -152,7 +153,17 @@ impl Btf {
 
     /// Has the kernel the eBPF helper `name` (`bpf_…`)?
     pub fn has_helper(&self, name: &str) -> bool {
-        self.functions.contains(name.as_bytes())
+        self.functions.contains_key(name.as_bytes())
+    }
+
+    /// The number of a function of the kernel (`bpf_…`) that programs call by it.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        self.functions.get(name.as_bytes()).copied()
+    }
+
+    /// The number of the structure `name`.
+    pub fn structure(&self, name: &str) -> Option<u32> {
+        self.structs.get(name.as_bytes()).copied()
     }
 
     /// Where `css_set.subsys` has the state of a cgroup controller, by the name that /proc/cgroups has.
@@ -288,6 +299,9 @@ mod tests {
         assert_eq!(btf.offset("list_head", "absent|prev|next"), Some(8));
         assert!(btf.has_helper("bpf_get_current_task"));
         assert!(!btf.has_helper("bpf_no_such_helper"));
+        assert_eq!(btf.function("bpf_no_such_function"), None);
+        assert!(btf.structure("pt_regs").is_some());
+        assert_eq!(btf.structure("no_such_struct"), None);
         assert_eq!(btf.parameters("btf_trace_sys_exit"), Some(3));
         assert_eq!(btf.parameters("btf_trace_no_such_tracepoint"), None);
         assert_eq!(btf.controller("cpuset"), Some(0), "always the first one");

@@ -5,6 +5,7 @@
 //! here and becomes a record before the chunk is sealed.
 
 mod figures;
+mod losses;
 mod output;
 mod switchboard;
 
@@ -18,12 +19,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use aya::maps::{MapData, PerCpuArray};
 use crossbeam_channel::Receiver;
-use recorder_ebpf::Settings;
+use recorder_ebpf::{Settings, probe};
 use trace_format::{
     ChunkBuilder, Context, ContextRecord, Limits, Mark, SigningKey,
-    context::{Continued, Continues, Loss, LossCount, Probes as ProbeTable},
+    context::{Continued, Continues, Probes as ProbeTable},
     syscalls::Arch,
 };
 
@@ -52,7 +52,7 @@ use crate::{
     switch::{self, InForce},
 };
 
-use figures::read_counters;
+use losses::Losses;
 use output::Output;
 use switchboard::{Policy, Switchboard, describe, wanted};
 
@@ -243,7 +243,7 @@ pub fn run(
     for (name, place) in &list.names {
         names.insert(name, place, 0)?;
     }
-    let counters = probes.counters()?;
+    let losses = Losses::take(&mut probes)?;
     let drain = Drain::new(
         Rings {
             calls: probes.call_rings(sizes, options.durations)?,
@@ -269,7 +269,7 @@ pub fn run(
     let resolver = options.runtimes.then(Resolver::start);
     let mut capture = Capture {
         drain,
-        counters,
+        losses,
         containers: Containers::new(Cgroups::open(), resolver),
         out: Output {
             builder,
@@ -298,11 +298,16 @@ pub fn run(
                 options.snaplen
             ),
         },
-        loss: Vec::new(),
-        filtered: 0,
         marks: options.marks.clone(),
     };
+    // Who runs already is read while forks are recorded, so nobody is missed who starts meanwhile; who ended
+    // before being read is not told to end either.
+    policy.exits_from(u64::MAX)?;
+    probes.attach_first(probe::EXIT);
+    probes.attach_first(probe::FORK);
+    policy.exits_from(clock::boot_ns())?;
     capture.before_probes();
+    policy.exits_from(0)?;
     probes.attach()?;
     if let Err(error) = probes.learn_rights() {
         notice::say(format_args!(
@@ -345,7 +350,7 @@ pub fn run(
 
 struct Capture<'a> {
     drain: Drain,
-    counters: PerCpuArray<MapData, [u64; 3]>,
+    losses: Losses,
     containers: Containers,
     out: Output<'a>,
     probe_table: ProbeTable,
@@ -354,9 +359,6 @@ struct Capture<'a> {
     filter_text: String,
     /// Empty: no payload is recorded.
     payload_text: String,
-    /// As last written.
-    loss: Vec<LossCount>,
-    filtered: u64,
     rotation: Option<Rotation>,
     /// Events recorded when the last checkpoint was written.
     events_at_checkpoint: u64,
@@ -365,7 +367,7 @@ struct Capture<'a> {
 }
 
 impl Capture<'_> {
-    /// The world as it is before the first event: what runs already is known from the start on.
+    /// The world as it is before the other events: what runs already is known from the start on.
     fn before_probes(&mut self) {
         self.out.now(Context::Host(host::host()));
         self.out.now(Context::Clock(host::clock_pair()));
@@ -597,8 +599,10 @@ impl Capture<'_> {
         self.out.part_bytes = 0;
         self.out.now(Context::Continues(continues));
         // What the parts before held; it also makes the header's counts go on.
-        let counts = self.loss.clone();
-        self.out.now(Context::Loss(Loss { counts }));
+        self.out.now(Context::Loss(self.losses.loss()));
+        if !self.losses.by_cgroup().is_empty() {
+            self.out.now(Context::Drops(self.losses.drops()));
+        }
     }
 
     fn watermark(&self, watcher: &Watcher) -> u64 {
@@ -616,24 +620,25 @@ impl Capture<'_> {
         }
     }
 
-    /// The probes' counters as a record, if they changed.
+    /// The probes' counters as records, if they changed.
     fn write_loss(&mut self) {
-        let mut counts = read_counters(&self.counters);
-        for ((cpu, probe), lost) in self.out.sinks.iter().flat_map(Running::lost) {
-            let at = counts.binary_search_by_key(&(cpu, probe), |count| (count.cpu, count.probe));
-            // What was recorded has been counted.
-            if let Ok(at) = at {
-                counts[at].dropped += lost;
-            }
-        }
-        if counts == self.loss {
+        let lost = self.out.sinks.iter().flat_map(Running::lost);
+        let (changed, of_cgroups) = self.losses.read(lost);
+        if !changed {
             return;
         }
-        self.loss.clone_from(&counts);
-        let dropped = counts.iter().map(|count| count.dropped).sum();
-        self.filtered = counts.iter().map(|count| count.filtered).sum();
+        let dropped = self.losses.dropped();
         self.out.progress.dropped.store(dropped, Ordering::Relaxed);
-        self.out.now(Context::Loss(Loss { counts }));
+        self.out.now(Context::Loss(self.losses.loss()));
+        if of_cgroups {
+            for count in self.losses.by_cgroup() {
+                // It may have lost all that it did.
+                if let Some(body) = self.containers.see(count.cgroup_id) {
+                    self.out.now(body);
+                }
+            }
+            self.out.now(Context::Drops(self.losses.drops()));
+        }
     }
 
     /// Everything that is still there, the final counters, the last chunk.
@@ -658,15 +663,13 @@ impl Capture<'_> {
         self.out.tell_redacted();
         self.out.now(Context::Tick);
         self.out.seal(clock::boot_ns());
-        let seen = self.loss.iter().map(|count| count.seen).sum();
-        let dropped = self.loss.iter().map(|count| count.dropped).sum();
         let report = Report {
             events: self.out.events,
             chunks: self.out.progress.chunks.load(Ordering::Relaxed),
             bytes: self.out.progress.bytes.load(Ordering::Relaxed),
-            seen,
-            dropped,
-            filtered: self.filtered,
+            seen: self.losses.seen(),
+            dropped: self.losses.dropped(),
+            filtered: self.losses.filtered(),
             refused: self.drain.refused,
             parts: self.rotation.as_ref().map_or(1, Rotation::parts),
             ..Report::default()

@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod calls;
 pub mod capture;
+mod casts;
 pub mod check;
 pub mod clock;
 pub mod control;

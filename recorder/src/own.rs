@@ -15,6 +15,9 @@ pub struct Own {
     pub probes: Vec<ProbeUse>,
     /// Where events were dropped, since the start.
     pub drops: Vec<Drops>,
+    /// Whose events those were, as far as it is known.
+    #[serde(default)]
+    pub dropped_of: Vec<DropsOf>,
     /// What grows with what is recorded, and how far it may.
     #[serde(default)]
     pub tables: Vec<TableUse>,
@@ -51,6 +54,14 @@ pub struct ProbeUse {
 pub struct Drops {
     pub cpu: u16,
     pub probe: String,
+    pub dropped: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropsOf {
+    pub cgroup_id: u64,
+    /// Its name, else its id, else the path of the cgroup.
+    pub container: String,
     pub dropped: u64,
 }
 

@@ -21,12 +21,13 @@ use recorder_ebpf::{
 use crate::{
     btf::{self, Btf},
     calls::{CallRings, RingSizes},
-    details,
+    casts, details,
     observe::{cgroups::Cgroups, counts::CallCounts, descriptors::Descriptors},
 };
 
 /// The object that was built from `recorder-ebpf/src/probes`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../recorder-ebpf/prebuilt/recorder.bpf.o");
+pub(crate) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!("../../recorder-ebpf/prebuilt/recorder.bpf.o");
 
 /// A probe: id, program in the object, kernel tracepoint, what it is for.
 pub struct ProbeSpec {
@@ -284,6 +285,9 @@ impl Probes {
         // Their parameters changed more than once, and so did one's name.
         let uring_submit = types.parameters("btf_trace_io_uring_submit_sqe");
         let uring_complete = types.parameters("btf_trace_io_uring_complete");
+        let words = types
+            .function("bpf_rdonly_cast")
+            .zip(types.structure("pt_regs"));
         let tracepoints: Vec<&'static str> =
             PROBES.iter().map(|spec| tracepoint(spec, &types)).collect();
         drop(types);
@@ -293,17 +297,14 @@ impl Probes {
                     source: Box::new(source.into()),
                 }
             })?;
-        let owned;
-        let object = match &options.object {
-            Some(path) => {
-                owned = std::fs::read(path).map_err(|source| Error::Object {
-                    path: path.clone(),
-                    source,
-                })?;
-                &owned[..]
-            }
-            None => OBJECT,
+        let mut object = match &options.object {
+            Some(path) => std::fs::read(path).map_err(|source| Error::Object {
+                path: path.clone(),
+                source,
+            })?,
+            None => OBJECT.to_vec(),
         };
+        casts::put(&mut object, words.map(|(function, _)| function));
         let Settings {
             self_tgid,
             filter,
@@ -347,7 +348,7 @@ impl Probes {
                     filter_must,
                     hierarchy,
                     snaplen,
-                    0,
+                    words.map_or(0, |(_, structure)| structure),
                 ][..],
                 true,
             )
@@ -365,7 +366,7 @@ impl Probes {
                     _ => FILTER_PIDS_MAX,
                 },
             )
-            .load(object)
+            .load(&object)
             .map_err(|source| Error::Load {
                 source: Box::new(source),
             })?;
@@ -395,16 +396,26 @@ impl Probes {
         })
     }
 
-    /// Attaches every program that loaded. An error only if there is none at all.
-    pub fn attach(&mut self) -> Result<(), Error> {
+    /// Attaches the program of probe `id`, if it loaded.
+    pub fn attach_first(&mut self, id: u8) {
         for entry in self
             .attached
             .iter_mut()
-            .filter(|entry| entry.reason.is_none())
+            .filter(|entry| entry.id == id && entry.reason.is_none())
         {
             match attach_program(&mut self.ebpf, entry.tracepoint) {
                 Ok(link) => drop(self.links.insert(entry.id, link)),
                 Err(error) => entry.reason = Some(error),
+            }
+        }
+    }
+
+    /// Attaches every program that loaded and is not attached. An error only if there is none at all.
+    pub fn attach(&mut self) -> Result<(), Error> {
+        let ids: Vec<u8> = self.attached.iter().map(|entry| entry.id).collect();
+        for id in ids {
+            if !self.links.contains_key(&id) {
+                self.attach_first(id);
             }
         }
         match self.attached.iter().find_map(|entry| entry.reason.clone()) {

@@ -10,7 +10,7 @@ mod actor;
 mod support;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -86,6 +86,7 @@ impl Held {
 fn exact(trace: &Trace) {
     let counted = trace.counted();
     let counters = trace.counters();
+    drops(trace);
     for (pair, (seen, dropped)) in &counters {
         let events = counted.get(pair).copied().unwrap_or(0);
         assert_eq!(*seen, events + dropped, "CPU and probe {pair:?}");
@@ -100,6 +101,26 @@ fn exact(trace: &Trace) {
             "twice: {event:?}"
         );
     }
+}
+
+/// How many events were dropped of each cgroup; together as many as in all.
+fn drops(trace: &Trace) -> BTreeMap<u64, u64> {
+    let drops = trace
+        .context
+        .iter()
+        .rev()
+        .find_map(|record| match &record.body {
+            Context::Drops(drops) => Some(drops.counts.clone()),
+            _ => None,
+        });
+    let drops: BTreeMap<u64, u64> = drops
+        .unwrap_or_default()
+        .iter()
+        .map(|count| (count.cgroup_id, count.dropped))
+        .collect();
+    let dropped: u64 = trace.counters().values().map(|(_, dropped)| dropped).sum();
+    assert_eq!(drops.values().sum::<u64>(), dropped);
+    drops
 }
 
 /// Held by each test: a cgroup that another one makes is a record in every recorder's urgent ring.
@@ -252,7 +273,7 @@ fn urgent_records_that_find_no_room_are_counted() {
 }
 
 /// Promise: a container that floods the ring of files cannot silence what another one starts, connects to
-/// or opens of the sensitive files: they have a ring of their own.
+/// or does to the sensitive files: they have a ring of their own.
 #[test]
 fn a_flood_of_paths_silences_no_other_container() {
     needs_kernel!();
@@ -264,7 +285,7 @@ fn a_flood_of_paths_silences_no_other_container() {
     };
     let dir = tempfile::tempdir().unwrap();
     let mut flood = Actor::start(&loud, 0, unlink_nothing);
-    let mut other = Actor::start(&quiet, 0, open_connect_and_exec);
+    let mut other = Actor::start(&quiet, 0, touch_connect_and_exec);
     let args = ["--profile", "standard", "--ring", &RING.to_string()];
     let held = Held::start(dir.path(), &[&loud, &quiet], &args);
     held.drained();
@@ -278,6 +299,15 @@ fn a_flood_of_paths_silences_no_other_container() {
     held.recording.stop();
     let trace = read(&path);
     exact(&trace);
+    let drops = drops(&trace);
+    assert!(drops[&loud.cgroup_id()] > 10_000, "{drops:?}");
+    // The libraries that its program opened.
+    let of_quiet = drops.get(&quiet.cgroup_id()).copied().unwrap_or(0);
+    assert!(of_quiet < 1_000, "{drops:?}");
+    let named = trace.context.iter().any(|record| {
+        matches!(&record.body, Context::Container(it) if it.cgroup_id == loud.cgroup_id() && it.id == loud.id)
+    });
+    assert!(named, "the trace says who that is");
     let of = |pid: u32| trace.events.iter().filter(move |event| event.pid == pid);
     let flooded = of(flood.pid).filter(|event| matches!(event.data, EventData::PathCall(_)));
     assert!(flooded.count() < 1_000, "the flood did not fill the ring");
@@ -285,6 +315,10 @@ fn a_flood_of_paths_silences_no_other_container() {
         matches!(&event.data, EventData::Open(open) if open.path.to_string_lossy() == "/etc/passwd")
     });
     assert_eq!(opens.count(), TIMES);
+    let unlinks = of(other.pid).filter(|event| {
+        matches!(&event.data, EventData::PathCall(call) if call.path.to_string_lossy() == "/nowhere/.ssh/config")
+    });
+    assert_eq!(unlinks.count(), TIMES);
     let connects = of(other.pid).filter(|event| {
         matches!(&event.data, EventData::SockCall(call) if call.nr == libc::SYS_connect as u32)
     });
@@ -303,11 +337,12 @@ fn a_flood_of_paths_silences_no_other_container() {
     }
 }
 
-fn open_connect_and_exec() {
+fn touch_connect_and_exec() {
     const PROGRAM: &std::ffi::CStr = c"/bin/true";
     // SAFETY: system calls on strings that end and memory of this process; the child only makes calls, too.
     unsafe {
         libc::close(libc::open(c"/etc/passwd".as_ptr(), libc::O_RDONLY));
+        libc::unlink(c"/nowhere/.ssh/config".as_ptr());
         // tcpmux, which nobody runs.
         connect(1);
         let child = libc::fork();

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use std::{collections::HashMap, fs};
 use support::{Item, SECOND_NS, START_NS, Scenario, WEB, items, seal};
 use trace_format::{
-    ChunkSource, Endpoint, Event, EventData, Text, TraceReader,
+    ChunkSource, Context, ContextRecord, Endpoint, Event, EventData, Text, TraceReader,
+    context::{DropCount, Drops},
     event::{Dns, Http, Io, IoKind, TcpState, TcpWhat},
 };
 
@@ -137,6 +138,17 @@ fn sums_messages_and_connections_are_counted() {
         }
     }
     all.extend(told);
+    // Cumulative, so the second record counts two more.
+    for (ms, dropped) in [(974, 40), (975, 42)] {
+        let counts = vec![DropCount {
+            cgroup_id: WEB,
+            dropped,
+        }];
+        all.push(Item::Context(ContextRecord {
+            boot_ns: START_NS + 2 * SECOND_NS + ms * 1_000_000,
+            body: Context::Drops(Drops { counts }),
+        }));
+    }
     all.sort_by_key(Item::boot_ns);
     let place = tempfile::tempdir().unwrap();
     let trace = place.path().join("trace.zst");
@@ -155,6 +167,11 @@ fn sums_messages_and_connections_are_counted() {
     assert_eq!(file["path"], "/var/www/index.html");
     assert_eq!(file["read_bytes"], web["io"]["file"]["read_bytes"]);
     assert_eq!(web["written_bytes"], 5_100);
+    assert_eq!(web["dropped"], 42);
+    assert!(
+        told.iter()
+            .all(|it| it["container"] == "web" || it["dropped"] == 0)
+    );
     let of = |value: &Value, keys: &[&str]| -> Vec<u64> {
         keys.iter()
             .map(|key| value[key].as_u64().unwrap())
@@ -187,6 +204,7 @@ fn sums_messages_and_connections_are_counted() {
         "1 × NXDOMAIN; p50",
         "/var/www/index.html\n",
         "closed     1, 100 B sent",
+        "dropped    42 events were lost",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

@@ -2,8 +2,8 @@
 //! SPEC.md §Merged traces.
 
 use crate::{
-    Clock, Container, Context, Details, Event, EventData, Host, Loss, LossCount, Origin, Process,
-    Resolution,
+    Clock, Container, Context, Details, Drops, Event, EventData, Host, Loss, LossCount, Origin,
+    Process, Resolution,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -96,6 +96,13 @@ impl Shift {
         }
     }
 
+    pub fn drops(&self, mut drops: Drops) -> Drops {
+        for count in &mut drops.counts {
+            count.cgroup_id = self.cgroup(count.cgroup_id);
+        }
+        drops
+    }
+
     pub fn context(&self, body: Context) -> Context {
         match body {
             Context::Process(process) => Context::Process(Process {
@@ -114,6 +121,7 @@ impl Shift {
                 ..container
             }),
             Context::Loss(loss) => Context::Loss(self.loss(loss)),
+            Context::Drops(drops) => Context::Drops(self.drops(drops)),
             body => body,
         }
     }

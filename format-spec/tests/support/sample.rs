@@ -427,6 +427,12 @@ pub fn one_of_each_context() -> Vec<ContextRecord> {
             previous_chunks: 61,
         }),
         Context::Continued(Continued { next_uuid: [6; 16] }),
+        Context::Drops(Drops {
+            counts: vec![DropCount {
+                cgroup_id: 4_711,
+                dropped: 12,
+            }],
+        }),
         Context::Provenance(Provenance {
             action: "slice".into(),
             tool_version: "replay 0.1.0".into(),

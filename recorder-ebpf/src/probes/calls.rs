@@ -11,7 +11,8 @@ use recorder_ebpf::{
 };
 
 use crate::{
-    CALL_PAGES, CALL_RINGS, Current, counters, durations, kernel::bounded, setting, syscalls::Call,
+    CALL_PAGES, CALL_RINGS, Current, count_drop, counters, durations, kernel::bounded, setting,
+    syscalls::Call,
 };
 
 /// Writes the record of a call from table `abi`, or counts it as dropped where user space is a whole ring behind.
@@ -23,7 +24,7 @@ pub fn plain(policy: u32, call: Call, abi: u8, current: Current) -> Option<()> {
     // SAFETY: a helper without preconditions.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let Some((ring, page, at)) = place(cpu) else {
-        counters.dropped += 1;
+        count_drop(probe::SYS_EXIT, current.cgroup_id);
         return None;
     };
     let args = (policy >> action::ARITY_SHIFT) & 7;

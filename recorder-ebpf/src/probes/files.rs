@@ -5,14 +5,15 @@
 //! the components of its directory.
 
 use recorder_ebpf::{
-    FileKey, OpenRecord, PathCallRecord, PathShape, filter as option, kind, listing, marks, probe,
+    FileKey, OpenRecord, PathCallRecord, PathShape, filter as option, kind, listed, listing, marks,
+    probe,
 };
 
 use crate::{
     Current, LISTED_FILES, Ring, Scratch, durations, filter, header_of_wanted, io,
     kernel::{
         cwd_path, dentry_listed, file, file_of, file_path, inode_identity, is_relative,
-        path_listed, user_string, walk,
+        path_listed, text_listed, user_string, walk,
     },
     scratch, send, setting,
     syscalls::Call,
@@ -80,7 +81,7 @@ pub fn open(call: Call, current: Current) -> Option<()> {
         }
         // The number may have been another file's, which was closed in a way that is not seen.
         io::flush(probe::SYS_EXIT, call.ret as u32, current);
-        if path_listed(scratch.probe()) != 0 {
+        if path_listed(scratch.probe(), 0, listed::FILE) != 0 {
             marks |= marks::LISTED;
             let key = FileKey {
                 ino,
@@ -92,6 +93,7 @@ pub fn open(call: Call, current: Current) -> Option<()> {
         marks |= user_string(scratch, path) | marks::UNTRUSTED;
         user_len = scratch.at();
         marks |= directory(scratch, 0, user_len, dir as i32);
+        marks |= written_listed(scratch, 0, user_len);
     }
     let end = scratch.at();
     let text = if user_len > 0 { 0 } else { filter::NO_TEXT };
@@ -111,13 +113,29 @@ pub fn open(call: Call, current: Current) -> Option<()> {
     record.user_len = user_len as u32;
     record.marks = marks;
     record.duration_ns = durations::of_call();
-    let ring = if marks & marks::LISTED != 0 {
+    send::<OpenRecord>(ring_of(marks), probe::SYS_EXIT, scratch);
+    Some(())
+}
+
+/// What is on the list must not be crowded out.
+#[inline(always)]
+fn ring_of(marks: u32) -> Ring {
+    if marks & marks::LISTED != 0 {
         Ring::Urgent
     } else {
         Ring::Bulk
-    };
-    send::<OpenRecord>(ring, probe::SYS_EXIT, scratch);
-    Some(())
+    }
+}
+
+/// The mark of what is on the list, for a path that the caller wrote: it lies from `start` to `end` in the
+/// data.
+#[inline(always)]
+fn written_listed(scratch: &Scratch, start: usize, end: usize) -> u32 {
+    if setting!(names) != 0 && text_listed(scratch.probe(), start as u64, end as u64) != 0 {
+        marks::LISTED
+    } else {
+        0
+    }
 }
 
 /// Does the filter want what lies in the scratch: the components of one directory or file with the text
@@ -168,13 +186,18 @@ fn directory(scratch: &mut Scratch, start: usize, end: usize, dirfd: i32) -> u32
     if end == start || !is_relative(scratch, start) {
         return 0;
     }
-    if dirfd == AT_FDCWD {
+    let from = scratch.components();
+    let marks = if dirfd == AT_FDCWD {
         cwd_path(scratch)
     } else if dirfd >= 0 {
         file_path(scratch, file_of(dirfd as u32))
     } else {
         0
+    };
+    if setting!(names) != 0 && path_listed(scratch.probe(), from, listed::DIRECTORY) != 0 {
+        return marks | marks::LISTED;
     }
+    marks
 }
 
 #[inline(always)]
@@ -192,6 +215,7 @@ pub fn path_call(policy: u32, call: Call, current: Current) -> Option<()> {
     let scratch = scratch(probe::SYS_EXIT)?;
     let mut marks = marks::UNTRUSTED | user_string(scratch, call.arg_at(shape.path));
     let user_end = scratch.at();
+    marks |= written_listed(scratch, 0, user_end);
     marks |= directory(scratch, 0, user_end, dirfd(&call, shape.dir));
     let dir_end = scratch.at();
     let first = scratch.components();
@@ -199,6 +223,7 @@ pub fn path_call(policy: u32, call: Call, current: Current) -> Option<()> {
     if shape.path2 != PathShape::NONE {
         marks |= user_string(scratch, call.arg_at(shape.path2));
         user2_end = scratch.at();
+        marks |= written_listed(scratch, dir_end, user2_end);
         marks |= directory(scratch, dir_end, user2_end, dirfd(&call, shape.dir2));
         dir2_end = scratch.at();
     }
@@ -220,6 +245,6 @@ pub fn path_call(policy: u32, call: Call, current: Current) -> Option<()> {
     record.user_len = [user_end as u32, (user2_end - dir_end) as u32];
     record.duration_ns = durations::of_call();
     record.dir_len = [(dir_end - user_end) as u32, (dir2_end - user2_end) as u32];
-    send::<PathCallRecord>(Ring::Bulk, probe::SYS_EXIT, scratch);
+    send::<PathCallRecord>(ring_of(marks), probe::SYS_EXIT, scratch);
     Some(())
 }

@@ -482,7 +482,7 @@ fn event(probe: u8, fd: u32, count: *const IoCount, current: Current) -> Option<
             }
             entry.submit(u64::from(BPF_RB_NO_WAKEUP));
         }
-        None => count_drop(probe),
+        None => count_drop(probe, current.cgroup_id),
     }
     Some(())
 }

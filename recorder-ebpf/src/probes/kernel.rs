@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel_str, bpf_probe_read_user_str,
 };
 use recorder_ebpf::{
-    DATA_MAX, ListedName, PATH_DEPTH_MAX, PIECE_MAX, USER_PATH_MAX, listed, marks,
+    DATA_MAX, ListedName, PATH_DEPTH_MAX, PIECE_MAX, PLAIN_WORDS_CALL, USER_PATH_MAX, listed, marks,
 };
 
 use crate::{LISTED_NAMES, Scratch, offset, scratch_of, setting};
@@ -24,6 +24,10 @@ pub fn bounded(value: usize, mask: usize) -> usize {
 /// A `T` at `base + offset` of kernel memory; zero where that cannot be read.
 #[inline(always)]
 pub fn read<T: Copy>(base: u64, offset: usize) -> T {
+    if loads_anywhere() && size_of::<T>() <= size_of::<u64>() {
+        // SAFETY: the kernel checks the address when it is loaded from.
+        return unsafe { load(plain_words(base + offset as u64), 0) };
+    }
     // Not zeroed first: the compiler calls a function that stores byte by byte.
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the helper checks the source, and fills the destination with zeros on failure; T is plain data.
@@ -34,6 +38,25 @@ pub fn read<T: Copy>(base: u64, offset: usize) -> T {
             (base + offset as u64) as *const _,
         );
         value.assume_init()
+    }
+}
+
+/// Can any address be loaded from, without a helper call? A call costs some thirty times what a load does.
+#[inline(always)]
+pub fn loads_anywhere() -> bool {
+    setting!(words_type) != 0
+}
+
+/// Any address as a pointer that [`load`] takes: the verifier is told that a structure of plain words
+/// ([`recorder_ebpf::Settings::words_type`]) lies there. Costs nothing: the kernel makes a move of the call.
+#[inline(always)]
+fn plain_words(address: u64) -> *const u8 {
+    let structure = setting!(words_type);
+    // SAFETY: the loader puts the kernel's own function in this place (see `PLAIN_WORDS_CALL`).
+    unsafe {
+        let cast: unsafe extern "C" fn(u64, u32) -> *const u8 =
+            core::mem::transmute(PLAIN_WORDS_CALL as usize);
+        cast(address, structure)
     }
 }
 
@@ -154,8 +177,9 @@ pub fn file_of(fd: u32) -> u64 {
     read(array, fd as usize * 8)
 }
 
-/// Consecutive kernel memory, read with one helper call: a call costs more than a hundred bytes do.
-/// It is filled where it lies, because returning it would copy it.
+/// Consecutive kernel memory, read with one helper call where each costs more than a hundred bytes do, else
+/// word by word as it is asked for. It is filled where it lies, because returning it would copy it, and is told
+/// where it is from each time, because what it held itself would be on the stack.
 pub struct Block<const WORDS: usize>(MaybeUninit<[u64; WORDS]>);
 /// Enough for what is read of a `struct file` and an inode.
 const FILE_WORDS: usize = 12;
@@ -172,33 +196,40 @@ impl<const WORDS: usize> Block<WORDS> {
     /// decides it once.
     #[inline(always)]
     pub fn holds(first: usize, members: &[(usize, usize)]) -> bool {
-        members.iter().all(|(offset, len)| {
-            *offset >= first && offset + len <= first + WORDS * 8 && (offset - first) % len == 0
-        })
+        loads_anywhere()
+            || members.iter().all(|(offset, len)| {
+                *offset >= first && offset + len <= first + WORDS * 8 && (offset - first) % len == 0
+            })
     }
 
-    /// Fills it with the memory at `address`; zeros where that cannot be read.
+    /// Fills it with what a structure at `address` has from offset `first` on; zeros where that cannot be read.
     #[inline(always)]
-    pub fn fill(&mut self, address: u64) {
+    pub fn fill(&mut self, address: u64, first: usize) {
+        if loads_anywhere() {
+            return;
+        }
         // SAFETY: the helper writes every byte.
         unsafe {
             bpf_probe_read_kernel(
                 self.0.as_mut_ptr().cast(),
                 (WORDS * 8) as u32,
-                address as *const _,
+                (address + first as u64) as *const _,
             )
         };
     }
 
-    /// What lies `at` bytes from the beginning of a filled block.
+    /// The member at `offset` of the structure that the block was filled from.
     #[inline(always)]
-    pub fn get<T: Copy>(&self, at: usize) -> T {
+    pub fn get<T: Copy>(&self, address: u64, first: usize, offset: usize) -> T {
+        if loads_anywhere() {
+            return read(address, offset);
+        }
         // SAFETY: inside the block, which the verifier checks again.
         unsafe {
             self.0
                 .as_ptr()
                 .cast::<u8>()
-                .add(at)
+                .add(offset - first)
                 .cast::<T>()
                 .read_volatile()
         }
@@ -223,12 +254,12 @@ pub fn file(address: u64) -> File {
     let (inode, mode) = (offset!(file_inode), offset!(file_mode));
     if Block::<FILE_WORDS>::holds(0, &[(dentry, 8), (mount, 8), (inode, 8), (mode, 4)]) {
         let mut block = Block::<FILE_WORDS>::new();
-        block.fill(address);
+        block.fill(address, 0);
         return File {
-            dentry: block.get(dentry),
-            mount: block.get(mount),
-            inode: block.get(inode),
-            mode: block.get(mode),
+            dentry: block.get(address, 0, dentry),
+            mount: block.get(address, 0, mount),
+            inode: block.get(address, 0, inode),
+            mode: block.get(address, 0, mode),
         };
     }
     File {
@@ -246,8 +277,8 @@ pub fn inode_identity(inode: u64) -> (u64, u32) {
     let (number, superblock): (u64, u64) =
         if Block::<FILE_WORDS>::holds(0, &[(number, 8), (superblock, 8)]) {
             let mut block = Block::<FILE_WORDS>::new();
-            block.fill(inode);
-            (block.get(number), block.get(superblock))
+            block.fill(inode, 0);
+            (block.get(inode, 0, number), block.get(inode, 0, superblock))
         } else {
             (read(inode, number), read(inode, superblock))
         };
@@ -366,38 +397,49 @@ pub fn component(scratch: &mut Scratch, dentry: u64) -> u64 {
         return read(dentry, parent);
     }
     let mut block = Block::<DENTRY_WORDS>::new();
-    block.fill(dentry + parent as u64);
-    let short_at = short - parent;
-    let text: u64 = block.get(name - parent);
+    block.fill(dentry, parent);
+    let text: u64 = block.get(dentry, parent, name);
     if text != dentry + short as u64 {
         kernel_string(scratch, text, PIECE_MAX);
-        return block.get(0);
+        return block.get(dentry, parent, parent);
     }
-    let len = bounded(block.get::<u32>(len - parent) as usize, 63);
+    let len = bounded(block.get::<u32>(dentry, parent, len) as usize, 63);
     let end = scratch.end();
-    // SAFETY: `end` leaves room for PIECE_MAX × 4; a racing rename can mix two names, but each piece ends with a NUL.
-    unsafe {
-        let words = end.cast::<u64>();
-        words.write_volatile(block.get(short_at));
-        words.add(1).write_volatile(block.get(short_at + 8));
-        words.add(2).write_volatile(block.get(short_at + 16));
-        words.add(3).write_volatile(block.get(short_at + 24));
-        words.add(4).write_volatile(block.get(short_at + 32));
-        end.add(len).write_volatile(0);
+    let mut word = 0;
+    while word < SHORT_WORDS {
+        // SAFETY: `end` leaves room for PIECE_MAX × 4; a racing rename can mix two names, but each piece ends
+        // with a NUL.
+        unsafe {
+            end.cast::<u64>()
+                .add(word)
+                .write_volatile(block.get(dentry, parent, short + word * 8))
+        };
+        word += 1;
     }
+    // SAFETY: as above.
+    unsafe { end.add(len).write_volatile(0) };
     scratch.grow(len + 1);
-    block.get(0)
+    block.get(dentry, parent, parent)
+}
+
+/// The top bit of each byte that is zero, and of none before the first such.
+#[inline(always)]
+const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080
+}
+
+/// All bits below the byte whose top bit is the lowest that is set; all where none is.
+#[inline(always)]
+const fn before(tops: u64) -> u64 {
+    ((tops & tops.wrapping_neg()) >> 7).wrapping_sub(1)
 }
 
 /// Where the list has the name that begins with these words: [`listed::FILE`] and so on. What lies
 /// behind the name's end is left from another name.
 #[inline(always)]
 fn place_on_list(first: u64, second: u64) -> u32 {
-    // Without a branch, because this is done for each file that is opened. `zero` has the top bit of
-    // each byte that is zero, and of none before the first such.
-    let zero = |word: u64| word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080;
-    let before = |zero: u64| (zero & zero.wrapping_neg()).wrapping_sub(1);
-    let (in_first, in_second) = (zero(first), zero(second));
+    // Without a branch, because this is done for each file that is opened.
+    let (in_first, in_second) = (zeros(first), zeros(second));
     if listed::bit(first & before(in_first)) & setting!(names) == 0 {
         return 0;
     }
@@ -412,16 +454,17 @@ fn place_on_list(first: u64, second: u64) -> u32 {
     unsafe { LISTED_NAMES.get(name) }.copied().unwrap_or(0)
 }
 
-/// Is a component of the path that was walked on the list?
+/// Is a component on the list of the path whose walk began with component `from`? `place`: what the first one
+/// is, [`listed::FILE`] or a directory as those behind it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn path_listed(probe: u64) -> u64 {
+pub extern "C" fn path_listed(probe: u64, from: u64, place: u32) -> u64 {
     let Some(scratch) = scratch_of(probe as u32) else {
         return 0;
     };
-    let mut level = 0;
+    let (mut level, mut place) = (0, place);
     while level < listed::DEPTH {
-        let Some(at) = scratch.start(level as usize) else {
+        let Some(at) = scratch.start(from.wrapping_add(u64::from(level)) as usize) else {
             return 0;
         };
         // SAFETY: there is room behind any place below DATA_MAX.
@@ -433,17 +476,49 @@ pub extern "C" fn path_listed(probe: u64) -> u64 {
                 .cast::<u64>();
             (words.read_volatile(), words.add(1).read_volatile())
         };
-        let place = if level == 0 {
-            listed::FILE
-        } else {
-            listed::DIRECTORY
-        };
         if place_on_list(first, second) & place != 0 {
             return 1;
         }
+        place = listed::DIRECTORY;
         level += 1;
     }
     0
+}
+
+/// Is a component on the list of what the caller wrote, which lies from `start` to `end` in the data, its NUL
+/// included?
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn text_listed(probe: u64, start: u64, end: u64) -> u64 {
+    const SLASHES: u64 = u64::from_ne_bytes([b'/'; 8]);
+    let Some(scratch) = scratch_of(probe as u32) else {
+        return 0;
+    };
+    let data = scratch.data.as_ptr();
+    let until_slash = |word: u64| word & before(zeros(word ^ SLASHES));
+    let (mut at, mut left, mut begins, mut place) = (start, USER_PATH_MAX, true, 0);
+    while left > 0 && at + 1 < end {
+        // SAFETY: there is room behind any place below DATA_MAX.
+        let here = unsafe { data.add(bounded(at as usize, DATA_MAX - 1)) };
+        // SAFETY: see above.
+        if unsafe { here.read_volatile() } == b'/' {
+            begins = true;
+        } else if begins {
+            begins = false;
+            if place & listed::DIRECTORY != 0 {
+                return 1;
+            }
+            // SAFETY: see above.
+            let (first, second) = unsafe {
+                let words = here.cast::<u64>();
+                (words.read_volatile(), words.add(1).read_volatile())
+            };
+            place = place_on_list(until_slash(first), until_slash(second));
+        }
+        at += 1;
+        left -= 1;
+    }
+    u64::from(place != 0)
 }
 
 /// Is a file, or the directory that it is in, on the list?
@@ -458,17 +533,18 @@ pub extern "C" fn dentry_listed(dentry: u64) -> u64 {
     let mut level = 0;
     while level < 2 {
         let mut block = Block::<DENTRY_WORDS>::new();
-        block.fill(dentry + parent as u64);
+        block.fill(dentry, parent);
         let place = if level == 0 {
             listed::FILE
         } else {
             listed::DIRECTORY
         };
-        let at = short - parent;
-        if place_on_list(block.get(at), block.get(at + 8)) & place != 0 {
+        let first = block.get(dentry, parent, short);
+        let second = block.get(dentry, parent, short + 8);
+        if place_on_list(first, second) & place != 0 {
             return 1;
         }
-        dentry = block.get(0);
+        dentry = block.get(dentry, parent, parent);
         level += 1;
     }
     0

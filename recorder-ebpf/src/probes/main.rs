@@ -31,8 +31,10 @@ mod sockets;
 mod syscalls;
 mod uring;
 
+use core::arch::asm;
+
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_F_MMAPABLE, BPF_NOEXIST, BPF_RB_NO_WAKEUP},
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_smp_processor_id,
         generated::{
@@ -44,11 +46,11 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use recorder_ebpf::{
-    ATTACHED_MAX, COUNTS_MAX, CallPage, CallRing, CountKey, CountSlot, Counters, DATA_MAX, FileKey,
-    Header, IO_MAX, IoCount, IoNear, KnownRights, LISTED_FILES_MAX, LISTED_NAMES_MAX, ListedName,
-    Offsets, PASSERS_MAX, PEERS_MAX, PIECE_MAX, Passer, PeerKey, RIGHTS_MAX, SOCKETS_MAX,
-    SYSCALLS_MAX, Settings, SocketOwner, URING_IO_MAX, USES_MAX, UringIo, Use, UseKey,
-    filter as option, probe,
+    ATTACHED_MAX, COUNTS_MAX, CallPage, CallRing, CountKey, CountSlot, Counters, DATA_MAX,
+    DROPS_MAX, FileKey, Header, IO_MAX, IoCount, IoNear, KnownRights, LISTED_FILES_MAX,
+    LISTED_NAMES_MAX, ListedName, Offsets, PASSERS_MAX, PEERS_MAX, PIECE_MAX, Passer, PeerKey,
+    RIGHTS_MAX, SOCKETS_MAX, SYSCALLS_MAX, Settings, SocketOwner, URING_IO_MAX, USES_MAX, UringIo,
+    Use, UseKey, filter as option, probe,
 };
 
 use kernel::Task;
@@ -66,6 +68,9 @@ static BULK: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
 static URGENT: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(probe::COUNT, 0);
+/// Events that found no room, by cgroup.
+#[map]
+static DROPS: HashMap<u64, u64> = HashMap::with_max_entries(DROPS_MAX, 0);
 /// Indexed by system-call number: [`recorder_ebpf::action`].
 #[map]
 static POLICY: Array<u32> = Array::with_max_entries(SYSCALLS_MAX, 0);
@@ -170,7 +175,7 @@ static SETTINGS: Settings = Settings {
     filter_must: 0,
     hierarchy: 0,
     snaplen: 0,
-    reserved: 0,
+    words_type: 0,
 };
 
 /// A member's offset: a constant to the verifier, because the map behind it is frozen.
@@ -324,16 +329,36 @@ pub fn header_of_wanted(probe: u8, kind: u8, current: Current) -> Option<Header>
     })
 }
 
+/// An event of this cgroup has a number and found no room.
 #[inline(always)]
-pub fn count_drop(probe: u8) {
+pub fn count_drop(probe: u8, cgroup_id: u64) {
     if let Some(counters) = counters(probe) {
         counters.dropped += 1;
+        dropped_of(cgroup_id);
     }
+}
+
+/// A function of its own, so that it costs no caller the stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn dropped_of(cgroup_id: u64) -> u64 {
+    if DROPS.get_ptr_mut(cgroup_id).is_none() {
+        // Another CPU may have been faster. That the table is full shows in there being none: then whose it
+        // was is not known.
+        let _ = DROPS.insert(cgroup_id, 0, u64::from(BPF_NOEXIST));
+    }
+    if let Some(drops) = DROPS.get_ptr_mut(cgroup_id) {
+        // SAFETY: an element of the table; without a result, which 5.10 does not have.
+        unsafe { asm!("lock *(u64 *)({at} + 0) += {one}", at = in(reg) drops, one = in(reg) 1u64) };
+    }
+    0
 }
 
 /// Sends a record of fixed size through reserve and submit: no copy.
 #[inline(always)]
 pub fn submit<T: Copy + 'static>(ring: Ring, probe: u8, record: T) {
+    // SAFETY: a record begins with its header.
+    let cgroup_id = unsafe { (*(&raw const record).cast::<Header>()).cgroup_id };
     let entry = match ring {
         Ring::Bulk => BULK.reserve::<T>(0),
         Ring::Urgent => URGENT.reserve::<T>(0),
@@ -343,7 +368,7 @@ pub fn submit<T: Copy + 'static>(ring: Ring, probe: u8, record: T) {
             entry.write(record);
             entry.submit(u64::from(BPF_RB_NO_WAKEUP));
         }
-        None => count_drop(probe),
+        None => count_drop(probe, cgroup_id),
     }
 }
 
@@ -384,7 +409,12 @@ pub fn send<T>(ring: Ring, probe: u8, scratch: &mut Scratch) {
         )
     };
     if result < 0 {
-        count_drop(probe);
+        // SAFETY: a record begins with its header.
+        let cgroup_id = unsafe {
+            let start = scratch.fixed.as_ptr().add(FIXED_WORDS - words);
+            (*start.cast::<Header>()).cgroup_id
+        };
+        count_drop(probe, cgroup_id);
     }
 }
 
@@ -423,14 +453,15 @@ impl Scratch {
         unsafe { core::ptr::read_volatile(&raw const self.components) }
     }
 
-    /// Where component `index` (below [`COMPONENTS`]) of the path begins, if there is one.
+    /// Where component `index` of the paths begins, if there is one.
     #[inline(always)]
     pub fn start(&self, index: usize) -> Option<usize> {
         // SAFETY: as in `begin_component`.
         unsafe {
             let count = core::ptr::read_volatile(&raw const self.components);
+            let start = kernel::bounded(index, COMPONENTS - 1);
             (count > index as u64)
-                .then(|| core::ptr::read_volatile(self.starts.as_ptr().add(index)) as usize)
+                .then(|| core::ptr::read_volatile(self.starts.as_ptr().add(start)) as usize)
         }
     }
 

@@ -5,11 +5,11 @@ use aya_ebpf::{
 };
 use recorder_ebpf::{
     ARGS_MAX, CredentialsRecord, DATA_MAX, ENDING_MAX, ExecRecord, ExitRecord, ForkRecord,
-    PIECE_MAX, TaskUsage, detail, filter as option, kind, marks, probe,
+    PIECE_MAX, TaskUsage, detail, filter as option, kind, marks, probe, switched,
 };
 
 use crate::{
-    Current, Ring, credentials,
+    Current, Ring, SWITCHED, credentials,
     details::task_details,
     filter, header,
     idr::number,
@@ -78,6 +78,10 @@ fn exit(ctx: &BtfTracePointContext) -> Option<()> {
     let task: u64 = ctx.arg(0);
     let current = lineage(probe::EXIT)?;
     credentials::exited(current.pid_tgid as u32);
+    let start_ns: u64 = read(task, offset!(task_start_boottime));
+    if start_ns < *SWITCHED.get(switched::EXITS_FROM)? {
+        return None;
+    }
     let header = header(probe::EXIT, kind::EXIT, current)?;
     let live = live(task);
     let (mut usage, mut max_rss_pages) = (TaskUsage::default(), 0);
@@ -96,7 +100,7 @@ fn exit(ctx: &BtfTracePointContext) -> Option<()> {
         probe::EXIT,
         ExitRecord {
             header,
-            start_ns: read(task, offset!(task_start_boottime)),
+            start_ns,
             exit_code: read(task, offset!(task_exit_code)),
             live,
             usage,

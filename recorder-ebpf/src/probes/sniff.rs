@@ -249,19 +249,28 @@ pub fn within(entry: *mut IoCount) -> bool {
 
 /// Was this address told of less than a second ago?
 #[inline(always)]
-fn known(key: u64, place: *const u64) -> bool {
+fn known(key: u64, place: *mut u64) -> bool {
+    /// Words behind the beginning of the data.
+    const KEY_AT: usize = 8;
     let first = word(place, 0);
     let is_v4 = first as u16 == AF_INET;
-    let peer = PeerKey {
-        descriptor: key,
-        addr: if is_v4 {
-            [first >> 32, 0]
-        } else {
-            [word(place, 1), word(place, 2)]
-        },
-        port: first & 0xffff_ffff,
+    let addr = if is_v4 {
+        [first >> 32, 0]
+    } else {
+        [word(place, 1), word(place, 2)]
     };
-    // SAFETY: a helper without preconditions; a plain number.
+    // SAFETY: behind the address that was read, far before the end of the data; plain words. On the stack there
+    // is no room for it.
+    let peer = unsafe {
+        let peer = place.add(KEY_AT).cast::<PeerKey>();
+        peer.write_volatile(PeerKey {
+            descriptor: key,
+            addr,
+            port: first & 0xffff_ffff,
+        });
+        &*peer
+    };
+    // SAFETY: a helper without preconditions; the time is copied at once.
     let (now, last) = unsafe { (bpf_ktime_get_boot_ns(), PEERS.get(peer).copied()) };
     if last.is_some_and(|last| now.wrapping_sub(last) < PEER_PAUSE_NS) {
         return true;

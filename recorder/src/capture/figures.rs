@@ -2,14 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use aya::maps::{MapData, PerCpuArray};
-use recorder_ebpf::{COUNTS_MAX, IO_MAX, probe};
-use trace_format::context::LossCount;
+use recorder_ebpf::{COUNTS_MAX, IO_MAX};
 
 use super::Capture;
 use crate::{
     observe::{containers::CGROUPS_MAX, watcher::Watcher},
-    own::{self, Drops, Own, ProbeUse, TableUse},
+    own::{self, Drops, DropsOf, Own, ProbeUse, TableUse},
     probes::Probes,
 };
 
@@ -30,7 +28,12 @@ impl Capture<'_> {
                 .attached
                 .iter()
                 .map(|entry| {
-                    let counts = || self.loss.iter().filter(|count| count.probe == entry.id);
+                    let counts = || {
+                        self.losses
+                            .counts()
+                            .iter()
+                            .filter(|count| count.probe == entry.id)
+                    };
                     let (runs, run_ns) = match run_times {
                         true => probes.run_time(entry.tracepoint).unwrap_or_default(),
                         false => (0, 0),
@@ -46,12 +49,23 @@ impl Capture<'_> {
                 })
                 .collect(),
             drops: self
-                .loss
+                .losses
+                .counts()
                 .iter()
                 .filter(|count| count.dropped > 0)
                 .map(|count| Drops {
                     cpu: count.cpu,
                     probe: name(count.probe),
+                    dropped: count.dropped,
+                })
+                .collect(),
+            dropped_of: self
+                .losses
+                .by_cgroup()
+                .iter()
+                .map(|count| DropsOf {
+                    cgroup_id: count.cgroup_id,
+                    container: self.containers.title(count.cgroup_id),
                     dropped: count.dropped,
                 })
                 .collect(),
@@ -83,27 +97,4 @@ impl Capture<'_> {
             *told = figures;
         }
     }
-}
-
-/// Per CPU and probe, those that ever counted anything.
-pub fn read_counters(counters: &PerCpuArray<MapData, [u64; 3]>) -> Vec<LossCount> {
-    let mut counts = Vec::new();
-    for id in 1..probe::COUNT {
-        let Ok(per_cpu) = counters.get(&id, 0) else {
-            continue;
-        };
-        for (cpu, &[seen, dropped, filtered]) in per_cpu.iter().enumerate() {
-            if seen + filtered > 0 {
-                counts.push(LossCount {
-                    cpu: cpu as u16,
-                    probe: id as u8,
-                    seen,
-                    dropped,
-                    filtered,
-                });
-            }
-        }
-    }
-    counts.sort_by_key(|count| (count.cpu, count.probe));
-    counts
 }

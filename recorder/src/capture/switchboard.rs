@@ -49,6 +49,11 @@ impl Policy {
         let quiet = policy::quiet_signals(profile);
         self.others.set(switched::QUIET_SIGNALS, quiet, 0)
     }
+
+    /// Ends of threads that began before `boot_ns` are not recorded.
+    pub fn exits_from(&mut self, boot_ns: u64) -> Result<(), MapError> {
+        self.others.set(switched::EXITS_FROM, boot_ns, 0)
+    }
 }
 
 /// What switches what is recorded.

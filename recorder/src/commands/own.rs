@@ -162,5 +162,8 @@ fn text(own: &Own, before: &Own, cpu: f64, seconds: f64) -> String {
             drops.cpu, drops.probe, drops.dropped
         );
     }
+    for drops in &own.dropped_of {
+        let _ = writeln!(out, "dropped of  {}  {}", drops.container, drops.dropped);
+    }
     out + "\n"
 }

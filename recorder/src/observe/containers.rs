@@ -143,6 +143,16 @@ impl Containers {
         found
     }
 
+    /// What to call a cgroup: the container's name, else its id, else the cgroup's path.
+    pub fn title(&self, cgroup_id: u64) -> String {
+        let of = |container: &Container| {
+            let titles = [&container.name, &container.id, &container.cgroup_path];
+            titles.into_iter().find(|title| !title.is_empty()).cloned()
+        };
+        let title = self.known.get(&cgroup_id).and_then(of);
+        title.unwrap_or_else(|| format!("cgroup {cgroup_id}"))
+    }
+
     /// Cgroups that are remembered, [`CGROUPS_MAX`] at most.
     pub fn remembered(&self) -> usize {
         self.known.len()

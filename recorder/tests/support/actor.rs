@@ -33,6 +33,11 @@ impl Place {
         fs::create_dir_all(&dir).unwrap();
         Some(Place { dir, id })
     }
+
+    /// The kernel's number of it.
+    pub fn cgroup_id(&self) -> u64 {
+        std::os::unix::fs::MetadataExt::ino(&fs::metadata(&self.dir).unwrap())
+    }
 }
 
 impl Drop for Place {

@@ -5,7 +5,7 @@ use replay::{
     order::EventRef,
     performance::{Calls, ContainerUse, Performance, ProcessUse, transfers::Moved},
     pipeline::{Detector, Settings},
-    resolve::State,
+    resolve::{News, State},
     syscalls,
 };
 use std::{
@@ -34,6 +34,17 @@ pub struct Arguments {
 struct Shared(Arc<Mutex<Performance>>);
 
 impl Detector for Shared {
+    fn context(
+        &mut self,
+        record: &trace_format::ContextRecord,
+        news: Option<&News>,
+        state: &State,
+        found: &mut dyn FnMut(Finding),
+    ) {
+        let mut counts = self.0.lock().unwrap_or_else(|error| error.into_inner());
+        counts.context(record, news, state, found);
+    }
+
     fn event(
         &mut self,
         event: &trace_format::Event,

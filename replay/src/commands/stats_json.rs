@@ -74,6 +74,7 @@ pub fn of(of: &Of<'_>) -> Value {
         "execs": used.execs,
         "forks": used.forks,
         "exits": used.exits,
+        "dropped": used.dropped,
         "calls": of.all_calls,
         "errors": of.all_errors,
         "read_bytes": used.moved.read_bytes,

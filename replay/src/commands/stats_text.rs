@@ -30,6 +30,9 @@ pub fn of(of: &Of<'_>) -> String {
         "\n  events     {} ({} execs, {} forks, {} exits)",
         used.events, used.execs, used.forks, used.exits
     );
+    if used.dropped > 0 {
+        let _ = writeln!(text, "  dropped    {} events were lost", used.dropped);
+    }
     resources(of, &mut text);
     transfers(of, &mut text);
     let exchanges = &used.exchanges;

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 use trace_format::{
-    Event, EventData,
+    Context, ContextRecord, Event, EventData,
+    context::Drops,
     event::{Payload, Sample, SampleKnown, SockCall, Usage},
 };
 
@@ -28,7 +29,7 @@ use crate::{
     lives::Place,
     order::EventRef,
     pipeline::Detector,
-    resolve::State,
+    resolve::{News, State},
     syscalls::{self, Transfers},
 };
 
@@ -95,6 +96,8 @@ pub struct ContainerUse {
     pub execs: u64,
     pub forks: u64,
     pub exits: u64,
+    /// Events of it that the recorder dropped.
+    pub dropped: u64,
     pub exchanges: Exchanges,
     pub resources: Resources,
 }
@@ -129,6 +132,10 @@ pub struct Performance {
     histograms: usize,
     /// By cgroup: what was cumulative when it was last sampled. A container has several.
     last: HashMap<u64, Sample>,
+    /// By cgroup: what was dropped so far.
+    drops: HashMap<u64, u64>,
+    /// A later part of a capture begins: what its first records count was lost before.
+    continues: bool,
     transfers: Transfers,
 }
 
@@ -151,6 +158,22 @@ impl Performance {
             container.place = Place::of(state, cgroup_id);
         }
         Some(container)
+    }
+
+    fn dropped(&mut self, drops: &Drops, state: &State) {
+        for count in &drops.counts {
+            let cgroup_id = count.cgroup_id;
+            if self.drops.len() >= 4 * CONTAINERS_MAX && !self.drops.contains_key(&cgroup_id) {
+                continue;
+            }
+            let before = self.drops.insert(cgroup_id, count.dropped);
+            let before = before.unwrap_or(if self.continues { count.dropped } else { 0 });
+            let container = state.container(cgroup_id);
+            let key = container.map_or(0, |container| container.key);
+            if let Some(container) = self.container(key, cgroup_id, state) {
+                container.dropped += count.dropped.saturating_sub(before);
+            }
+        }
     }
 
     fn sampled(&mut self, key: u64, event: &Event, sample: &Sample, state: &State) {
@@ -311,6 +334,21 @@ struct Told {
 }
 
 impl Detector for Performance {
+    fn context(
+        &mut self,
+        record: &ContextRecord,
+        _: Option<&News>,
+        state: &State,
+        _: &mut dyn FnMut(Finding),
+    ) {
+        match &record.body {
+            Context::Continues(_) => self.continues = true,
+            Context::Tick => self.continues = false,
+            Context::Drops(drops) => self.dropped(drops, state),
+            _ => {}
+        }
+    }
+
     fn event(&mut self, event: &Event, _: &EventRef, state: &State, _: &mut dyn FnMut(Finding)) {
         if self.transfers.arch() != state.arch() {
             self.transfers = Transfers::new(state.arch());

@@ -158,6 +158,7 @@ impl State {
             | Context::Continues(_)
             | Context::EventType(_)
             | Context::Continued(_)
+            | Context::Drops(_)
             | Context::Unknown { .. } => {}
         }
         None
