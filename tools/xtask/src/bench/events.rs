@@ -125,7 +125,15 @@ pub fn run(args: &Args, rec: &Path, work: &Path) -> Result<String> {
     let standard = start("standard", &["--profile", "standard"])?;
     let counted = net(args, &empty, &standard, 1.0, &mut plain)?;
     let counted_read = net(args, &empty, &standard, 1.0, &mut read)?;
+    let whole_file = net(args, &empty, &standard, 3.0, &mut || {
+        (0..calls / 3).try_for_each(|_| File::open(&path)?.read_exact(&mut [0]))
+    })?;
     standard.stop()?;
+    let light = start("light", &["--profile", "light"])?;
+    let looked_at = net(args, &empty, &light, 2.0, &mut || {
+        (0..calls / 2).try_for_each(|_| File::open(&path).map(drop))
+    })?;
+    light.stop()?;
     drop(measuring);
     empty.stop()?;
 
@@ -164,6 +172,18 @@ pub fn run(args: &Args, rec: &Path, work: &Path) -> Result<String> {
             "standard",
             "a count of the descriptor",
             counted_read,
+        ),
+        (
+            "`openat`, `read`, `close`",
+            "standard",
+            "an event with the path and one with the sum of the descriptor",
+            whole_file,
+        ),
+        (
+            "`openat`, `close`",
+            "light",
+            "counts of the container, after a look at the file's name",
+            looked_at,
         ),
     ];
     for (call, profile, becomes, values) in rows {
