@@ -27,7 +27,7 @@ pub mod lives;
 pub mod model_detector;
 pub mod order;
 pub mod parts;
-mod passed;
+pub mod passed;
 pub mod performance;
 pub mod pipeline;
 mod plain;

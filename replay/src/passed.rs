@@ -60,7 +60,7 @@ pub(crate) fn is_memfd(passed: &PassedFd) -> bool {
 }
 
 /// Its type in a word.
-pub(crate) fn kind(passed: &PassedFd) -> &'static str {
+pub fn kind(passed: &PassedFd) -> &'static str {
     match passed.mode & S_IFMT {
         _ if is_memfd(passed) => "memfd",
         S_IFIFO => "pipe",

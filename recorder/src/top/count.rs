@@ -3,13 +3,14 @@
 use hashbrown::HashMap;
 use replay::{
     event_names::io_kind,
+    passed,
     performance::transfers::{Side, sides},
     resolve::{DescriptorKind, State},
     syscalls::Transfers,
 };
 use trace_format::{
-    Endpoint, Event, EventData, Ipc, IpcMarks, Payload, ProcessAccess, Sample, SampleKnown,
-    Syscall, SyscallCount, TcpState, Text, syscalls,
+    Endpoint, Event, EventData, Ipc, IpcMarks, PassedFd, Payload, ProcessAccess, Sample,
+    SampleKnown, Syscall, SyscallCount, TcpState, Text, syscalls,
 };
 
 use super::table::{Cell, Snapshot, Table};
@@ -246,6 +247,16 @@ impl Counting {
                 let target = accessed(state, event, call);
                 let key = Text::from(target.clone().into_bytes());
                 (call_name(state, call.nr), target, key, call.ret)
+            }
+            EventData::PassedFd(passed) => {
+                let kind = if passed.sent {
+                    "fd_sent"
+                } else {
+                    "fd_received"
+                };
+                let target = handed(state, event, passed);
+                let key = Text::from(format!("{kind} {target}").into_bytes());
+                (kind.to_owned(), target, key, 0)
             }
             _ => return,
         };
@@ -504,13 +515,31 @@ fn ipc_object(call: &Ipc) -> String {
 
 /// The process that a call is about, and its container where that is not the caller's.
 fn accessed(state: &State, event: &Event, call: &ProcessAccess) -> String {
-    let name = match call.target_pid {
+    other(state, event, call.target_pid, call.target_cgroup)
+}
+
+fn other(state: &State, event: &Event, pid: u32, cgroup_id: u64) -> String {
+    let name = match pid {
         0 => return String::new(),
         pid => process(state, pid.into()),
     };
-    match state.is_across(event.cgroup_id, call.target_cgroup) {
-        Some(true) => format!("{name} of {}", container(state, call.target_cgroup)),
+    match state.is_across(event.cgroup_id, cgroup_id) {
+        Some(true) => format!("{name} of {}", container(state, cgroup_id)),
         _ => name,
+    }
+}
+
+/// What a descriptor is that was passed, and to or from whom.
+fn handed(state: &State, event: &Event, passed: &PassedFd) -> String {
+    let what = match &passed.path[..] {
+        [] => passed::kind(passed).to_owned(),
+        _ => passed.path.to_string_lossy().into_owned(),
+    };
+    let with = other(state, event, passed.peer_pid, passed.peer_cgroup_id);
+    match (with.as_str(), passed.sent) {
+        ("", _) => what,
+        (_, true) => format!("{what} to {with}"),
+        (_, false) => format!("{what} from {with}"),
     }
 }
 
@@ -522,5 +551,38 @@ fn process(state: &State, pid: u64) -> String {
     match comm {
         Some(comm) => format!("{comm}({pid})"),
         None => format!("{}", pid as i32),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passed_descriptor_is_named_by_its_file_or_its_kind() {
+        let state = State::new();
+        let text = |sent, path: &str, peer_pid| {
+            let passed = PassedFd {
+                sent,
+                path: path.into(),
+                mode: 0o010_600,
+                peer_pid,
+                ..PassedFd::default()
+            };
+            let event = Event {
+                boot_ns: 1,
+                cpu: 0,
+                probe: 1,
+                seq: 0,
+                tid: 10,
+                pid: 10,
+                cgroup_id: 0,
+                data: EventData::PassedFd(passed.clone()),
+            };
+            handed(&state, &event, &passed)
+        };
+        assert_eq!(text(true, "/etc/hosts", 70), "/etc/hosts to 70");
+        assert_eq!(text(false, "", 70), "pipe from 70");
+        assert_eq!(text(false, "memfd:x", 0), "memfd:x");
     }
 }
