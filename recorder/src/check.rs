@@ -8,10 +8,7 @@ use serde::Serialize;
 use crate::{
     btf,
     calls::RingSizes,
-    observe::{
-        cgroups::{self, Cgroups},
-        runtimes,
-    },
+    observe::cgroups::{self, Cgroups},
     probes::{self, PROBES, Probes},
 };
 
@@ -217,9 +214,25 @@ fn cgroup_feature() -> Feature {
     }
 }
 
-/// Each CRI socket that is there.
+#[cfg(not(feature = "runtimes"))]
 fn cri_features() -> Vec<Feature> {
-    runtimes::cri_versions()
+    Vec::new()
+}
+
+#[cfg(not(feature = "runtimes"))]
+fn docker_feature() -> Feature {
+    Feature {
+        name: "docker",
+        ok: false,
+        detail: "this rec was built without container runtimes: containers are named by their ids"
+            .to_owned(),
+    }
+}
+
+/// Each CRI socket that is there.
+#[cfg(feature = "runtimes")]
+fn cri_features() -> Vec<Feature> {
+    crate::observe::runtimes::cri_versions()
         .into_iter()
         .map(|said| Feature {
             name: "cri",
@@ -229,6 +242,7 @@ fn cri_features() -> Vec<Feature> {
         .collect()
 }
 
+#[cfg(feature = "runtimes")]
 fn docker_feature() -> Feature {
     // Any answer will do, "no such container" too.
     match crate::observe::docker::version() {

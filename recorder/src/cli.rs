@@ -9,19 +9,21 @@ use recorder::{
     control,
     flight::{self, name::Pattern},
     io_calls::PAYLOAD_CALLS,
-    live::server::Address,
     policy::Profile,
     probes::PROBES,
     rotation::Rotate,
 };
 use recorder_ebpf::PAYLOAD_BYTES_MAX;
 
+#[cfg(feature = "live")]
+use recorder::live::server::Address;
 #[cfg(feature = "detect")]
 use recorder::top::Table;
 
 use filter::FilterArgs;
 
 /// Where `rec live` listens unless told otherwise.
+#[cfg(feature = "live")]
 const DEFAULT_LISTEN: &str = "unix:///run/trailcam/live.sock";
 
 /// Where `rec flight` keeps its ring.
@@ -48,6 +50,7 @@ pub enum Command {
     /// Record into a trace file until Ctrl-C, SIGTERM or the end of --duration
     Capture(CaptureArgs),
     /// Detect while recording, and stream what is recorded to remote readers (`replay live URL`)
+    #[cfg(feature = "live")]
     Live(LiveArgs),
     /// Keep the last minutes in a ring, and write a trace of them on `rec dump`, SIGUSR1 or a finding
     Flight(FlightArgs),
@@ -203,6 +206,7 @@ pub struct CaptureArgs {
     pub what: WhatArgs,
 }
 
+#[cfg(feature = "live")]
 #[derive(Args)]
 pub struct LiveArgs {
     /// Where readers connect: unix:///path, or IP:PORT with mutual TLS or --insecure

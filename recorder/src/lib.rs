@@ -17,6 +17,7 @@ pub mod http;
 pub mod io_calls;
 pub mod key;
 pub mod listed;
+#[cfg(feature = "live")]
 pub mod live;
 mod mapping;
 pub mod notice;

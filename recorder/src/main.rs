@@ -48,6 +48,7 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Check(args) => Ok(run_check(&cli, args)),
         Command::Capture(args) => run_capture(&cli, args),
+        #[cfg(feature = "live")]
         Command::Live(args) => commands::live::run(&cli, args),
         #[cfg(feature = "detect")]
         Command::Top(args) => commands::top::run(&cli, args),

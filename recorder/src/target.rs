@@ -4,13 +4,13 @@ use anyhow::bail;
 
 use crate::observe::{
     cgroups::{Cgroups, identify},
-    docker,
+    metadata::Metadata,
 };
 
 /// The cgroup ids of a running container named by its name, its id or the beginning of its id (at
 /// least 4 digits).
 pub fn cgroups_of(reference: &str) -> anyhow::Result<Vec<u64>> {
-    let known = docker::find(reference);
+    let known = find(reference);
     let wanted = match &known {
         Ok((id, _)) => id.as_str(),
         Err(_) => reference,
@@ -61,4 +61,14 @@ pub fn cgroups_of(reference: &str) -> anyhow::Result<Vec<u64>> {
             bail!("no such container: {reference} ({running}; the Docker engine says: {error})")
         }
     }
+}
+
+#[cfg(feature = "runtimes")]
+fn find(reference: &str) -> anyhow::Result<(String, Metadata)> {
+    crate::observe::docker::find(reference)
+}
+
+#[cfg(not(feature = "runtimes"))]
+fn find(_: &str) -> anyhow::Result<(String, Metadata)> {
+    bail!("nothing, because this rec was built without container runtimes; give the id")
 }

@@ -4,6 +4,7 @@ pub mod ctl;
 #[cfg(feature = "detect")]
 mod detection;
 pub mod flight;
+#[cfg(feature = "live")]
 pub mod live;
 #[cfg(feature = "detect")]
 mod own;

@@ -7,7 +7,7 @@ use trace_format::context::{Container, Context, Resolution};
 
 use super::{
     cgroups::{Cgroups, Identity, identify},
-    docker::Answer,
+    metadata::Answer,
     runtimes::Resolver,
 };
 

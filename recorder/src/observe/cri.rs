@@ -17,7 +17,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use super::docker::Metadata;
+use super::metadata::Metadata;
 
 /// One request, as for Docker.
 const TIMEOUT: Duration = Duration::from_secs(2);

@@ -4,25 +4,10 @@ use std::time::Duration;
 
 use bollard::{Docker, query_parameters::InspectContainerOptions};
 
+use super::metadata::Metadata;
+
 /// One request.
 const TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What an engine knows of a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Metadata {
-    pub name: String,
-    pub image: String,
-    pub privileged: bool,
-    pub pod: String,
-    pub namespace: String,
-    pub labels: Vec<(String, String)>,
-}
-
-/// The answer to one question; None: nobody knows.
-pub struct Answer {
-    pub id: String,
-    pub metadata: Option<Metadata>,
-}
 
 /// Asks once and waits: for `--container NAME` at the start. `reference` is a name or the beginning of an id.
 pub fn find(reference: &str) -> anyhow::Result<(String, Metadata)> {

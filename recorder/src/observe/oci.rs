@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use super::docker::Metadata;
+use super::metadata::Metadata;
 
 /// Where runtimes keep `ID/state.json` (runc) or `ID/status` (crun), as root and without an engine.
 const PLACES: &[&str] = &["/run/runc", "/run/crun"];

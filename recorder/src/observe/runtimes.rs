@@ -21,7 +21,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     cri::Cri,
-    docker::{self, Answer, Metadata},
+    docker,
+    metadata::{Answer, Metadata},
     oci,
 };
 
