@@ -96,6 +96,10 @@ impl Recording {
 
     /// SIGTERM, then the exit status and how long it took.
     pub fn stop(mut self) -> (ExitStatus, Duration) {
+        // Why a probe could not be loaded is more than a pipe holds: somebody has to read it.
+        if let Some(mut stderr) = self.stderr.take() {
+            thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::stderr()));
+        }
         let asked = Instant::now();
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).expect("rec runs");
         let status = self.child.wait().expect("rec ends");
