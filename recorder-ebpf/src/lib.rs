@@ -490,7 +490,9 @@ pub struct IoCount {
     pub sniffed: u32,
     pub misses: u16,
     /// 1: something was counted; 0: it was only looked at.
-    pub counted: u16,
+    pub counted: u8,
+    /// 1: the descriptor was closed, and the file is another one when it is used again.
+    pub closed: u8,
     /// Read, written.
     pub bytes: [u64; 2],
     /// The CPUs that count some of it in an [`IoNear`], as bits.

@@ -5,6 +5,12 @@ mod source_hash;
 
 use std::path::Path;
 
+fn object(package: &Path) -> Vec<u8> {
+    let packed = std::fs::read(package.join("prebuilt/recorder.bpf.o.zst"))
+        .expect("prebuilt/recorder.bpf.o.zst is missing: run `cargo xtask ebpf`");
+    zstd::decode_all(&packed[..]).expect("prebuilt/recorder.bpf.o.zst is whole")
+}
+
 #[test]
 fn prebuilt_object_was_built_from_these_sources() {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -14,7 +20,7 @@ fn prebuilt_object_was_built_from_these_sources() {
     assert_eq!(
         stored.lines().next(),
         Some(current.as_str()),
-        "the probe sources changed after prebuilt/recorder.bpf.o was built: run `cargo xtask ebpf`"
+        "the probe sources changed after prebuilt/recorder.bpf.o.zst was built: run `cargo xtask ebpf`"
     );
 }
 
@@ -25,12 +31,11 @@ fn prebuilt_object_is_the_one_that_was_built() {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let stored = std::fs::read_to_string(package.join("prebuilt/SOURCE.b3"))
         .expect("prebuilt/SOURCE.b3 is missing: run `cargo xtask ebpf`");
-    let object = std::fs::read(package.join("prebuilt/recorder.bpf.o"))
-        .expect("prebuilt/recorder.bpf.o is missing: run `cargo xtask ebpf`");
+    let object = object(package);
     assert_eq!(
         stored.lines().nth(1),
         Some(blake3::hash(&object).to_hex().as_str()),
-        "prebuilt/recorder.bpf.o is not the object that SOURCE.b3 describes: run `cargo xtask ebpf`"
+        "prebuilt/recorder.bpf.o.zst is not the object that SOURCE.b3 describes: run `cargo xtask ebpf`"
     );
 }
 
@@ -41,8 +46,7 @@ fn prebuilt_object_is_an_ebpf_object_with_type_information() {
     const ELF_MACHINE_AT: usize = 18;
     const EM_BPF: u16 = 247;
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let object = std::fs::read(package.join("prebuilt/recorder.bpf.o"))
-        .expect("prebuilt/recorder.bpf.o is missing: run `cargo xtask ebpf`");
+    let object = object(package);
     assert_eq!(&object[..4], b"\x7fELF");
     assert_eq!(
         object[ELF_MACHINE_AT..ELF_MACHINE_AT + 2],

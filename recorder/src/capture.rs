@@ -43,6 +43,7 @@ use crate::{
         watcher::{Batch, Watcher},
     },
     own::Own,
+    pauses::Pauses,
     policy::Profile,
     privileges,
     probes::{self, Probes},
@@ -57,12 +58,6 @@ use output::Output;
 use switchboard::{Policy, Switchboard, describe, wanted};
 
 const NS_PER_S: u64 = 1_000_000_000;
-/// Pause between rounds: long enough to cost nothing, short enough that a ring of 8 MiB holds
-/// more than ten times what the fastest machine writes meanwhile.
-const PAUSE_BUSY: Duration = Duration::from_millis(2);
-const PAUSE_IDLE: Duration = Duration::from_millis(20);
-/// A round that took at least this many records is followed by a short pause.
-const BUSY_RECORDS: usize = 256;
 /// Records in one round: bounds how late a tick or a stop can be.
 const ROUND_MAX: usize = 262_144;
 /// Marks in one round: whoever asks for them without a pause does not keep the rings waiting.
@@ -171,7 +166,9 @@ pub struct Progress {
     pub recording: AtomicBool,
     /// Of the trace's newest Probes record.
     pub in_force: Mutex<InForce>,
-    /// What recording costs and loses, every second.
+    /// Somebody may ask for `own`.
+    pub own_wanted: AtomicBool,
+    /// What recording costs and loses: every second, if it is wanted.
     pub own: Mutex<Own>,
 }
 
@@ -252,9 +249,10 @@ pub fn run(
         },
         arch,
     );
-    let descriptors = probes.descriptors(sizes)?;
+    let pauses = Pauses::new(probes.array("ASLEEP")?);
+    let descriptors = probes.descriptors(sizes, arch)?;
     let calls = probes.call_counts(sizes)?;
-    let counts = Counts::new(probes.turn()?, calls, descriptors, arch);
+    let counts = Counts::new(probes.turn()?, calls, descriptors);
 
     // Before the first thread is started: each has what this one has then.
     if let Err(error) = privileges::keep(options.writes_later || options.rotate.is_some()) {
@@ -269,6 +267,7 @@ pub fn run(
     let resolver = options.runtimes.then(Resolver::start);
     let mut capture = Capture {
         drain,
+        pauses,
         losses,
         containers: Containers::new(Cgroups::open(), resolver),
         out: Output {
@@ -350,6 +349,7 @@ pub fn run(
 
 struct Capture<'a> {
     drain: Drain,
+    pauses: Pauses,
     losses: Losses,
     containers: Containers,
     out: Output<'a>,
@@ -456,7 +456,9 @@ impl Capture<'_> {
             if now_ns >= next_tick_ns {
                 next_tick_ns = now_ns + NS_PER_S;
                 self.tick(watcher);
-                self.tell_own(switchboard.probes, watcher, options.own);
+                if self.out.progress.own_wanted.load(Ordering::Relaxed) {
+                    self.tell_own(switchboard.probes, watcher, options.own);
+                }
                 self.tell_full(&mut switchboard.lists);
             }
             // Bounded in time and in events: both are what a reader has to go through from there.
@@ -473,11 +475,8 @@ impl Capture<'_> {
                 self.out.seal(self.watermark(watcher));
             }
             if taken < ROUND_MAX {
-                thread::sleep(if taken >= BUSY_RECORDS {
-                    PAUSE_BUSY
-                } else {
-                    PAUSE_IDLE.min(options.chunk_age)
-                });
+                self.pauses
+                    .pause(taken, options.chunk_age, self.drain.ring_buffers());
             }
         }
     }

@@ -33,20 +33,21 @@ pub fn put(object: &mut [u8], function: Option<u32>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probes::OBJECT;
+    use crate::probes::own_object;
 
     #[test]
     fn every_cast_of_the_object_is_replaced_and_nothing_else() {
-        let mut with = OBJECT.to_vec();
+        let object = own_object();
+        let mut with = object.clone();
         let casts = put(&mut with, Some(0x0102_0304));
         assert!(casts > 0);
         let changed: Vec<usize> = (0..with.len())
-            .filter(|&at| with[at] != OBJECT[at])
+            .filter(|&at| with[at] != object[at])
             .collect();
         assert!(changed.len() <= casts * 5, "{changed:?}");
         assert_eq!(put(&mut with, None), 0, "none is left");
 
-        let mut without = OBJECT.to_vec();
+        let mut without = object.clone();
         assert_eq!(put(&mut without, None), casts);
         let moves = |object: &[u8]| {
             object
@@ -56,6 +57,6 @@ mod tests {
                 .filter(|&&at| at == MOVE)
                 .count()
         };
-        assert_eq!(moves(&without), moves(OBJECT) + casts);
+        assert_eq!(moves(&without), moves(&object) + casts);
     }
 }

@@ -196,6 +196,7 @@ impl Server {
     /// The marks that are asked for go into `asked`.
     pub fn start(path: &Path, about: About, asked: Sender<Asked>) -> anyhow::Result<Server> {
         let listener = bind(path, "--control")?;
+        about.progress.own_wanted.store(true, Ordering::Relaxed);
         let shared = Arc::new(Shared {
             about,
             asked,

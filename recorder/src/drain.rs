@@ -5,13 +5,15 @@
 //! moment can follow, and while it is not, nothing older than the last record read: both less the
 //! time a probe can take between the two.
 
+use std::os::fd::{AsFd, BorrowedFd};
+
 use aya::maps::{MapData, RingBuf};
 use trace_format::{ContextRecord, Event, EventData, syscalls::Arch};
 
 use crate::{
     calls::CallRings,
     clock, decode,
-    io_calls::{self, Calls},
+    io_calls::{Calls, Numbers},
     observe::containers::Containers,
     own::RingUse,
     pairs::Pairs,
@@ -65,7 +67,7 @@ pub struct Drain {
     safe_ns: Vec<u64>,
     /// Records that were not ours.
     pub refused: u64,
-    arch: Arch,
+    numbers: Numbers,
     /// Calls that were counted of descriptors which closed, for the counts per cgroup.
     pub calls: Calls,
     /// DNS questions and HTTP requests that wait for their answers.
@@ -79,7 +81,7 @@ impl Drain {
             safe_ns: vec![0; 2 + rings.calls.cpus()],
             rings,
             refused: 0,
-            arch,
+            numbers: Numbers::of(arch),
             calls: Calls::new(),
             pairs: Pairs::default(),
         }
@@ -98,6 +100,11 @@ impl Drain {
                 }
             })
             .collect()
+    }
+
+    /// Those that a record can be waited for in.
+    pub fn ring_buffers(&self) -> [BorrowedFd<'_>; 2] {
+        [self.rings.bulk.as_fd(), self.rings.urgent.as_fd()]
     }
 
     /// No event older than this comes out of the rings any more.
@@ -162,7 +169,7 @@ impl Drain {
                     if matches!(&event, Some(event) if matches!(event.data, EventData::Io(_)))
                         && let Some(count) = decode::io_count(&item)
                     {
-                        io_calls::add(&count, self.arch, &mut self.calls);
+                        self.numbers.add(&count, &mut self.calls);
                     }
                     event
                 }),

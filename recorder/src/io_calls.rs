@@ -143,13 +143,23 @@ pub fn event(fd: u32, count: &IoCount, device: u64) -> Io {
     }
 }
 
-/// Adds the calls to the counts per cgroup: a call counts once, whatever descriptors it has.
-pub fn add(count: &IoCount, arch: Arch, calls: &mut Calls) {
-    for (&(name, ..), &times) in CALLS.iter().zip(&count.calls) {
-        if times > 0
-            && let Some(nr) = number(arch, name)
-        {
-            *calls.entry([count.cgroup_id, nr.into()]).or_default() += u64::from(times);
+/// The numbers of [`CALLS`], looked up once.
+#[derive(Clone, Copy)]
+pub struct Numbers([Option<u32>; CALLS.len()]);
+
+impl Numbers {
+    pub fn of(arch: Arch) -> Self {
+        Numbers(CALLS.map(|(name, ..)| number(arch, name)))
+    }
+
+    /// Adds the calls to the counts per cgroup: a call counts once, whatever descriptors it has.
+    pub fn add(&self, count: &IoCount, calls: &mut Calls) {
+        for (&nr, &times) in self.0.iter().zip(&count.calls) {
+            if times > 0
+                && let Some(nr) = nr
+            {
+                *calls.entry([count.cgroup_id, nr.into()]).or_default() += u64::from(times);
+            }
         }
     }
 }
@@ -267,8 +277,9 @@ mod tests {
             (0, 1, 10)
         );
         let mut calls = Calls::new();
-        add(&from, Arch::X86_64, &mut calls);
-        add(&to, Arch::X86_64, &mut calls);
+        let numbers = Numbers::of(Arch::X86_64);
+        numbers.add(&from, &mut calls);
+        numbers.add(&to, &mut calls);
         let sendfile = number(Arch::X86_64, "sendfile").unwrap().into();
         assert_eq!(calls.into_iter().collect::<Vec<_>>(), [([7, sendfile], 1)]);
     }

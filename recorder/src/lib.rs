@@ -24,6 +24,7 @@ pub mod notice;
 pub mod observe;
 pub mod own;
 pub mod pairs;
+mod pauses;
 pub mod policy;
 pub mod privileges;
 pub mod probes;

@@ -17,6 +17,7 @@ use recorder_ebpf::{
     COUNTED_CALLS, ENTERED_MAX, FILTER_PIDS_MAX, IO_NEAR_MAX, Offsets, Settings, filter as option,
     probe,
 };
+use trace_format::syscalls::Arch;
 
 use crate::{
     btf::{self, Btf},
@@ -25,9 +26,13 @@ use crate::{
     observe::{cgroups::Cgroups, counts::CallCounts, descriptors::Descriptors},
 };
 
-/// The object that was built from `recorder-ebpf/src/probes`.
-pub(crate) static OBJECT: &[u8] =
-    aya::include_bytes_aligned!("../../recorder-ebpf/prebuilt/recorder.bpf.o");
+/// The object that was built from `recorder-ebpf/src/probes`, as zstd.
+static OBJECT: &[u8] = include_bytes!("../../recorder-ebpf/prebuilt/recorder.bpf.o.zst");
+
+/// The object that this program brings along.
+pub(crate) fn own_object() -> Vec<u8> {
+    zstd::decode_all(OBJECT).expect("the object was compressed when it was built")
+}
 
 /// A probe: id, program in the object, kernel tracepoint, what it is for.
 pub struct ProbeSpec {
@@ -302,7 +307,7 @@ impl Probes {
                 path: path.clone(),
                 source,
             })?,
-            None => OBJECT.to_vec(),
+            None => own_object(),
         };
         casts::put(&mut object, words.map(|(function, _)| function));
         let Settings {
@@ -552,12 +557,12 @@ impl Probes {
     }
 
     /// The reads and writes that are counted per descriptor.
-    pub fn descriptors(&mut self, sizes: RingSizes) -> Result<Descriptors, Error> {
+    pub fn descriptors(&mut self, sizes: RingSizes, arch: Arch) -> Result<Descriptors, Error> {
         let Map::Array(near) = self.take("IO_NEAR")? else {
             return Err(Error::NoMap { name: "IO_NEAR" });
         };
         let [even, odd] = ["IO_EVEN", "IO_ODD"].map(|name| self.table(name));
-        Descriptors::map(even?, odd?, near, sizes.cpus)
+        Descriptors::map(even?, odd?, near, sizes.cpus, arch)
             .map_err(|source| Error::CallCounts { source })
     }
 

@@ -20,7 +20,7 @@ mod support;
 mod uring;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::{self, File},
     io::{Read, Write},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -295,6 +295,24 @@ fn files(dir: &Path, done: &mut Done) {
         before.write_all(&buffer).unwrap();
     }
     drop((before, after));
+    // One number for one file after the other, as servers have them: no sum takes from the next one's.
+    let mut numbers = HashSet::new();
+    for at in 0..TIMES {
+        let mut next = File::create(dir.join(format!("next-{at}"))).unwrap();
+        numbers.insert(next.as_raw_fd());
+        let writes = 1 + at % 4;
+        for _ in 0..writes {
+            next.write_all(&buffer[..=at]).unwrap();
+        }
+        let sum = Sum {
+            writes: writes as u64,
+            written_bytes: (writes * (at + 1)) as u64,
+            ..Sum::default()
+        };
+        done.files
+            .push(("write", next.metadata().unwrap().ino(), sum));
+    }
+    assert!(numbers.len() < TIMES, "{numbers:?}");
     // On the list by its name: each read is an event of its own.
     fs::write(dir.join("shadow"), vec![7; BYTES * TIMES]).unwrap();
     let mut shadow = File::open(dir.join("shadow")).unwrap();

@@ -12,7 +12,7 @@ use recorder_ebpf::{
 
 use crate::{
     CALL_PAGES, CALL_RINGS, Current, count_drop, counters, durations, kernel::bounded, setting,
-    syscalls::Call,
+    syscalls::Call, wake,
 };
 
 /// Writes the record of a call from table `abi`, or counts it as dropped where user space is a whole ring behind.
@@ -94,8 +94,12 @@ fn place(cpu: u32) -> Option<(*mut CallRing, *mut CallPage, u64)> {
         )
     };
     let capacity = u64::from(pages) * CALL_PAGE_BYTES as u64;
-    if at + CALL_BYTES_MAX as u64 - tail > capacity {
-        return None;
+    let filled = at + CALL_BYTES_MAX as u64 - tail;
+    if filled > capacity / 8 {
+        wake();
+        if filled > capacity {
+            return None;
+        }
     }
     let page = (at / CALL_PAGE_BYTES as u64) as u32 & (pages - 1);
     Some((ring, CALL_PAGES.get_ptr_mut(cpu * pages + page)?, at))

@@ -403,21 +403,28 @@ pub fn component(scratch: &mut Scratch, dentry: u64) -> u64 {
         kernel_string(scratch, text, PIECE_MAX);
         return block.get(dentry, parent, parent);
     }
-    let len = bounded(block.get::<u32>(dentry, parent, len) as usize, 63);
     let end = scratch.end();
-    let mut word = 0;
-    while word < SHORT_WORDS {
-        // SAFETY: `end` leaves room for PIECE_MAX × 4; a racing rename can mix two names, but each piece ends
-        // with a NUL.
-        unsafe {
-            end.cast::<u64>()
-                .add(word)
-                .write_volatile(block.get(dentry, parent, short + word * 8))
+    // SAFETY: `end` leaves room for PIECE_MAX × 4; a racing rename can mix two names, but each piece ends
+    // with a NUL.
+    let len = unsafe {
+        let copy = |word: usize| {
+            let from = block.get::<u64>(dentry, parent, short + word * 8);
+            end.cast::<u64>().add(word).write_volatile(from);
         };
-        word += 1;
-    }
-    // SAFETY: as above.
-    unsafe { end.add(len).write_volatile(0) };
+        copy(0);
+        copy(1);
+        // Most names are shorter than two words.
+        if block.get::<u32>(dentry, parent, len) > 15 {
+            let mut word = 2;
+            while word < SHORT_WORDS {
+                copy(word);
+                word += 1;
+            }
+        }
+        let len = bounded(block.get::<u32>(dentry, parent, len) as usize, 63);
+        end.add(len).write_volatile(0);
+        len
+    };
     scratch.grow(len + 1);
     block.get(dentry, parent, parent)
 }

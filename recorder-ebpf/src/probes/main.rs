@@ -34,7 +34,7 @@ mod uring;
 use core::arch::asm;
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_NOEXIST, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_F_MMAPABLE, BPF_NOEXIST, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_smp_processor_id,
         generated::{
@@ -77,6 +77,9 @@ static POLICY: Array<u32> = Array::with_max_entries(SYSCALLS_MAX, 0);
 /// What else follows the profile: [`recorder_ebpf::switched`].
 #[map]
 static SWITCHED: Array<u64> = Array::with_max_entries(recorder_ebpf::switched::COUNT, 0);
+/// 1: user space sleeps until a ring buffer wakes it.
+#[map]
+static ASLEEP: Array<u64> = Array::with_max_entries(1, 0);
 /// Calls counted per cgroup and number, in two halves: which one says the lowest bit of `TURN`. User
 /// space sets the size of the slots: two times [`COUNTED_CALLS`] per CPU.
 #[map]
@@ -329,6 +332,33 @@ pub fn header_of_wanted(probe: u8, kind: u8, current: Current) -> Option<Header>
     })
 }
 
+/// The flags with which a record is handed over: nobody is woken unless user space sleeps, and then once.
+#[inline(always)]
+pub fn wakeup() -> u64 {
+    if let Some(asleep) = ASLEEP.get_ptr_mut(0) {
+        // SAFETY: the only element; whole words.
+        unsafe {
+            if asleep.read_volatile() != 0 {
+                asleep.write_volatile(0);
+                return BPF_RB_FORCE_WAKEUP.into();
+            }
+        }
+    }
+    BPF_RB_NO_WAKEUP.into()
+}
+
+/// Wakes user space if it sleeps: for what is written to no ring buffer.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn wake() -> u64 {
+    if wakeup() == u64::from(BPF_RB_FORCE_WAKEUP)
+        && let Some(entry) = BULK.reserve::<u64>(0)
+    {
+        entry.discard(BPF_RB_FORCE_WAKEUP.into());
+    }
+    0
+}
+
 /// An event of this cgroup has a number and found no room.
 #[inline(always)]
 pub fn count_drop(probe: u8, cgroup_id: u64) {
@@ -366,7 +396,7 @@ pub fn submit<T: Copy + 'static>(ring: Ring, probe: u8, record: T) {
     match entry {
         Some(mut entry) => {
             entry.write(record);
-            entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+            entry.submit(wakeup());
         }
         None => count_drop(probe, cgroup_id),
     }
@@ -401,12 +431,7 @@ pub fn send<T>(ring: Ring, probe: u8, scratch: &mut Scratch) {
             Ring::Bulk => &raw const BULK,
             Ring::Urgent => &raw const URGENT,
         };
-        bpf_ringbuf_output(
-            ring.cast_mut().cast(),
-            start.cast(),
-            len as u64,
-            u64::from(BPF_RB_NO_WAKEUP),
-        )
+        bpf_ringbuf_output(ring.cast_mut().cast(), start.cast(), len as u64, wakeup())
     };
     if result < 0 {
         // SAFETY: a record begins with its header.

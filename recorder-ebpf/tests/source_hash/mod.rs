@@ -1,4 +1,4 @@
-//! The hash that ties `prebuilt/recorder.bpf.o` to the sources it was built from. `cargo xtask ebpf`
+//! The hash that ties `prebuilt/recorder.bpf.o.zst` to the sources it was built from. `cargo xtask ebpf`
 //! writes it, `prebuilt_is_fresh` compares it; both compile this one file.
 
 use std::io::{Error, Result};

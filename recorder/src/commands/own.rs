@@ -34,6 +34,7 @@ pub fn run(cli: &Cli, args: &TopArgs) -> anyhow::Result<u8> {
         say(format_args!("rec: run times are not measured: {error}"));
     }
     let progress = Arc::new(Progress::default());
+    progress.own_wanted.store(true, Ordering::Relaxed);
     let printer = {
         let (progress, stop) = (progress.clone(), stop.clone());
         let (interval, count, json) = (args.interval, args.count, cli.json);

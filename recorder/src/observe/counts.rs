@@ -9,8 +9,8 @@ use std::{
 };
 
 use aya::maps::{Array, MapData};
-use recorder_ebpf::{COUNTED_CALLS, COUNTS_MAX, CountSlot};
-use trace_format::{Event, EventData, event::SyscallCount, syscalls::Arch};
+use recorder_ebpf::{COUNTED_CALLS, CountSlot};
+use trace_format::{Event, EventData, event::SyscallCount};
 
 use super::{
     descriptors::Descriptors,
@@ -71,10 +71,10 @@ impl CallCounts {
             }
         }
         let mut entries = 0;
-        for (key, [times]) in emptied::take::<2, 1>(&self.tables[still], COUNTS_MAX)? {
+        emptied::take::<2, 1>(&self.tables[still], |key, [times]| {
             *calls.entry(key).or_default() += times;
             entries += 1;
-        }
+        })?;
         Ok(entries)
     }
 
@@ -102,21 +102,14 @@ pub struct Counts {
     turn: Turn,
     calls: CallCounts,
     descriptors: Descriptors,
-    arch: Arch,
 }
 
 impl Counts {
-    pub fn new(
-        turn: Array<MapData, u64>,
-        calls: CallCounts,
-        descriptors: Descriptors,
-        arch: Arch,
-    ) -> Self {
+    pub fn new(turn: Array<MapData, u64>, calls: CallCounts, descriptors: Descriptors) -> Self {
         Counts {
             turn: Turn::new(turn),
             calls,
             descriptors,
-            arch,
         }
     }
 
@@ -131,13 +124,13 @@ impl Counts {
     pub fn take(&self, mut calls: Calls, events: &mut Vec<Event>) -> (usize, usize) {
         let mut descriptors = 0;
         let still = self.turn.still();
-        match self.descriptors.take(still, self.arch) {
+        match self.descriptors.take(still) {
             Ok(counted) => {
                 for (key, times) in counted.calls {
                     *calls.entry(key).or_default() += times;
                 }
+                descriptors = counted.entries;
                 let mut found = counted.events;
-                descriptors = found.len();
                 found.sort_unstable_by_key(|(_, pid, data)| match data {
                     EventData::Io(io) => (*pid, io.fd),
                     _ => (*pid, 0),

@@ -8,11 +8,15 @@ use std::{
 
 use aya::maps::MapData;
 use hashbrown::HashMap;
-use recorder_ebpf::{IO_MAX, IO_NEAR_MAX, IoCount, IoNear, IoSums};
+use recorder_ebpf::{IO_NEAR_MAX, IoCount, IoNear, IoSums};
 use trace_format::{EventData, syscalls::Arch};
 
 use super::emptied;
-use crate::{decode, io_calls, io_calls::Calls, mapping::Mapping};
+use crate::{
+    decode,
+    io_calls::{self, Calls, Numbers},
+    mapping::Mapping,
+};
 
 const WORDS: usize = size_of::<IoCount>() / 8;
 
@@ -22,6 +26,7 @@ pub struct Descriptors {
     /// What each CPU counts apart from them.
     near: Mapping,
     cpus: usize,
+    numbers: Numbers,
     /// Kept open, so that /proc says what the process holds.
     _map: MapData,
 }
@@ -31,10 +36,18 @@ pub struct Counted {
     /// (cgroup, process, event)
     pub events: Vec<(u64, u32, EventData)>,
     pub calls: Calls,
+    /// Descriptors that had a place in the table, closed ones included.
+    pub entries: usize,
 }
 
 impl Descriptors {
-    pub fn map(even: MapData, odd: MapData, near: MapData, cpus: u32) -> io::Result<Self> {
+    pub fn map(
+        even: MapData,
+        odd: MapData,
+        near: MapData,
+        cpus: u32,
+        arch: Arch,
+    ) -> io::Result<Self> {
         let all = cpus as usize * 2 * IO_NEAR_MAX as usize;
         Ok(Descriptors {
             tables: [even, odd],
@@ -44,6 +57,7 @@ impl Descriptors {
                 libc::PROT_READ | libc::PROT_WRITE,
             )?,
             cpus: cpus as usize,
+            numbers: Numbers::of(arch),
             _map: near,
         })
     }
@@ -74,17 +88,19 @@ impl Descriptors {
     }
 
     /// Empties the table that is `still`.
-    pub fn take(&self, still: usize, arch: Arch) -> io::Result<Counted> {
+    pub fn take(&self, still: usize) -> io::Result<Counted> {
         let mut counted = Counted {
             events: Vec::new(),
             calls: Calls::new(),
+            entries: 0,
         };
         let near = self.take_near(still);
-        for ([key], words) in emptied::take::<1, WORDS>(&self.tables[still], IO_MAX)? {
+        emptied::take::<1, WORDS>(&self.tables[still], |[key], words| {
+            counted.entries += 1;
             // SAFETY: both are the same number of plain words.
             let mut count: IoCount = unsafe { std::mem::transmute(words) };
             if count.listed != 0 {
-                continue;
+                return;
             }
             if let Some([read, written, calls @ ..]) = near.get(&key) {
                 count.bytes[0] += read;
@@ -95,7 +111,7 @@ impl Descriptors {
                     pair[1] += (word >> 32) as u32;
                 }
             }
-            io_calls::add(&count, arch, &mut counted.calls);
+            self.numbers.add(&count, &mut counted.calls);
             let event = io_calls::event(key as u32, &count, decode::device(count.dev));
             if event.reads + event.writes > 0 {
                 let pid = (key >> 32) as u32;
@@ -103,7 +119,7 @@ impl Descriptors {
                     .events
                     .push((count.cgroup_id, pid, EventData::Io(event)));
             }
-        }
+        })?;
         Ok(counted)
     }
 }

@@ -1,7 +1,7 @@
 //! Tables that the probes count in, in pairs: one is counted in while the other is emptied.
 //!
 //! [`Turn::turn`] makes the probes use the other ones; after [`GRACE`] no program is still in the
-//! first, and [`take`] empties it in one system call. So what it takes is final, and nothing is counted
+//! first, and [`take`] empties it. So what it takes is final, and nothing is counted
 //! twice or never.
 
 use std::{
@@ -16,6 +16,9 @@ use aya::maps::{Array, MapData};
 pub const GRACE: Duration = Duration::from_millis(10);
 /// `BPF_MAP_LOOKUP_AND_DELETE_BATCH` (include/uapi/linux/bpf.h), since Linux 5.6.
 const LOOKUP_AND_DELETE_BATCH: libc::c_int = 25;
+
+/// Elements that one system call takes at most: more than a bucket ever holds, and a quiet second is one call.
+const BATCH: usize = 256;
 
 /// Which tables are counted in.
 pub struct Turn {
@@ -55,39 +58,49 @@ struct Batch {
     flags: u64,
 }
 
-/// All that a hash table of at most `max` elements holds, which is empty afterwards. `K` and `V`: words
-/// of its keys and values.
+/// Hands `found` all that a hash table holds, which is empty afterwards. `K` and `V`: words of its keys and
+/// values.
 pub fn take<const K: usize, const V: usize>(
     table: &MapData,
-    max: u32,
-) -> io::Result<impl Iterator<Item = ([u64; K], [u64; V])>> {
-    let mut keys = vec![[0u64; K]; max as usize];
-    let mut values = vec![[0u64; V]; max as usize];
+    mut found: impl FnMut([u64; K], [u64; V]),
+) -> io::Result<()> {
+    let mut keys = vec![[0u64; K]; BATCH];
+    let mut values = vec![[0u64; V]; BATCH];
+    // Where the walk is: of the kernel's own making.
     let mut place = 0u64;
-    let mut batch = Batch {
-        out_batch: (&raw mut place) as u64,
-        keys: keys.as_mut_ptr() as u64,
-        values: values.as_mut_ptr() as u64,
-        count: max,
-        map_fd: table.fd().as_fd().as_raw_fd() as u32,
-        ..Batch::default()
-    };
-    // SAFETY: the pointers are to live buffers of `count` elements of the map's sizes.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            LOOKUP_AND_DELETE_BATCH,
-            &raw mut batch,
-            size_of::<Batch>(),
-        )
-    };
-    if result < 0 {
-        let error = io::Error::last_os_error();
+    let mut begun = false;
+    loop {
+        let mut batch = Batch {
+            in_batch: if begun { (&raw mut place) as u64 } else { 0 },
+            out_batch: (&raw mut place) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: BATCH as u32,
+            map_fd: table.fd().as_fd().as_raw_fd() as u32,
+            ..Batch::default()
+        };
+        // SAFETY: the pointers are to live buffers of `count` elements of the map's sizes.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                LOOKUP_AND_DELETE_BATCH,
+                &raw mut batch,
+                size_of::<Batch>(),
+            )
+        };
+        let error = (result < 0).then(io::Error::last_os_error);
         // ENOENT: the walk came to the table's end, as it should.
-        if error.raw_os_error() != Some(libc::ENOENT) {
+        let ended = error.as_ref().and_then(io::Error::raw_os_error) == Some(libc::ENOENT);
+        if let Some(error) = error.filter(|_| !ended) {
             return Err(error);
         }
+        let count = (batch.count as usize).min(BATCH);
+        for (key, value) in keys.iter().zip(&values).take(count) {
+            found(*key, *value);
+        }
+        if ended {
+            return Ok(());
+        }
+        begun = true;
     }
-    let found = batch.count.min(max) as usize;
-    Ok(keys.into_iter().zip(values).take(found))
 }

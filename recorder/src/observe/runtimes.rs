@@ -40,6 +40,8 @@ const CREATED_MAX: usize = 4_096;
 /// Seconds that bollard gives one request.
 const PODMAN_TIMEOUT_S: u64 = 2;
 
+/// Where bollard looks without `DOCKER_HOST`.
+const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 const PODMAN_SOCKET: &str = "/run/podman/podman.sock";
 /// Containerd's and CRI-O's usual places, and containerd's under k3s.
 const CRI_SOCKETS: [(&str, &str); 3] = [
@@ -111,10 +113,17 @@ fn serve(mut asked: mpsc::Receiver<Question>, answers: Sender<Answer>) {
     });
 }
 
+/// Where there is no socket there is nothing to ask, every second of a long recording.
+fn docker_may_answer() -> bool {
+    std::env::var_os("DOCKER_HOST").is_some() || Path::new(DOCKER_SOCKET).exists()
+}
+
 /// Remembers what Docker says of every container that it creates.
 async fn listen(engines: Arc<Engines>) {
     loop {
-        if let Ok(engine) = Docker::connect_with_defaults() {
+        if docker_may_answer()
+            && let Ok(engine) = Docker::connect_with_defaults()
+        {
             let filters = HashMap::from([
                 ("type".to_owned(), vec!["container".to_owned()]),
                 ("event".to_owned(), vec!["create".to_owned()]),

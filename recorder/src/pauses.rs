@@ -1,0 +1,69 @@
+//! How long the drain waits between its rounds.
+//!
+//! While there is something to read it looks again after a while, and nobody tells it: to wake somebody costs
+//! the observed program microseconds. Once a round found nothing it sleeps, and the probes wake it at the next
+//! record: a machine where nothing happens is left alone, and of the first burst after a quiet time no more
+//! has come than the rings hold.
+
+use std::{os::fd::BorrowedFd, thread, time::Duration};
+
+use aya::maps::{Array, MapData};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// A round that took at least this many records is followed by a short pause.
+const BUSY_RECORDS: usize = 256;
+/// Long enough to cost nothing, short enough that a ring of 8 MiB holds more than ten times what the fastest
+/// machine writes meanwhile.
+const BUSY: Duration = Duration::from_millis(2);
+/// What woke the drain can be the first record of many.
+const WOKEN: Duration = Duration::from_millis(5);
+const CALM: Duration = Duration::from_millis(20);
+/// Orders, answers and the clock are looked at as often as this.
+const ASLEEP_MAX: Duration = Duration::from_millis(200);
+
+pub struct Pauses {
+    /// 1: the probes are to wake whoever waits for a ring buffer.
+    asleep: Array<MapData, u64>,
+    woken: bool,
+}
+
+impl Pauses {
+    pub fn new(asleep: Array<MapData, u64>) -> Self {
+        Pauses {
+            asleep,
+            woken: false,
+        }
+    }
+
+    /// Waits after a round that took so many records, at most `max`; `rings` are the ring buffers.
+    pub fn pause(&mut self, taken: usize, max: Duration, rings: [BorrowedFd<'_>; 2]) {
+        let woken = std::mem::take(&mut self.woken);
+        match taken {
+            BUSY_RECORDS.. => thread::sleep(BUSY),
+            _ if woken => thread::sleep(WOKEN.min(max)),
+            1.. => thread::sleep(CALM.min(max)),
+            0 => self.woken = self.sleep(ASLEEP_MAX.min(max), rings),
+        }
+    }
+
+    /// True: something was written to a ring.
+    fn sleep(&mut self, max: Duration, rings: [BorrowedFd<'_>; 2]) -> bool {
+        if self.asleep.set(0, 1, 0).is_err() {
+            thread::sleep(CALM.min(max));
+            return false;
+        }
+        // What was written before the probes were told shows at once.
+        let mut rings = rings.map(|ring| PollFd::new(ring, PollFlags::POLLIN));
+        let timeout = PollTimeout::try_from(max).unwrap_or(PollTimeout::ZERO);
+        let found = poll(&mut rings, timeout);
+        // Where it cannot be taken back, waking goes on: that costs time and loses nothing.
+        let _ = self.asleep.set(0, 0, 0);
+        match found {
+            Ok(ready) => ready > 0,
+            Err(_) => {
+                thread::sleep(CALM.min(max));
+                false
+            }
+        }
+    }
+}
