@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use crate::repo;
 
 const TARGET: &str = "bpfel-unknown-none";
-/// zstd's strongest but its "ultra" ones: an eighth of the object is left, and unpacking takes a millisecond.
+/// zstd's strongest but its "ultra" ones: an eighth of the object is left.
 const LEVEL: i32 = 19;
 
 #[derive(clap::Args)]
