@@ -120,7 +120,8 @@ impl Rotation {
         self.part.saturating_add(1)
     }
 
-    /// One look at what has changed; true when a snapshot is wanted now.
+    /// One look at what has changed; true when a snapshot is wanted now. `part_bytes`: of the chunks of the
+    /// open part that went to the sinks.
     pub fn step(&mut self, now_ns: u64, part_bytes: u64, sinks: &[Running]) -> bool {
         let started_ns = *self.started_ns.get_or_insert(now_ns);
         match self.phase {
@@ -131,7 +132,9 @@ impl Rotation {
                         Rotate::Bytes(bytes) => part_bytes >= bytes,
                         Rotate::Age(age) => u128::from(now_ns - started_ns) >= age.as_nanos(),
                     };
-                if full && self.part < u32::MAX {
+                // A sink has room for one part ahead, and this part is it until its first chunk comes.
+                let begun = part_bytes > 0;
+                if full && begun && self.part < u32::MAX {
                     self.ask(now_ns, sinks);
                 }
                 false
@@ -271,6 +274,21 @@ mod tests {
         let place = rotation.begin(9 + RETRY_NS);
         assert_eq!((place.part, rotation.parts()), (1, 2));
         assert_eq!(place.capture_uuid, [1; 16]);
+    }
+
+    /// A part that is as old as a chunk is: its first chunk may come when it is old enough to end.
+    #[test]
+    fn a_part_whose_first_chunk_has_not_come_is_not_followed_by_another() {
+        let sinks = [Running::start(Box::new(Room { refuses: 0 }))];
+        let age = Duration::from_secs(1);
+        let mut rotation = Rotation::new(Rotate::Age(age), [1; 16]);
+        assert!(!rotation.step(0, 0, &sinks));
+        assert!(!rotation.step(2 * NS_PER_S, 0, &sinks));
+        assert_eq!(rotation.phase, Phase::Filling);
+        assert!(until(&mut rotation, 2 * NS_PER_S, &sinks, Phase::Ready));
+        rotation.begin(2 * NS_PER_S);
+        assert!(!rotation.step(4 * NS_PER_S, 0, &sinks));
+        assert_eq!(rotation.phase, Phase::Filling);
     }
 
     #[test]

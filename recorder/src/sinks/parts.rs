@@ -233,12 +233,11 @@ impl Sink for PartsSink {
         if self.current.is_none() {
             has_room(&path)?;
         }
-        if self
-            .next
-            .as_ref()
-            .is_some_and(|(prepared, _)| *prepared == path)
-        {
-            return Ok(());
+        match &self.next {
+            Some((prepared, _)) if *prepared == path => return Ok(()),
+            // Its chunks are still to come: they would go into the file of the part after.
+            Some((prepared, _)) => bail!("{} has not begun yet", prepared.display()),
+            None => {}
         }
         let next = file(&path, self.force, self.key.as_ref())?;
         self.next = Some((path, next));
@@ -339,6 +338,7 @@ mod tests {
         fs::remove_dir(&in_the_way).unwrap();
         sink.prepare(1).unwrap();
         sink.chunk(&chunk(&mut builder, 3)).unwrap();
+        assert!(sink.prepare(2).is_err(), "part 1 is still to come");
         builder.start_part([2; 16]);
         sink.chunk(&chunk(&mut builder, 4)).unwrap();
         // A third file was prepared, and the capture ended before it began.
