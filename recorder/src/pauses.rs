@@ -67,3 +67,59 @@ impl Pauses {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        calls::RingSizes,
+        probes::{Options, PROBES, Probes},
+    };
+    use recorder_ebpf::Settings;
+    use std::{os::fd::AsFd as _, path::Path, process::Command, time::Instant};
+
+    /// Nobody looks at the rings for so long that only the probes can end the sleep.
+    #[test]
+    fn a_record_ends_a_sleep() {
+        const LONG: Duration = Duration::from_secs(60);
+        let root = nix::unistd::geteuid().is_root();
+        if !root || !Path::new("/sys/kernel/btf/vmlinux").exists() {
+            assert!(std::env::var_os("TRAILCAM_NO_SKIP").is_none());
+            eprintln!("skipped: not root, or a kernel without BTF");
+            return;
+        }
+        let rings = RingSizes::new(None).unwrap();
+        let mut probes = Probes::load(&Options {
+            btf: None,
+            object: None,
+            settings: Settings {
+                self_tgid: std::process::id(),
+                call_pages: rings.call_pages,
+                ..Settings::default()
+            },
+            rings,
+            wanted: PROBES.iter().map(|probe| probe.id).collect(),
+        })
+        .unwrap();
+        let mut urgent = probes.ring("URGENT").unwrap();
+        let mut bulk = probes.ring("BULK").unwrap();
+        let mut pauses = Pauses::new(probes.array("ASLEEP").unwrap());
+        probes.attach().unwrap();
+
+        let mut acts = Command::new("sh")
+            .args(["-c", "while sleep 0.3; do :; done"])
+            .spawn()
+            .unwrap();
+        // What is in the rings before a sleep ends it at once and shows nothing.
+        let slept = (0..1_000).find_map(|_| {
+            while urgent.next().is_some() || bulk.next().is_some() {}
+            let begun = Instant::now();
+            let woken = pauses.sleep(LONG, [bulk.as_fd(), urgent.as_fd()]);
+            let slept = begun.elapsed();
+            (!woken || slept > BUSY).then_some(slept)
+        });
+        acts.kill().unwrap();
+        acts.wait().unwrap();
+        assert!(slept.is_some_and(|slept| slept < LONG), "{slept:?}");
+    }
+}

@@ -6,8 +6,8 @@
 //! A call that finds no room in the table is an event of its own.
 //!
 //! The element of a closed descriptor stays, with sums of zero: programs open and close the same numbers over
-//! and over, and to remove an element and to insert it again costs three times what finding it does. Those of
-//! a process that ended are removed.
+//! and over, and to remove an element and to insert it again takes locks and lists that finding it does not.
+//! Those of a process that ended are removed.
 //!
 //! A look into the table is what costs most. So the second call in a row on a CPU takes a place of the CPU's
 //! own ([`IoNear`]), where the following ones are a comparison and two additions. The element in the

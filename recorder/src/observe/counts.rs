@@ -59,8 +59,8 @@ impl CallCounts {
     }
 
     /// Adds what was counted in the half that is `still`, and sets it to zero. Returns how many entries
-    /// its table had.
-    fn take(&self, still: usize, calls: &mut Calls) -> io::Result<usize> {
+    /// were taken out of its table; beside an error, until then.
+    fn take(&self, still: usize, calls: &mut Calls) -> (usize, io::Result<()>) {
         let numbers = COUNTED_CALLS as usize;
         for cpu in 0..self.cpus {
             for nr in 0..numbers {
@@ -71,11 +71,11 @@ impl CallCounts {
             }
         }
         let mut entries = 0;
-        emptied::take::<2, 1>(&self.tables[still], |key, [times]| {
+        let emptied = emptied::take::<2, 1>(&self.tables[still], |key, [times]| {
             *calls.entry(key).or_default() += times;
             entries += 1;
-        })?;
-        Ok(entries)
+        });
+        (entries, emptied)
     }
 
     /// Its cgroup and calls; the slot is empty afterwards.
@@ -122,35 +122,32 @@ impl Counts {
     /// Events for what was counted until the last turn; `calls` were counted elsewhere. Returns how many
     /// entries the tables of calls and of descriptors had.
     pub fn take(&self, mut calls: Calls, events: &mut Vec<Event>) -> (usize, usize) {
-        let mut descriptors = 0;
         let still = self.turn.still();
-        match self.descriptors.take(still) {
-            Ok(counted) => {
-                for (key, times) in counted.calls {
-                    *calls.entry(key).or_default() += times;
-                }
-                descriptors = counted.entries;
-                let mut found = counted.events;
-                found.sort_unstable_by_key(|(_, pid, data)| match data {
-                    EventData::Io(io) => (*pid, io.fd),
-                    _ => (*pid, 0),
-                });
-                events.extend(found.into_iter().map(|(cgroup_id, pid, data)| Event {
-                    pid,
-                    tid: pid,
-                    ..observed(cgroup_id, data)
-                }));
-            }
-            Err(error) => notice::say(format_args!(
-                "rec: reads and writes of the last second were not counted: {error}"
-            )),
+        let (counted, emptied) = self.descriptors.take(still);
+        if let Err(error) = emptied {
+            notice::say(format_args!(
+                "rec: some reads and writes of the last second were not counted: {error}"
+            ));
         }
-        let entries = self.calls.take(still, &mut calls).unwrap_or_else(|error| {
+        for (key, times) in counted.calls {
+            *calls.entry(key).or_default() += times;
+        }
+        let mut found = counted.events;
+        found.sort_unstable_by_key(|(_, pid, data)| match data {
+            EventData::Io(io) => (*pid, io.fd),
+            _ => (*pid, 0),
+        });
+        events.extend(found.into_iter().map(|(cgroup_id, pid, data)| Event {
+            pid,
+            tid: pid,
+            ..observed(cgroup_id, data)
+        }));
+        let (entries, emptied) = self.calls.take(still, &mut calls);
+        if let Err(error) = emptied {
             notice::say(format_args!(
                 "rec: some system calls of the last second were not counted: {error}"
             ));
-            0
-        });
+        }
         let mut found: Vec<([u64; 2], u64)> = calls.into_iter().collect();
         found.sort_unstable();
         events.extend(found.into_iter().map(|([cgroup_id, nr], calls)| {
@@ -162,6 +159,6 @@ impl Counts {
                 }),
             )
         }));
-        (entries, descriptors)
+        (entries, counted.entries)
     }
 }

@@ -87,15 +87,15 @@ impl Descriptors {
         found
     }
 
-    /// Empties the table that is `still`.
-    pub fn take(&self, still: usize) -> io::Result<Counted> {
+    /// Empties the table that is `still`. Beside an error there is what was taken out until then.
+    pub fn take(&self, still: usize) -> (Counted, io::Result<()>) {
         let mut counted = Counted {
             events: Vec::new(),
             calls: Calls::new(),
             entries: 0,
         };
         let near = self.take_near(still);
-        emptied::take::<1, WORDS>(&self.tables[still], |[key], words| {
+        let emptied = emptied::take::<1, WORDS>(&self.tables[still], |[key], words| {
             counted.entries += 1;
             // SAFETY: both are the same number of plain words.
             let mut count: IoCount = unsafe { std::mem::transmute(words) };
@@ -119,7 +119,7 @@ impl Descriptors {
                     .events
                     .push((count.cgroup_id, pid, EventData::Io(event)));
             }
-        })?;
-        Ok(counted)
+        });
+        (counted, emptied)
     }
 }

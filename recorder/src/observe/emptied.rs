@@ -59,7 +59,7 @@ struct Batch {
 }
 
 /// Hands `found` all that a hash table holds, which is empty afterwards. `K` and `V`: words of its keys and
-/// values.
+/// values. What was found before an error has been taken out.
 pub fn take<const K: usize, const V: usize>(
     table: &MapData,
     mut found: impl FnMut([u64; K], [u64; V]),
