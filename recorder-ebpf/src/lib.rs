@@ -1158,7 +1158,8 @@ pub struct Settings {
     pub empty: u32,
     /// Pages in each CPU's ring of plain system calls; a power of two.
     pub call_pages: u32,
-    /// 1: the kernel has `bpf_get_current_task_btf` (5.11), whose result is read without helper calls.
+    /// 1: the kernel has `bpf_get_current_task_btf` (5.11), whose result is read without helper calls, and no
+    /// `words_type`.
     pub task_btf: u32,
     /// 1: how long calls last is measured. Behind a [`CallRecord`] stands that, before the arguments.
     pub durations: u32,
@@ -1240,6 +1241,9 @@ offsets! {
     task_cred: "task_struct"."cred",
     task_status: "task_struct"."thread_info.status",
     task_cgroups: "task_struct"."cgroups",
+    task_cfs_rq: "task_struct"."se.cfs_rq",
+    cfs_rq_rq: "cfs_rq"."rq",
+    rq_curr: "rq"."curr",
     css_set_cgroup: "css_set"."dfl_cgrp",
     css_cgroup: "cgroup_subsys_state"."cgroup",
     cred_uid: "cred"."uid",

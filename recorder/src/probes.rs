@@ -279,9 +279,13 @@ impl Probes {
             }
             hierarchy = v1.number;
         }
+        let words = types
+            .function("bpf_rdonly_cast")
+            .zip(types.structure("pt_regs"));
         // What leads to a v1 cgroup is not of the types that are followed there.
         let task_btf = u32::from(
-            hierarchy == 0
+            words.is_none()
+                && hierarchy == 0
                 && types.has_helper("bpf_get_current_task_btf")
                 && missing(TYPED_TASK, &found).is_none(),
         );
@@ -290,9 +294,6 @@ impl Probes {
         // Their parameters changed more than once, and so did one's name.
         let uring_submit = types.parameters("btf_trace_io_uring_submit_sqe");
         let uring_complete = types.parameters("btf_trace_io_uring_complete");
-        let words = types
-            .function("bpf_rdonly_cast")
-            .zip(types.structure("pt_regs"));
         let tracepoints: Vec<&'static str> =
             PROBES.iter().map(|spec| tracepoint(spec, &types)).collect();
         drop(types);

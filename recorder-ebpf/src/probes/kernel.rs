@@ -7,10 +7,11 @@ use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel_str, bpf_probe_read_user_str,
 };
 use recorder_ebpf::{
-    DATA_MAX, ListedName, PATH_DEPTH_MAX, PIECE_MAX, PLAIN_WORDS_CALL, USER_PATH_MAX, listed, marks,
+    DATA_MAX, ListedName, Offsets, PATH_DEPTH_MAX, PIECE_MAX, PLAIN_WORDS_CALL, USER_PATH_MAX,
+    listed, marks,
 };
 
-use crate::{LISTED_NAMES, Scratch, offset, scratch_of, setting};
+use crate::{CURRENT_AT, LISTED_NAMES, Scratch, offset, scratch_of, setting};
 
 /// `value & mask`, which the compiler must not simplify away: the verifier needs to see it.
 #[inline(always)]
@@ -87,9 +88,14 @@ impl Task {
         if setting!(task_btf) != 0 {
             Task(typed_task())
         } else {
-            // SAFETY: a helper without preconditions.
-            Task(unsafe { bpf_get_current_task() } as *const u8)
+            Task(current() as *const u8)
         }
+    }
+
+    /// A plain number. Only where `task_btf` is not set.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0 as u64
     }
 
     /// A 32-bit member.
@@ -110,6 +116,53 @@ impl Task {
     }
 }
 
+/// In [`CURRENT_AT`]: this CPU's current task is not found that way.
+const NOT_FOUND: u64 = 1;
+
+/// The address of the current task.
+///
+/// To ask the kernel is a helper call, which costs more than all else that a counted call needs. So each CPU
+/// remembers where its run queue has it (`rq->curr`): the task that runs leads there.
+#[inline(always)]
+pub fn current() -> u64 {
+    if loads_anywhere()
+        && let Some(place) = CURRENT_AT.get_ptr_mut(0)
+    {
+        // SAFETY: this CPU's element, a whole word.
+        let at = unsafe { place.read_volatile() };
+        if at > NOT_FOUND {
+            return read(at, 0);
+        }
+        if at == 0 {
+            return find_current();
+        }
+    }
+    // SAFETY: a helper without preconditions.
+    unsafe { bpf_get_current_task() }
+}
+
+/// The same, once for each CPU.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_current() -> u64 {
+    // SAFETY: a helper without preconditions.
+    let task = unsafe { bpf_get_current_task() };
+    let [queue, run_queue, current] = [offset!(task_cfs_rq), offset!(cfs_rq_rq), offset!(rq_curr)];
+    let missing = Offsets::MISSING as usize;
+    let mut found = NOT_FOUND;
+    if queue != missing && run_queue != missing && current != missing {
+        let at = read::<u64>(read(task, queue), run_queue) + current as u64;
+        if read::<u64>(at, 0) == task {
+            found = at;
+        }
+    }
+    if let Some(place) = CURRENT_AT.get_ptr_mut(0) {
+        // SAFETY: this CPU's element, a whole word.
+        unsafe { place.write_volatile(found) };
+    }
+    task
+}
+
 /// A pointer of the current task's structure `task_offset`, then the words at `offsets` of that.
 #[inline(always)]
 fn of_task<const N: usize>(task_offset: usize, offsets: [usize; N]) -> [u64; N] {
@@ -120,8 +173,7 @@ fn of_task<const N: usize>(task_offset: usize, offsets: [usize; N]) -> [u64; N] 
             offsets.map(|offset| load(inner, offset))
         }
     } else {
-        // SAFETY: a helper without preconditions.
-        let inner: u64 = read(unsafe { bpf_get_current_task() }, task_offset);
+        let inner: u64 = read(current(), task_offset);
         offsets.map(|offset| read(inner, offset))
     }
 }
@@ -300,8 +352,7 @@ pub fn cwd_path(scratch: &mut Scratch) -> u32 {
         // SAFETY: the task's type is known.
         unsafe { load(typed_task(), place) }
     } else {
-        // SAFETY: a helper without preconditions.
-        read(unsafe { bpf_get_current_task() }, place)
+        read(current(), place)
     };
     // By helper calls in any case: what a typed load gives is a pointer, and `climb` takes numbers.
     let pwd = offset!(fs_pwd);

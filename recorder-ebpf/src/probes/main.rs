@@ -128,6 +128,9 @@ static ATTACHED: LruHashMap<[u64; 2], u64> = LruHashMap::with_max_entries(ATTACH
 /// large where durations are asked for.
 #[map]
 static ENTERED: Array<u64> = Array::with_max_entries(1, 0);
+/// Where this CPU's current task is found: see `kernel::current`.
+#[map]
+static CURRENT_AT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// Rights of threads, by tid, as they were when they were last looked at.
 #[map]
 static RIGHTS: LruHashMap<u32, KnownRights> = LruHashMap::with_max_entries(RIGHTS_MAX, 0);
@@ -257,6 +260,8 @@ fn this(task: Task) -> Option<Current> {
     }
     let current = if setting!(task_btf) != 0 {
         typed(task.typed())
+    } else if kernel::loads_anywhere() {
+        plain(task.address())
     } else {
         helped()
     };
@@ -282,6 +287,17 @@ fn typed(task: *const u8) -> Current {
                 | u64::from(kernel::load::<u32>(task, tid)),
             cgroup_id: kernel::load(node, id),
         }
+    }
+}
+
+/// The same where the task is known by its address.
+#[inline(always)]
+fn plain(task: u64) -> Current {
+    let (tid, pid) = (offset!(task_pid), offset!(task_tgid));
+    Current {
+        pid_tgid: u64::from(kernel::read::<u32>(task, pid)) << 32
+            | u64::from(kernel::read::<u32>(task, tid)),
+        cgroup_id: kernel::cgroup_of_typed(task),
     }
 }
 
