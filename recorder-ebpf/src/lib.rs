@@ -1158,8 +1158,7 @@ pub struct Settings {
     pub empty: u32,
     /// Pages in each CPU's ring of plain system calls; a power of two.
     pub call_pages: u32,
-    /// 1: the kernel has `bpf_get_current_task_btf` (5.11), whose result is read without helper calls, and no
-    /// `words_type`.
+    /// 1: the kernel has `bpf_get_current_task_btf` (5.11), whose result is read without helper calls.
     pub task_btf: u32,
     /// 1: how long calls last is measured. Behind a [`CallRecord`] stands that, before the arguments.
     pub durations: u32,
@@ -1188,6 +1187,9 @@ pub struct Settings {
     /// The kernel's type `pt_regs`, which is nothing but words, where it has `bpf_rdonly_cast` (6.2): then
     /// kernel memory is loaded from without helper calls. 0: it has not.
     pub words_type: u32,
+    /// From a CPU's run queue to where it has its current task, among the variables that each CPU has of its
+    /// own; 0: unknown.
+    pub current_at: u32,
 }
 
 /// The helper that programs call, by a number that no helper has, where they mean `bpf_rdonly_cast`: whoever
@@ -1243,7 +1245,6 @@ offsets! {
     task_cgroups: "task_struct"."cgroups",
     task_cfs_rq: "task_struct"."se.cfs_rq",
     cfs_rq_rq: "cfs_rq"."rq",
-    rq_curr: "rq"."curr",
     css_set_cgroup: "css_set"."dfl_cgrp",
     css_cgroup: "cgroup_subsys_state"."cgroup",
     cred_uid: "cred"."uid",

@@ -18,6 +18,8 @@ const HELPERS: &[u8] = b"bpf_";
 const TRACEPOINTS: &[u8] = b"btf_trace_";
 /// The enumeration whose values are kept: places of cgroup controllers in `css_set.subsys`.
 const CONTROLLERS: &[u8] = b"cgroup_subsys_id";
+/// The data section of variables of which each CPU has its own.
+const PER_CPU: &[u8] = b".data..percpu";
 /// Structures inside structures without a name, at most this deep.
 const NESTING_MAX: u32 = 8;
 
@@ -52,6 +54,8 @@ pub struct Btf {
     tracepoints: HashMap<Vec<u8>, u32>,
     /// Values of [`CONTROLLERS`], by name.
     controllers: HashMap<Vec<u8>, u32>,
+    /// Places of variables in [`PER_CPU`], by name.
+    per_cpu: HashMap<Vec<u8>, u32>,
 }
 
 const KIND_STRUCT: u32 = 4;
@@ -60,6 +64,8 @@ const KIND_ENUM: u32 = 6;
 const KIND_TYPEDEF: u32 = 8;
 const KIND_PROTOTYPE: u32 = 13;
 const KIND_FUNCTION: u32 = 12;
+const KIND_VARIABLE: u32 = 14;
+const KIND_SECTION: u32 = 15;
 
 impl Btf {
     /// Reads a BTF file (raw, as in /sys/kernel/btf).
@@ -95,7 +101,7 @@ impl Btf {
         let strings_at = at(word(16)?)?;
         let (mut records, mut structs) = (Vec::new(), HashMap::new());
         let (mut functions, mut tracepoints) = (HashMap::new(), HashMap::new());
-        let mut controllers = HashMap::new();
+        let (mut controllers, mut per_cpu) = (HashMap::new(), HashMap::new());
         let mut next = types_at;
         while next + 12 <= types_end {
             let (name, info) = (word(next)?, word(next + 4)?);
@@ -126,14 +132,24 @@ impl Btf {
                     functions.insert(name.to_vec(), records.len() as u32);
                 }
             }
+            if kind == KIND_SECTION && text_at(&bytes, strings_at + name as usize) == PER_CPU {
+                for at in (next + 12..).step_by(12).take(len) {
+                    let variable = (word(at)? as usize)
+                        .checked_sub(1)
+                        .and_then(|index| records.get(index).copied())
+                        .ok_or(("a variable that was not defined", at))?;
+                    let name = text_at(&bytes, strings_at + word(variable)? as usize);
+                    per_cpu.insert(name.to_vec(), word(at + 4)?);
+                }
+            }
             let tail = match kind {
-                1 | 14 | 17 => 4,          // int, var, decl tag
+                1 | KIND_VARIABLE | 17 => 4, // int, decl tag
                 2 | 7..=12 | 16 | 18 => 0, // pointer, forward, typedef, qualifiers, func, float, type tag
                 3 => 12,                   // array
                 KIND_STRUCT | KIND_UNION => 12 * len,
                 KIND_ENUM => 8 * len,
-                13 => 8 * len,  // function prototype
-                15 => 12 * len, // data section
+                13 => 8 * len, // function prototype
+                KIND_SECTION => 12 * len,
                 19 => 12 * len, // 64-bit enum
                 _ => return Err(("an unknown kind of type", next)),
             };
@@ -147,6 +163,7 @@ impl Btf {
             functions,
             tracepoints,
             controllers,
+            per_cpu,
             bytes,
         })
     }
@@ -173,6 +190,11 @@ impl Btf {
         self.controllers
             .get(format!("{name}_cgrp_id").as_bytes())
             .copied()
+    }
+
+    /// Where a CPU's own variables have `name`, counted from where they begin.
+    pub fn per_cpu(&self, name: &str) -> Option<u32> {
+        self.per_cpu.get(name.as_bytes()).copied()
     }
 
     /// How many parameters the tracepoint type `name` (`btf_trace_…`) has, the first being its own.
@@ -304,6 +326,9 @@ mod tests {
         assert_eq!(btf.structure("no_such_struct"), None);
         assert_eq!(btf.parameters("btf_trace_sys_exit"), Some(3));
         assert_eq!(btf.parameters("btf_trace_no_such_tracepoint"), None);
+        // Nothing is found by its place alone; see `kernel::current` in the probes.
+        assert_eq!(btf.per_cpu("runqueues").map(|at| at % 64), Some(0));
+        assert_eq!(btf.per_cpu("no_such_variable"), None);
         assert_eq!(btf.controller("cpuset"), Some(0), "always the first one");
         assert!(btf.controller("memory").is_some());
         assert_eq!(btf.controller("no_such_controller"), None);

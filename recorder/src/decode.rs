@@ -64,7 +64,7 @@ pub fn record(bytes: &[u8]) -> Option<Event> {
         kind::EXEC => exec(&fixed(bytes)?, variable::<ExecRecord>(bytes, &header)?)?,
         kind::EXIT => exit(&fixed(bytes)?),
         kind::TCP_STATE => tcp_state(&fixed(bytes)?),
-        kind::IO => io(&fixed(bytes)?),
+        kind::IO => io(placed(bytes)?),
         kind::SIGNAL => signal(&fixed(bytes)?),
         kind::OOM_KILL => oom_kill(&fixed(bytes)?),
         kind::TCP_EVENT => tcp_event(&fixed(bytes)?),
@@ -99,6 +99,14 @@ fn fixed<T: Copy>(bytes: &[u8]) -> Option<T> {
     }
     // SAFETY: the length was checked; the ABI structs are repr(C) integers, for which any bits are valid.
     Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
+}
+
+/// The same where it lies, for one that is large and at an aligned place: the kernel's rings have only such.
+fn placed<T: Copy>(bytes: &[u8]) -> Option<&T> {
+    let place = bytes.as_ptr().cast::<T>();
+    let fits = bytes.len() >= size_of::<T>() && place.is_aligned();
+    // SAFETY: length and place were checked; for the rest see above.
+    fits.then(|| unsafe { &*place })
 }
 
 /// The variable part behind a fixed part `T`.
@@ -499,8 +507,8 @@ fn tcp_state(record: &TcpStateRecord) -> EventData {
 }
 
 /// What was counted of a descriptor, in a record that gave an event of it.
-pub fn io_count(bytes: &[u8]) -> Option<recorder_ebpf::IoCount> {
-    Some(fixed::<IoRecord>(bytes)?.count)
+pub fn io_count(bytes: &[u8]) -> Option<&recorder_ebpf::IoCount> {
+    Some(&placed::<IoRecord>(bytes)?.count)
 }
 
 fn io(record: &IoRecord) -> EventData {

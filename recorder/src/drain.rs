@@ -169,7 +169,7 @@ impl Drain {
                     if matches!(&event, Some(event) if matches!(event.data, EventData::Io(_)))
                         && let Some(count) = decode::io_count(&item)
                     {
-                        self.numbers.add(&count, &mut self.calls);
+                        self.numbers.add(count, &mut self.calls);
                     }
                     event
                 }),

@@ -284,8 +284,7 @@ impl Probes {
             .zip(types.structure("pt_regs"));
         // What leads to a v1 cgroup is not of the types that are followed there.
         let task_btf = u32::from(
-            words.is_none()
-                && hierarchy == 0
+            hierarchy == 0
                 && types.has_helper("bpf_get_current_task_btf")
                 && missing(TYPED_TASK, &found).is_none(),
         );
@@ -294,6 +293,7 @@ impl Probes {
         // Their parameters changed more than once, and so did one's name.
         let uring_submit = types.parameters("btf_trace_io_uring_submit_sqe");
         let uring_complete = types.parameters("btf_trace_io_uring_complete");
+        let current_at = current_at(&types);
         let tracepoints: Vec<&'static str> =
             PROBES.iter().map(|spec| tracepoint(spec, &types)).collect();
         drop(types);
@@ -355,10 +355,13 @@ impl Probes {
                     hierarchy,
                     snaplen,
                     words.map_or(0, |(_, structure)| structure),
+                    current_at.unwrap_or(0),
+                    0, // the end of `Settings`, whose size is a multiple of 8
                 ][..],
                 true,
             )
             .map_max_entries("CALL_RINGS", cpus)
+            .map_max_entries("CURRENT_AT", cpus)
             .map_max_entries("CALL_PAGES", cpus * call_pages)
             .map_max_entries("COUNT_SLOTS", cpus * 2 * COUNTED_CALLS)
             .map_max_entries("ENTERED", if durations == 0 { 1 } else { ENTERED_MAX })
@@ -607,6 +610,16 @@ impl Probes {
             source: Box::new(source),
         })
     }
+}
+
+/// From a CPU's run queue to where it has its current task: [`recorder_ebpf::Settings::current_at`].
+fn current_at(types: &Btf) -> Option<u32> {
+    let current = types.per_cpu("current_task").or_else(|| {
+        // From 6.2 to 6.14 it was one of several in a structure.
+        let place = types.per_cpu("pcpu_hot")?;
+        Some(place + types.offset("pcpu_hot", "current_task")?)
+    })?;
+    Some(current.wrapping_sub(types.per_cpu("runqueues")?))
 }
 
 /// The first member that a probe needs and this kernel does not have.

@@ -6,13 +6,12 @@
 //! threads that run already are gone through once, by an iterator, when all probes are attached. A thread
 //! that had to make room is not known: that is said, and nothing is guessed.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_get_current_task};
 use recorder_ebpf::{CredentialsRecord, KnownRights, detail, kind, probe};
 
 use crate::{
-    Current, RIGHTS, Ring, filter, header_of_wanted,
-    kernel::{self, read},
-    offset, scratch_of, send, setting,
+    Current, RIGHTS, Ring, filter, header_of_wanted, kernel::read, offset, scratch_of, send,
+    setting,
 };
 
 #[inline(always)]
@@ -104,7 +103,8 @@ extern "C" fn changed(what: u64, mode: u64, pid_tgid: u64, cgroup_id: u64) -> u6
     };
     scratch.clear();
     let record = scratch.fixed::<CredentialsRecord>();
-    fill(&mut record.after, kernel::current());
+    // SAFETY: a helper without preconditions.
+    fill(&mut record.after, unsafe { bpf_get_current_task() });
     let tid = pid_tgid as u32;
     record.before_known = 0;
     record.before = Default::default();

@@ -3,11 +3,12 @@
 //! Each part is read only where user space found all members that it needs (`Settings::details`):
 //! nothing is read at an offset that nobody knows.
 
+use aya_ebpf::helpers::generated::bpf_get_current_task;
 use recorder_ebpf::{ExecRecord, OVERLAYFS_MAGIC, TaskDetails, detail};
 
 use crate::{
     idr::number,
-    kernel::{self, bounded, read},
+    kernel::{bounded, read},
     offset, scratch_of, setting,
 };
 
@@ -33,7 +34,8 @@ pub extern "C" fn task_details(probe: u64, inode: u64) -> u64 {
     let Some(scratch) = scratch_of(probe as u32) else {
         return 0;
     };
-    let task = kernel::current();
+    // SAFETY: a helper without preconditions.
+    let task: u64 = unsafe { bpf_get_current_task() };
     let details = &mut scratch.fixed::<ExecRecord>().details;
     groups(details, task);
     rights(details, task);

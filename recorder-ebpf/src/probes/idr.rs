@@ -4,8 +4,10 @@
 //! number. It is walked without its lock: a node that goes meanwhile is freed after a grace period, which
 //! a program holds up, so that a stale number finds an old object or none and nothing else.
 
+use aya_ebpf::helpers::generated::bpf_get_current_task;
+
 use crate::{
-    kernel::{self, bounded, read},
+    kernel::{bounded, read},
     offset,
 };
 
@@ -63,7 +65,8 @@ pub fn number(pid: u64, level: u32) -> u32 {
 /// The current process's place among pid namespaces: level, and its table of ids.
 #[inline(always)]
 fn namespace() -> (u32, u64) {
-    let task = kernel::current();
+    // SAFETY: a helper without preconditions.
+    let task: u64 = unsafe { bpf_get_current_task() };
     let own: u64 = read(task, offset!(task_thread_pid));
     let level: u32 = read(own, offset!(pid_level));
     let at = bounded(level as usize, NAMESPACES - 1) * offset!(upid_size);

@@ -5,7 +5,7 @@
 //! on an object is an event, and the next one of them a second later at the earliest; those between are
 //! counted like any other call, and the next event says how many they were.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_boot_ns};
 use recorder_ebpf::{
     AccessRecord, AccessShape, IpcRecord, IpcShape, USE_QUIET_NS, Use, UseKey, abi, by, detail,
     ipc, kind, marks, probe,
@@ -16,7 +16,7 @@ use crate::{
     counts::count,
     filter, header_of_wanted,
     idr::{idr_find, task_of_file, task_of_id},
-    kernel::{self, cgroup_of, component, file, file_of, inode_identity, read, user_string},
+    kernel::{cgroup_of, component, file, file_of, inode_identity, read, user_string},
     offset, scratch, send, setting,
     syscalls::Call,
 };
@@ -97,7 +97,8 @@ fn tgid(current: Current) -> u32 {
 /// The number of the IPC namespace, and where it is.
 #[inline(always)]
 fn namespace() -> (u32, u64) {
-    let task = kernel::current();
+    // SAFETY: a helper without preconditions.
+    let task: u64 = unsafe { bpf_get_current_task() };
     let proxy: u64 = read(task, offset!(task_nsproxy));
     let space: u64 = read(proxy, offset!(nsproxy_ipc));
     (read(space, offset!(ipc_ns_inum)), space)

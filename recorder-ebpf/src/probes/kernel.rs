@@ -3,8 +3,8 @@
 use core::{arch::asm, mem::MaybeUninit};
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
-    bpf_probe_read_kernel_str, bpf_probe_read_user_str,
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_get_smp_processor_id,
+    bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
 };
 use recorder_ebpf::{
     DATA_MAX, ListedName, Offsets, PATH_DEPTH_MAX, PIECE_MAX, PLAIN_WORDS_CALL, USER_PATH_MAX,
@@ -85,23 +85,23 @@ pub struct Task(*const u8);
 impl Task {
     #[inline(always)]
     pub fn current() -> Self {
-        if setting!(task_btf) != 0 {
+        if Self::is_typed() {
             Task(typed_task())
         } else {
-            Task(current() as *const u8)
+            Task(address_of_current() as *const u8)
         }
     }
 
-    /// A plain number. Only where `task_btf` is not set.
+    /// Does the verifier know its type? Else it is a plain number.
     #[inline(always)]
-    pub fn address(self) -> u64 {
-        self.0 as u64
+    fn is_typed() -> bool {
+        setting!(task_btf) != 0 && !loads_anywhere()
     }
 
     /// A 32-bit member.
     #[inline(always)]
     pub fn word(self, offset: usize) -> u32 {
-        if setting!(task_btf) != 0 {
+        if Self::is_typed() {
             // SAFETY: the task's type is known.
             unsafe { load(self.0, offset) }
         } else {
@@ -109,7 +109,13 @@ impl Task {
         }
     }
 
-    /// What the verifier knows the type of. Only where `task_btf` is set.
+    /// Only where [`loads_anywhere`] says so.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// What the verifier knows the type of. Only where `task_btf` is set and [`loads_anywhere`] is not.
     #[inline(always)]
     pub fn typed(self) -> *const u8 {
         self.0
@@ -122,11 +128,13 @@ const NOT_FOUND: u64 = 1;
 /// The address of the current task.
 ///
 /// To ask the kernel is a helper call, which costs more than all else that a counted call needs. So each CPU
-/// remembers where its run queue has it (`rq->curr`): the task that runs leads there.
+/// remembers where the kernel keeps it, among the variables that each CPU has of its own (`current_task`).
 #[inline(always)]
-pub fn current() -> u64 {
+fn address_of_current() -> u64 {
+    // SAFETY: a helper without preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
     if loads_anywhere()
-        && let Some(place) = CURRENT_AT.get_ptr_mut(0)
+        && let Some(place) = CURRENT_AT.get_ptr_mut(cpu)
     {
         // SAFETY: this CPU's element, a whole word.
         let at = unsafe { place.read_volatile() };
@@ -147,16 +155,20 @@ pub fn current() -> u64 {
 extern "C" fn find_current() -> u64 {
     // SAFETY: a helper without preconditions.
     let task = unsafe { bpf_get_current_task() };
-    let [queue, run_queue, current] = [offset!(task_cfs_rq), offset!(cfs_rq_rq), offset!(rq_curr)];
+    let [queue, run_queue] = [offset!(task_cfs_rq), offset!(cfs_rq_rq)];
     let missing = Offsets::MISSING as usize;
+    let from_run_queue = setting!(current_at);
     let mut found = NOT_FOUND;
-    if queue != missing && run_queue != missing && current != missing {
-        let at = read::<u64>(read(task, queue), run_queue) + current as u64;
+    if queue != missing && run_queue != missing && from_run_queue != 0 {
+        // The run queue is one of these variables too, and the task that runs leads to it.
+        let at = read::<u64>(read(task, queue), run_queue)
+            .wrapping_add(i64::from(from_run_queue as i32) as u64);
         if read::<u64>(at, 0) == task {
             found = at;
         }
     }
-    if let Some(place) = CURRENT_AT.get_ptr_mut(0) {
+    // SAFETY: a helper without preconditions.
+    if let Some(place) = CURRENT_AT.get_ptr_mut(unsafe { bpf_get_smp_processor_id() }) {
         // SAFETY: this CPU's element, a whole word.
         unsafe { place.write_volatile(found) };
     }
@@ -173,7 +185,8 @@ fn of_task<const N: usize>(task_offset: usize, offsets: [usize; N]) -> [u64; N] 
             offsets.map(|offset| load(inner, offset))
         }
     } else {
-        let inner: u64 = read(current(), task_offset);
+        // SAFETY: a helper without preconditions.
+        let inner: u64 = read(unsafe { bpf_get_current_task() }, task_offset);
         offsets.map(|offset| read(inner, offset))
     }
 }
@@ -352,7 +365,8 @@ pub fn cwd_path(scratch: &mut Scratch) -> u32 {
         // SAFETY: the task's type is known.
         unsafe { load(typed_task(), place) }
     } else {
-        read(current(), place)
+        // SAFETY: a helper without preconditions.
+        read(unsafe { bpf_get_current_task() }, place)
     };
     // By helper calls in any case: what a typed load gives is a pointer, and `climb` takes numbers.
     let pwd = offset!(fs_pwd);

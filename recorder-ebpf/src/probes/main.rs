@@ -128,9 +128,9 @@ static ATTACHED: LruHashMap<[u64; 2], u64> = LruHashMap::with_max_entries(ATTACH
 /// large where durations are asked for.
 #[map]
 static ENTERED: Array<u64> = Array::with_max_entries(1, 0);
-/// Where this CPU's current task is found: see `kernel::current`.
+/// Where each CPU's current task is found: see `kernel::current`.
 #[map]
-static CURRENT_AT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static CURRENT_AT: Array<u64> = Array::with_max_entries(1, 0);
 /// Rights of threads, by tid, as they were when they were last looked at.
 #[map]
 static RIGHTS: LruHashMap<u32, KnownRights> = LruHashMap::with_max_entries(RIGHTS_MAX, 0);
@@ -182,6 +182,7 @@ static SETTINGS: Settings = Settings {
     hierarchy: 0,
     snaplen: 0,
     words_type: 0,
+    current_at: 0,
 };
 
 /// A member's offset: a constant to the verifier, because the map behind it is frozen.
@@ -258,10 +259,10 @@ fn this(task: Task) -> Option<Current> {
     if setting!(empty) != 0 {
         return None;
     }
-    let current = if setting!(task_btf) != 0 {
-        typed(task.typed())
-    } else if kernel::loads_anywhere() {
+    let current = if kernel::loads_anywhere() {
         plain(task.address())
+    } else if setting!(task_btf) != 0 {
+        typed(task.typed())
     } else {
         helped()
     };
@@ -294,9 +295,13 @@ fn typed(task: *const u8) -> Current {
 #[inline(always)]
 fn plain(task: u64) -> Current {
     let (tid, pid) = (offset!(task_pid), offset!(task_tgid));
+    let pid_tgid = if pid == tid + 4 {
+        kernel::read(task, tid)
+    } else {
+        u64::from(kernel::read::<u32>(task, pid)) << 32 | u64::from(kernel::read::<u32>(task, tid))
+    };
     Current {
-        pid_tgid: u64::from(kernel::read::<u32>(task, pid)) << 32
-            | u64::from(kernel::read::<u32>(task, tid)),
+        pid_tgid,
         cgroup_id: kernel::cgroup_of_typed(task),
     }
 }
