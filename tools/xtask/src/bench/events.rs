@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use super::observers::Recorder;
 use super::report;
+use super::run_time::{self, Measuring, Runs, programs};
 use super::statistics::median;
 
 #[derive(clap::Args)]
@@ -22,54 +23,6 @@ pub struct Args {
     /// Calls in one repetition
     #[arg(long, default_value_t = 20_000)]
     calls: u32,
-}
-
-const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-/// The kernel's measuring of programs, off again when dropped.
-struct Measuring;
-
-impl Measuring {
-    fn start() -> Result<Self> {
-        fs::write(STATS, "1").with_context(|| format!("cannot write {STATS}"))?;
-        Ok(Measuring)
-    }
-}
-
-impl Drop for Measuring {
-    fn drop(&mut self) {
-        let _ = fs::write(STATS, "0");
-    }
-}
-
-/// Nanoseconds and runs of one program so far.
-#[derive(Clone, Copy, Default)]
-struct Runs {
-    ns: f64,
-    count: f64,
-}
-
-/// Of every program that a process holds, by program id.
-fn programs(pid: u32) -> Result<BTreeMap<u64, Runs>> {
-    let dir = format!("/proc/{pid}/fdinfo");
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(&dir).with_context(|| format!("cannot read {dir}"))? {
-        // A descriptor that is gone meanwhile is no program.
-        let info = fs::read_to_string(entry?.path()).unwrap_or_default();
-        let number = |name: &str| {
-            info.lines()
-                .find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
-        };
-        if let (Some(id), Some(ns), Some(count)) = (
-            number("prog_id:"),
-            number("run_time_ns:"),
-            number("run_cnt:"),
-        ) {
-            let (ns, count) = (ns as f64, count as f64);
-            found.insert(id, Runs { ns, count });
-        }
-    }
-    Ok(found)
 }
 
 /// Mean nanoseconds of the program that ran most often between two looks: that of system calls.
@@ -83,7 +36,10 @@ fn mean_ns(before: &BTreeMap<u64, Runs>, after: &BTreeMap<u64, Runs>, calls: f64
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match busiest {
         Some((count, ns)) if count >= calls => Ok(ns / count),
-        _ => bail!("no program ran {calls} times: is something else switching off {STATS}?"),
+        _ => bail!(
+            "no program ran {calls} times: is something else switching off {}?",
+            run_time::STATS
+        ),
     }
 }
 

@@ -12,6 +12,7 @@ mod overhead;
 mod quiet;
 mod report;
 pub mod responsive;
+mod run_time;
 mod statistics;
 mod trace;
 

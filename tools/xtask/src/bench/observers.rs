@@ -188,6 +188,17 @@ impl Recorder {
         self.child.id()
     }
 
+    /// CPU time of all its threads that live, in nanoseconds.
+    pub fn cpu_ns(&self) -> Result<f64> {
+        let dir = format!("/proc/{}/task", self.child.id());
+        let tasks = fs::read_dir(&dir).with_context(|| format!("cannot read {dir}"))?;
+        let of_task = |task: io::Result<fs::DirEntry>| {
+            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<f64>().ok()
+        };
+        Ok(tasks.filter_map(of_task).sum())
+    }
+
     pub fn usage(&self) -> Usage {
         let pid = self.child.id();
         let proc_file =

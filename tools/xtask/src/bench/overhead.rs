@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::load::{Load, Nginx, Redis, Slice};
 use super::observers::{EmptyProgram, Recorder};
 use super::report;
+use super::run_time::{self, Measuring};
 use super::statistics::median;
 
 #[derive(clap::Args)]
@@ -118,7 +119,64 @@ fn compare(
             so_far.join(", ")
         );
     }
-    Ok(table(&bare, observers, &found))
+    Ok(table(&bare, observers, &found) + &shares(args, load, observers, rec, work)?)
+}
+
+/// Rounds of [`shares`] at most: they vary less than throughput does.
+const SHARES_ROUNDS_MAX: u32 = 8;
+
+/// What the loss consists of: what the programs and the recorder's own threads take a request.
+fn shares(
+    args: &Args,
+    load: &impl Load,
+    observers: &[Observer],
+    rec: &Path,
+    work: &Path,
+) -> Result<String> {
+    let (log, trace) = (work.join("observer.log"), work.join("overhead.zst"));
+    let own: Vec<(&str, &[&str])> = observers
+        .iter()
+        .filter_map(|observer| match observer {
+            Empty => Some(("programs that return at once", &["--empty"][..])),
+            Light => Some((Light.title(), &["--profile", "light"])),
+            Standard => Some((Standard.title(), &["--profile", "standard"])),
+            Full => Some((Full.title(), &["--profile", "full"])),
+            Bpftrace | Perf => None,
+        })
+        .collect();
+    // Runs, nanoseconds in programs, nanoseconds of the recorder.
+    let mut found = vec![[const { Vec::new() }; 3]; own.len()];
+    let _measuring = Measuring::start()?;
+    for _ in 0..args.rounds.min(SHARES_ROUNDS_MAX) {
+        for ((_, switches), found) in own.iter().zip(&mut found) {
+            let recorder = Recorder::rec(rec, switches, &trace, &log)?;
+            let before = (run_time::total(recorder.pid())?, recorder.cpu_ns()?);
+            let requests = load.slice(args.slice)?.rate * f64::from(args.slice);
+            let after = (run_time::total(recorder.pid())?, recorder.cpu_ns()?);
+            recorder.stop()?;
+            for (values, taken) in found.iter_mut().zip([
+                after.0.count - before.0.count,
+                after.0.ns - before.0.ns,
+                after.1 - before.1,
+            ]) {
+                values.push(taken / requests);
+            }
+        }
+    }
+    let mut text = "\nOf each request, with the kernel's clock around every run of a program, which itself \
+                    takes time:\n\n\
+                    | | runs of programs | ns in programs | ns of the recorder |\n|---|---|---|---|\n"
+        .to_owned();
+    for ((title, _), found) in own.iter().zip(&found) {
+        let value = |at: usize| median(&found[at]).map_or(f64::NAN, |m| m.value);
+        text += &format!(
+            "| {title} | {:.1} | {:.0} | {:.0} |\n",
+            value(0),
+            value(1),
+            value(2)
+        );
+    }
+    Ok(text)
 }
 
 fn observed(
