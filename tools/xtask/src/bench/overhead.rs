@@ -3,6 +3,8 @@
 //! the median over the rounds. Instructions per request stand beside it: they hardly vary.
 
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -150,6 +152,7 @@ fn shares(
     for _ in 0..args.rounds.min(SHARES_ROUNDS_MAX) {
         for ((_, switches), found) in own.iter().zip(&mut found) {
             let recorder = Recorder::rec(rec, switches, &trace, &log)?;
+            thread::sleep(SETTLES);
             let before = (run_time::total(recorder.pid())?, recorder.cpu_ns()?);
             let requests = load.slice(args.slice)?.rate * f64::from(args.slice);
             let after = (run_time::total(recorder.pid())?, recorder.cpu_ns()?);
@@ -179,6 +182,9 @@ fn shares(
     Ok(text)
 }
 
+/// What an observer does once, when it begins, is over by then.
+const SETTLES: Duration = Duration::from_secs(1);
+
 fn observed(
     observer: Observer,
     load: &impl Load,
@@ -192,6 +198,7 @@ fn observed(
     let recorder = match observer {
         Empty => {
             let _attached = EmptyProgram::attach(c"sys_exit")?;
+            thread::sleep(SETTLES);
             return load.slice(slice);
         }
         Light => profile("light")?,
@@ -200,6 +207,7 @@ fn observed(
         Bpftrace => Recorder::bpftrace(&log)?,
         Perf => Recorder::perf(&work.join("perf.data"), &log)?,
     };
+    thread::sleep(SETTLES);
     let slice = load.slice(slice)?;
     recorder.stop()?;
     Ok(slice)
