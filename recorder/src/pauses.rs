@@ -71,36 +71,16 @@ impl Pauses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        calls::RingSizes,
-        probes::{Options, PROBES, Probes},
-    };
-    use recorder_ebpf::Settings;
-    use std::{os::fd::AsFd as _, path::Path, process::Command, time::Instant};
+    use crate::probes::tests::loaded;
+    use std::{os::fd::AsFd as _, process::Command, time::Instant};
 
     /// Nobody looks at the rings for so long that only the probes can end the sleep.
     #[test]
     fn a_record_ends_a_sleep() {
         const LONG: Duration = Duration::from_secs(60);
-        let root = nix::unistd::geteuid().is_root();
-        if !root || !Path::new("/sys/kernel/btf/vmlinux").exists() {
-            assert!(std::env::var_os("TRAILCAM_NO_SKIP").is_none());
-            eprintln!("skipped: not root, or a kernel without BTF");
+        let Some(mut probes) = loaded() else {
             return;
-        }
-        let rings = RingSizes::new(None).unwrap();
-        let mut probes = Probes::load(&Options {
-            btf: None,
-            object: None,
-            settings: Settings {
-                self_tgid: std::process::id(),
-                call_pages: rings.call_pages,
-                ..Settings::default()
-            },
-            rings,
-            wanted: PROBES.iter().map(|probe| probe.id).collect(),
-        })
-        .unwrap();
+        };
         let mut urgent = probes.ring("URGENT").unwrap();
         let mut bulk = probes.ring("BULK").unwrap();
         let mut pauses = Pauses::new(probes.array("ASLEEP").unwrap());

@@ -703,3 +703,51 @@ fn permission_hint(error: &aya::EbpfError) -> &'static str {
 pub fn btf_present(path: Option<&Path>) -> bool {
     path.unwrap_or(Path::new(btf::KERNEL_BTF)).exists()
 }
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// All probes, loaded and not yet attached; None, and said: that cannot be done here.
+    pub fn loaded() -> Option<Probes> {
+        if !nix::unistd::geteuid().is_root() || !Path::new(crate::btf::KERNEL_BTF).exists() {
+            assert!(std::env::var_os("TRAILCAM_NO_SKIP").is_none());
+            eprintln!("skipped: not root, or a kernel without BTF");
+            return None;
+        }
+        let rings = RingSizes::new(None).unwrap();
+        let options = Options {
+            btf: None,
+            object: None,
+            settings: Settings {
+                self_tgid: std::process::id(),
+                call_pages: rings.call_pages,
+                ..Settings::default()
+            },
+            rings,
+            wanted: PROBES.iter().map(|probe| probe.id).collect(),
+        };
+        Some(Probes::load(&options).unwrap())
+    }
+
+    /// Else each call would cost a helper call more, and nothing else would show it.
+    #[test]
+    fn the_current_task_is_found_where_the_kernel_keeps_it() {
+        let Some(mut probes) = loaded() else {
+            return;
+        };
+        let types = Btf::load(Path::new(crate::btf::KERNEL_BTF)).unwrap();
+        if types.function("bpf_rdonly_cast").is_none() || current_at(&types).is_none() {
+            eprintln!("skipped: this kernel has no way to it");
+            return;
+        }
+        let places = probes.array("CURRENT_AT").unwrap();
+        probes.attach().unwrap();
+        assert!(Command::new("true").status().unwrap().success());
+        let places: Vec<u64> = places.iter().map(Result::unwrap).collect();
+        // 0: no program has run on this CPU; 1: it did not find the task.
+        assert!(places.iter().any(|place| *place > 1), "{places:?}");
+        assert!(!places.contains(&1), "{places:?}");
+    }
+}

@@ -128,7 +128,7 @@ static ATTACHED: LruHashMap<[u64; 2], u64> = LruHashMap::with_max_entries(ATTACH
 /// large where durations are asked for.
 #[map]
 static ENTERED: Array<u64> = Array::with_max_entries(1, 0);
-/// Where each CPU's current task is found: see `kernel::current`.
+/// Where each CPU's current task is found: see `kernel::find_current`.
 #[map]
 static CURRENT_AT: Array<u64> = Array::with_max_entries(1, 0);
 /// Rights of threads, by tid, as they were when they were last looked at.
